@@ -1,0 +1,85 @@
+"""Whose fault it is, and what may be said about it.
+
+Rule of this file: every exception that Portico raises on purpose is here, and each
+says which side it blames. Anything else that escapes is a bug of ours: the
+session ends with BYE and the log has the traceback.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+
+class Secret:
+    """A password or token. Prints as ``<secret>``; only `reveal` gives the octets.
+
+    Compares by value in constant time, is not hashable and not picklable, so that it can
+    neither become a key of a cache nor leave the process by accident.
+    """
+
+    __slots__ = ("_octets",)
+
+    def __init__(self, octets: bytes | str) -> None:
+        self._octets: Final = octets.encode() if isinstance(octets, str) else bytes(octets)
+
+    def reveal(self) -> bytes:
+        """The octets themselves: for SASL and the sign-in line, nowhere else."""
+        return self._octets
+
+    def __bool__(self) -> bool:
+        return bool(self._octets)
+
+    def __repr__(self) -> str:
+        return "<secret>"
+
+    __str__ = __repr__
+
+    def __format__(self, spec: str) -> str:
+        return "<secret>"
+
+    def __eq__(self, other: object) -> bool:
+        import hmac
+
+        return isinstance(other, Secret) and hmac.compare_digest(self._octets, other._octets)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __reduce__(self) -> str:
+        raise TypeError("a Secret does not leave the process")
+
+
+class PorticoError(Exception):
+    """Base of all that Portico raises on purpose."""
+
+
+class PeerError(PorticoError):
+    """A peer said something that cannot be accepted.
+
+    `text` is a plain sentence for the peer and for the log; it never holds what the peer sent.
+    `fatal` says that the boundary is lost and the connection must end (BYE, -ERR and close);
+    otherwise the command alone is refused (tagged BAD, -ERR) and the session goes on.
+    """
+
+    def __init__(self, text: str, *, fatal: bool = False, code: str = "") -> None:
+        super().__init__(text)
+        self.text = text
+        self.fatal = fatal
+        self.code = code
+        """Response code without brackets, as ``TOOBIG`` (RFC 7889), or empty."""
+
+
+class SettingsError(PorticoError):
+    """The settings cannot be used. `problems` has one finished line per mistake."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+class PluginError(PorticoError):
+    """A plugin cannot be loaded or broke its contract; `plugin` is its name."""
+
+    def __init__(self, plugin: str, text: str) -> None:
+        super().__init__(f"plugin {plugin}: {text}")
+        self.plugin = plugin
+        self.text = text

@@ -1,0 +1,152 @@
+"""What a session is told about its surroundings, as plain values.
+
+Rule of this file: no behaviour beyond `repr`; made by app, gate or tests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from portico.errors import Secret
+
+Protocol = Literal["imap", "pop3"]
+TlsMode = Literal["none", "starttls", "implicit"]
+
+
+@dataclass(slots=True, frozen=True)
+class TlsInfo:
+    """What a finished handshake agreed on."""
+
+    version: str
+    """As Python says it: ``TLSv1.3``."""
+    cipher: str
+    """OpenSSL's name: ``TLS_AES_256_GCM_SHA384``."""
+    client_name: str | None = None
+    """The name in a verified client certificate (rfc822Name, else CN), for EXTERNAL; None: no certificate."""
+    resumed: bool = False
+
+
+@dataclass(slots=True)
+class Peer:
+    """The client's connection. Field names are Dovecot's: rip = remote, lip = local."""
+
+    rip: str
+    rport: int
+    lip: str
+    lport: int
+    tls: TlsInfo | None = None
+
+
+@dataclass(slots=True)
+class LoginAttempt:
+    """One try to sign in, as the client made it. Never logged whole."""
+
+    user: str
+    """The authentication identity, as given (UTF-8; RFC 3501 strings are taken as UTF-8, else Latin-1)."""
+    mechanism: str
+    """LOGIN, USER (POP3 USER/PASS), APOP, PLAIN, XOAUTH2, OAUTHBEARER, EXTERNAL, or the name of a relayed mechanism."""
+    password: Secret | None = None
+    """The password or the bearer token; None for EXTERNAL and relayed mechanisms."""
+    authzid: str = ""
+    """SASL authorization identity, empty where none was given."""
+
+
+@dataclass(slots=True, frozen=True)
+class Refusal:
+    """Why a login is not let in, in words that may be said to the client."""
+
+    text: str
+    code: str = "AUTHENTICATIONFAILED"
+    """IMAP response code (RFC 5530): AUTHENTICATIONFAILED, AUTHORIZATIONFAILED, UNAVAILABLE, INUSE, LIMIT, ALERT, CONTACTADMIN.
+    POP3's code (RFC 3206, 2449) is derived: AUTH, SYS/TEMP, IN-USE."""
+    reason: str = "refused"
+    """A word for the log: limit_user, plugin, no_route, …"""
+    counts: bool = False
+    """Whether it counts as a wrong login (delay, too_many_wrong_logins)."""
+
+
+@dataclass(slots=True, frozen=True)
+class Target:
+    """One server for one protocol, with all that is needed to reach it."""
+
+    name: str
+    """The server's name in the settings."""
+    address: str
+    """``host:port``, ``[v6]:port`` or ``unix:/path``, for the log and the dialler."""
+    tls: TlsMode = "none"
+    server: str = ""
+    """Key of the server's record and TLS context (upstream)."""
+
+
+@dataclass(slots=True, frozen=True)
+class Route:
+    """Where a login goes and as whom."""
+
+    target: Target
+    user: str
+    """The name to sign in with at the server (or to act for, with a master user)."""
+    master_user: str = ""
+    """Non-empty: sign in as this user by SASL PLAIN with `user` as authorization identity."""
+    master_password: Secret | None = None
+    password: Secret | None = None
+    """Non-None: sign in with this password instead of the client's."""
+
+
+@dataclass(slots=True)
+class ServerFacts:
+    """What is known about a server from earlier connections, shared by all its sessions; may be empty.
+
+    Facts help to offer the right thing before login and to save round trips; they are
+    never trusted across STARTTLS: `plain` is from before, `secured` from after it.
+    """
+
+    plain: tuple[bytes, ...] = ()
+    secured: tuple[bytes, ...] = ()
+    """Capability names before login, in the server's order and case. POP3: CAPA lines."""
+    mechanisms: tuple[str, ...] = ()
+    """SASL mechanisms, upper case."""
+
+
+@dataclass(slots=True)
+class Context:
+    """All that a session is born with. `limits`, `options` are the listener's settings (config.settings)."""
+
+    id: str
+    """Session id: unique, from accept to close, forwarded to the server (x-session-id)."""
+    protocol: Protocol
+    listener: str
+    peer: Peer
+    settings: Any
+    """config.settings.Listener: what holds for this virtual server."""
+    facts: ServerFacts = field(default_factory=ServerFacts)
+    """Of the only server, where it is known beforehand; else empty."""
+    known_target: Target | None = None
+    """The only possible server, if there is one (mechanisms are relayed, APOP offered)."""
+    trace_users: tuple[str, ...] = ()
+    """Users whose sessions are traced; empty: nobody, and nothing is kept for it."""
+
+
+@dataclass(slots=True)
+class SessionView:
+    """What a plugin sees of a session. Read-only by convention; values, no handles.
+
+    The same object is passed to all hooks of one session; `data` is a plugin's own place.
+    """
+
+    id: str
+    protocol: Protocol
+    listener: str
+    peer: Peer
+    user: str = ""
+    server: str = ""
+    mechanism: str = ""
+    client_id: Mapping[str, str] = field(default_factory=dict)
+    """What the client said by IMAP ID (RFC 2971), keys in lower case."""
+    capabilities: tuple[str, ...] = ()
+    """The server's capability list after login, before filtering."""
+    data: dict[str, Any] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        return f"<session {self.id} {self.protocol} {self.user or '-'} -> {self.server or '-'}>"

@@ -1,0 +1,146 @@
+"""What is to be done: the imperative. A session returns these, the relay obeys, in order.
+
+Rule of this file: a decision says what, never how; it holds bytes and plain values.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from portico.session.close import Reason
+from portico.session.context import LoginAttempt, SessionView, Target
+
+
+@dataclass(slots=True)
+class SendToClient:
+    data: bytes
+
+
+@dataclass(slots=True)
+class SendToServer:
+    leg: int
+    data: bytes
+
+
+@dataclass(slots=True)
+class StartTls:
+    """Begin TLS on `leg` (CLIENT: as server, else as client). What was read in clear and not yet handed over
+    is discarded by the relay; the session discards its own Reader (RFC 9051 6.2.1, 11.1)."""
+
+    leg: int
+
+
+@dataclass(slots=True)
+class Connect:
+    """Open a connection to `target` as `leg`; answered by ServerConnected or ServerFailed."""
+
+    leg: int
+    target: Target
+
+
+@dataclass(slots=True)
+class Disconnect:
+    """Close a server leg quietly; no Closed follows for it."""
+
+    leg: int
+
+
+@dataclass(slots=True)
+class CheckLogin:
+    """Ask the gate; answered by LoginAllowed or LoginRefused."""
+
+    attempt: LoginAttempt
+
+
+@dataclass(slots=True)
+class OpenSession:
+    """Signed in on both sides: ask the plugins; answered by SessionOpened."""
+
+    view: SessionView
+
+
+@dataclass(slots=True)
+class HoldClient:
+    """Read nothing more from the client until ReadClient."""
+
+
+@dataclass(slots=True)
+class ReadClient:
+    """Go on reading the client."""
+
+
+@dataclass(slots=True)
+class Wait:
+    """Come back with WaitEnded after `seconds`; the client is not read meanwhile."""
+
+    seconds: float
+
+
+@dataclass(slots=True)
+class SetPhase:
+    """Another time-out holds from now on: its name is a key of Timeouts (config.settings)."""
+
+    phase: str
+
+
+@dataclass(slots=True)
+class Tunnel:
+    """Detach: from now on bytes flow between the client and `leg` untouched.
+
+    `to_client` and `to_server` are what was read and not yet forwarded; they go first.
+    The session gets no further event.
+    """
+
+    leg: int
+    to_client: bytes = b""
+    to_server: bytes = b""
+
+
+@dataclass(slots=True)
+class Record:
+    """A log event by its dotted name, with its fields (observe.events lists them all)."""
+
+    event: str
+    fields: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Trace:
+    """A piece of protocol text for the per-user trace, already free of credentials.
+
+    `direction` is one of ``C>`` ``<C`` ``S>`` ``<S`` with the leg's number behind S where it is not 0.
+    """
+
+    direction: str
+    data: bytes
+
+
+@dataclass(slots=True)
+class Close:
+    """Send what is pending to the client, then end every leg. Nothing follows a Close."""
+
+    reason: Reason
+    side: str
+    """Who is to blame: client, server, portico, operator."""
+    detail: str = ""
+    """For the log only."""
+
+
+Decision = (
+    SendToClient
+    | SendToServer
+    | StartTls
+    | Connect
+    | Disconnect
+    | CheckLogin
+    | OpenSession
+    | HoldClient
+    | ReadClient
+    | Wait
+    | SetPhase
+    | Tunnel
+    | Record
+    | Trace
+    | Close
+)
