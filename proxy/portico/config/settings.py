@@ -104,8 +104,8 @@ class Listener(Settings):
     greeting: str = Field("Portico ready.", description="The text of the greeting.")
     server: str | None = Field(None, description="The server of users for whom no route matches.")
     routes: list[RouteRule] = Field(default=[], description="Which user goes to which server; the first match decides.")
-    timeouts: Timeouts = Field(default_factory=Timeouts, description="Time-outs of its sessions.")
-    limits: SessionLimits = Field(default_factory=SessionLimits, description="Limits of each of its sessions.")
+    timeouts: Timeouts = Field(default_factory=lambda: Timeouts(), description="Time-outs of its sessions.")
+    limits: SessionLimits = Field(default_factory=lambda: SessionLimits(), description="Limits of each of its sessions.")
     plugins: dict[str, dict[str, Any]] = Field(default={}, description="Plugins of this listener, with their options.")
 
     @property
@@ -136,7 +136,7 @@ class Portico(Settings):
 
     servers: Annotated[dict[str, Server], Field(min_length=1, description="Servers by name.")]
     listeners: Annotated[dict[str, Listener], Field(min_length=1, description="Listeners by name.")]
-    limits: Limits = Field(default_factory=Limits, description="Limits over all sessions.")
-    log: Log = Field(default_factory=Log, description="The log.")
-    trace: Trace = Field(default_factory=Trace, description="Protocol traces.")
+    limits: Limits = Field(default_factory=lambda: Limits(), description="Limits over all sessions.")
+    log: Log = Field(default_factory=lambda: Log(), description="The log.")
+    trace: Trace = Field(default_factory=lambda: Trace(), description="Protocol traces.")
     plugins: dict[str, dict[str, Any]] = Field(default={}, description="Plugins of all listeners, with their options.")

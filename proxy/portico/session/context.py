@@ -125,7 +125,9 @@ class Context:
     known_target: Target | None = None
     """The only possible server, if there is one (mechanisms are relayed, APOP offered)."""
     trace_users: tuple[str, ...] = ()
-    """Users whose sessions are traced; empty: nobody, and nothing is kept for it."""
+    """Users whose sessions are traced (fnmatch patterns); empty: nobody, and nothing is kept for it."""
+    refusal: Refusal | None = None
+    """Non-None: the connection was not admitted; the session says so in place of the greeting and closes."""
 
 
 @dataclass(slots=True)

@@ -1,0 +1,98 @@
+"""What the relay needs from the rooms above it, and what it runs.
+
+Rule of this file: protocols only. `app` supplies a Generation (one per settings file read); tests supply
+fakes. Nothing here is called on the data path: each call happens a few times per session.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Awaitable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from portico.session.close import Reason
+from portico.session.context import Context, LoginAttempt, Peer, Refusal, Route, SessionView, Target
+from portico.session.decisions import Decision
+from portico.session.events import Event
+from portico.session.interests import Compiled
+
+
+class Session(Protocol):
+    """A sans-IO session (session.imap.session.ImapSession, session.pop3.session.Pop3Session)."""
+
+    context: Context
+    view: SessionView
+
+    def handle(self, event: Event) -> list[Decision]: ...
+
+
+@dataclass(slots=True)
+class Summary:
+    """A session that has ended, for the log and the plugins. Octets are counted in clear, without TLS."""
+
+    reason: Reason
+    side: str
+    detail: str
+    seconds: float
+    bytes_in: int
+    """From the client to the server, after login and before."""
+    bytes_out: int
+    """From the server (and us) to the client."""
+    tunnel: bool
+    """It ended as a tunnel."""
+
+
+@dataclass(slots=True)
+class Dialling:
+    """How a target is reached."""
+
+    address: str
+    """``host:port``, ``[v6]:port`` or ``unix:/path``."""
+    context: ssl.SSLContext | None
+    """For TLS to the server (implicit or STARTTLS); None: never."""
+    server_hostname: str | None
+    """The name for SNI and verification; None where verification is off and the address has no name."""
+    fingerprint: bytes | None = None
+    """SHA-256 of the only certificate accepted."""
+
+
+class Generation(Protocol):
+    """One reading of the settings and all that was made from it. A running session keeps the one it was born with."""
+
+    def open_session(self, listener: str, peer: Peer) -> Session:
+        """A session for a connection just accepted (before TLS); counts it. The refusal, if any, is in its context."""
+        ...
+
+    def admit(self, session: Session) -> Awaitable[None] | None:
+        """Plugins' client_connected: called when the client's channel is ready (TLS done where implicit), before ClientConnected.
+        May set context.refusal. None: decided at once."""
+        ...
+
+    def client_tls(self, listener: str) -> ssl.SSLContext | None: ...
+
+    def dialling(self, target: Target) -> Dialling: ...
+
+    def check_login(self, session: Session, attempt: LoginAttempt) -> Route | Refusal | Awaitable[Route | Refusal]:
+        """Limits, plugins, route. Never raises: what goes wrong inside is a Refusal UNAVAILABLE."""
+        ...
+
+    def open_plugins(self, session: Session, view: SessionView) -> Compiled | None | Awaitable[Compiled | None]: ...
+
+    def connected(self, target: Target, error: str | None, seconds: float) -> None:
+        """Health: a dial of `target` ended, well (None) or with the reason word of ServerFailed."""
+        ...
+
+    def timeout(self, session: Session, phase: str) -> float:
+        """Seconds of a phase (config.settings.Timeouts)."""
+        ...
+
+    def record(self, session: Session | None, event: str, fields: dict[str, Any]) -> None:
+        """Write a log event."""
+        ...
+
+    def trace(self, session: Session, direction: str, data: bytes) -> None: ...
+
+    def ended(self, session: Session, summary: Summary) -> None:
+        """The session is over: uncount, log, tell the plugins. Called once for each open_session."""
+        ...
