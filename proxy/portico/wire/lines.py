@@ -122,7 +122,7 @@ class Reader:
 
     def _announce(self, line: Line) -> None:
         match = _LITERAL.search(line.data)
-        if match is None or self.responses and _STATUS.match(line.data):
+        if match is None or (self.responses and _STATUS.match(line.data)):
             return
         if _in_quotes(line.data, match.start()):
             return  # an unclosed quoted string: the server calls it BAD at this line end, and so do we
