@@ -116,7 +116,7 @@ class Reader:
         data = buffer[pos:end]
         self._pos = self._scan = end
         line = Line(data)
-        if self.literals and (data.endswith(b"}\r\n") or data.endswith(b"}\n")):
+        if self.literals and (data.endswith((b"}\r\n", b"}\n"))):
             self._announce(line)
         return line
 
