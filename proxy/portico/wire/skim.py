@@ -1,0 +1,169 @@
+"""Skimming a server's IMAP stream: what is wanted is cut out whole, the rest passes in runs.
+
+Rule of this file: literals are skipped by count, lines by their end; a line is looked at once, at its head, by
+one anchored pattern. Nothing is held but a started line, or a wanted response within its
+limit. The runs and the wanted pieces, put together again, are the octets that came in.
+"""
+
+from __future__ import annotations
+
+import re
+from enum import Enum
+from typing import Final
+
+_LITERAL: Final = re.compile(rb"\{(\d{1,20})\+?\}\r?\n\Z")
+_STATUS: Final = re.compile(rb"\+|(?:\* |[^ *+(\r\n]+ )(?:OK|NO|BAD|BYE|PREAUTH)\b", re.IGNORECASE)
+_LONG_HEAD: Final = 256
+"""A started line is held until its end or until it is this long: then its head can be judged."""
+
+
+class Piece(Enum):
+    """What came out."""
+
+    RUN = 1  # octets to forward as they are
+    WANTED = 2  # one whole response
+    TOO_MUCH = 3  # the head of a wanted response that cannot be held: it follows (and this too) as runs
+    BOUNDARY = 4  # no line and no literal is open; given where `stop_at_boundary` asked for it, and then cleared
+
+
+class Skimmer:
+    """Feeds on chunks and gives (Piece, octets) in order.
+
+    `wanted` is matched at the start of each response. `limit` bounds what is held for one response.
+    """
+
+    __slots__ = ("_held", "_inside", "_kept", "_left", "_open", "limit", "stop_at_boundary", "wanted")
+
+    def __init__(self, wanted: re.Pattern[bytes], limit: int) -> None:
+        self.wanted = wanted
+        self.limit = limit
+        self.stop_at_boundary = False
+        self._kept = b""  # a started line, not given out
+        self._held: list[bytes] | None = None  # the pieces of a wanted response
+        self._left = 0  # octets of a literal still to come
+        self._inside = False  # behind a literal: the response goes on, the next line is not a head
+        self._open = False  # the start of a line has been given out as a run
+
+    @property
+    def at_boundary(self) -> bool:
+        """Whether the octets given out so far end with a whole response."""
+        return not (self._left or self._inside or self._open) or self._held is not None
+
+    @property
+    def held(self) -> int:
+        return len(self._kept) + (sum(map(len, self._held)) if self._held else 0)
+
+    def feed(self, data: bytes) -> list[tuple[Piece, bytes]]:
+        """Cut `data`. Never raises: whatever a server sends is a run or a wanted response."""
+        out: list[tuple[Piece, bytes]] = []
+        if self._kept:
+            data = self._kept + data
+            self._kept = b""
+        pos = start = 0  # data[start:pos] is the run so far
+        size = len(data)
+        find, match = data.find, self.wanted.match
+        while True:
+            if self.stop_at_boundary and self._held is None and not (self._left or self._inside or self._open):
+                if start < pos:
+                    out.append((Piece.RUN, data[start:pos]))
+                    start = pos
+                out.append((Piece.BOUNDARY, b""))
+                self.stop_at_boundary = False
+            if pos >= size:
+                break
+            if self._left:
+                end = min(pos + self._left, size)
+                self._left -= end - pos
+                if self._held is not None:
+                    self._held.append(data[pos:end])
+                    start = end
+                pos = end
+                continue
+            end = find(b"\n", pos) + 1
+            head = not (self._inside or self._open)
+            if not end:
+                if self._held is not None:
+                    if self._too_much(out, size - pos):
+                        pos = size
+                        self._open = True
+                    else:
+                        self._kept = data[pos:]
+                        return self._finish(out, data, start, pos)
+                elif head and (size - pos < _LONG_HEAD or match(data, pos)):
+                    if size - pos <= self.limit:
+                        self._kept = data[pos:]
+                        return self._finish(out, data, start, pos)
+                    if match(data, pos):
+                        out.append((Piece.RUN, data[start:pos]))
+                        out.append((Piece.TOO_MUCH, data[pos : pos + _LONG_HEAD]))
+                        start = pos
+                    pos, self._open = size, True
+                else:
+                    # The tail may be the start of a literal's announcement: keep it from its brace on.
+                    keep = self._announcement(data, pos)
+                    self._open = self._open or keep > pos
+                    self._kept = data[keep:]
+                    return self._finish(out, data, start, keep)
+                continue
+            self._open = False
+            count = self._literal(data, pos, end, head)
+            if head and match(data, pos):
+                if start < pos:
+                    out.append((Piece.RUN, data[start:pos]))
+                if count < 0:  # the usual case: a whole response in one line
+                    out.append((Piece.WANTED, data[pos:end]))
+                    start = pos = end
+                    continue
+                start = pos
+                if end - pos + count > self.limit:
+                    out.append((Piece.TOO_MUCH, data[pos:end]))
+                else:
+                    self._held = [data[pos:end]]
+                    start = end
+            elif self._held is not None:
+                if self._too_much(out, end - pos + max(count, 0)):
+                    start = pos
+                else:
+                    self._held.append(data[pos:end])
+                    start = end
+                    if count < 0:
+                        out.append((Piece.WANTED, b"".join(self._held)))
+                        self._held = None
+            pos = end
+            self._inside = count >= 0
+            self._left = max(count, 0)
+        return self._finish(out, data, start, pos)
+
+    def _finish(self, out: list[tuple[Piece, bytes]], data: bytes, start: int, end: int) -> list[tuple[Piece, bytes]]:
+        if start < end:
+            out.append((Piece.RUN, data if start == 0 and end == len(data) else data[start:end]))
+        return out
+
+    def _too_much(self, out: list[tuple[Piece, bytes]], more: int) -> bool:
+        """Give up holding when `more` does not fit: what is held becomes a run."""
+        if self._held is None or sum(map(len, self._held)) + more <= self.limit:
+            return False
+        held = b"".join(self._held)
+        self._held = None
+        out.append((Piece.TOO_MUCH, held[:_LONG_HEAD]))
+        out.append((Piece.RUN, held))
+        return True
+
+    @staticmethod
+    def _announcement(data: bytes, pos: int) -> int:
+        """Where a ``{123`` (or a CR) at the very end of `data` begins, or its end."""
+        end = len(data)
+        brace = data.rfind(b"{", max(pos, end - 26))
+        if brace >= 0 and re.fullmatch(rb"\{\d*\+?\}?\r?", data[brace:]):
+            return brace
+        return end
+
+    @staticmethod
+    def _literal(data: bytes, pos: int, end: int, head: bool) -> int:
+        """The count announced at the end of data[pos:end], or -1."""
+        if data[end - 3 : end - 2] != b"}" and data[end - 2 : end - 1] != b"}":
+            return -1
+        found = _LITERAL.search(data, max(pos, end - 26), end)
+        if found is None or (head and _STATUS.match(data, pos)):
+            return -1  # a status response ends in free text (RFC 9051 7.1)
+        return int(found[1])

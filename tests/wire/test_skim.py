@@ -1,0 +1,84 @@
+"""The skimmer gives back every octet, cuts out what is wanted, and never takes a literal for a line."""
+
+from __future__ import annotations
+
+import re
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from portico.wire.skim import Piece, Skimmer
+
+WANTED = re.compile(rb"\* (?:\d+ )?(?:LIST|FETCH)\b|[^*+ \r\n][^ \r\n]* (?:OK|NO|BAD)")
+
+
+def skim(cuts: list[bytes], limit: int = 1000) -> list[tuple[Piece, bytes]]:
+    skimmer = Skimmer(WANTED, limit)
+    return [piece for cut in cuts for piece in skimmer.feed(cut)]
+
+
+def wanted(pieces: list[tuple[Piece, bytes]]) -> list[bytes]:
+    return [data for piece, data in pieces if piece is Piece.WANTED]
+
+
+def octets(pieces: list[tuple[Piece, bytes]]) -> bytes:
+    return b"".join(data for piece, data in pieces if piece in (Piece.RUN, Piece.WANTED))
+
+
+def pieces_of(data: bytes, points: list[int]) -> list[bytes]:
+    edges = [0, *sorted(point % (len(data) + 1) for point in points), len(data)]
+    return [data[a:b] for a, b in zip(edges, edges[1:], strict=False) if a < b]
+
+
+RESPONSE = st.sampled_from([
+    b"* LIST () \"/\" INBOX\r\n",
+    b"* 1 EXISTS\r\n",
+    b"* 5 FETCH (UID 5 BODY[] {12}\r\n* LIST a b\r\n FLAGS (\\Seen))\r\n",
+    b"* 6 FETCH (BODY[] {0}\r\n)\r\n",
+    b"* OK free text {5}\r\n",
+    b"a1 OK done {3}\r\n",
+    b"* SEARCH " + b"1 " * 300 + b"\r\n",
+    b"* STATUS {5}\r\nINBOX (MESSAGES 3)\r\n",
+    b"+ idling\r\n",
+    b"* LIST () NIL {4}\r\na\r\nb\r\n",
+    b"* 7 FETCH (BODY[] {2000}\r\n" + b"x" * 2000 + b")\r\n",
+    b"* bare LF\n",
+])  # fmt: skip
+
+
+@given(st.lists(RESPONSE, max_size=8), st.lists(st.integers(0, 5000), max_size=12))
+def test_however_the_octets_are_cut_the_wanted_responses_are_the_same(responses: list[bytes], points: list[int]) -> None:
+    data = b"".join(responses)
+    whole = skim([data])
+    cut = skim(pieces_of(data, points))
+    expected = [r for r in responses if WANTED.match(r) and len(r) < 1000]
+    assert wanted(whole) == wanted(cut) == expected
+    assert octets(whole) == octets(cut) == data
+
+
+@given(st.lists(st.binary(max_size=300), max_size=8), st.integers(1, 400))
+def test_any_octets_come_out_as_they_went_in(chunks: list[bytes], limit: int) -> None:
+    skimmer = Skimmer(WANTED, limit)
+    out = b"".join(octets(skimmer.feed(chunk)) for chunk in chunks)
+    data = b"".join(chunks)
+    assert data.startswith(out)
+    assert len(data) - len(out) == skimmer.held
+    assert skimmer.held <= limit + 300 + 256
+
+
+@given(st.lists(RESPONSE, min_size=1, max_size=6), st.lists(st.integers(0, 3000), max_size=8))
+def test_a_boundary_lies_only_between_whole_responses(responses: list[bytes], points: list[int]) -> None:
+    skimmer = Skimmer(WANTED, 1000)
+    ends = {0}
+    for response in responses:
+        ends.add(max(ends) + len(response))
+    position = 0
+    for cut in pieces_of(b"".join(responses), points):
+        skimmer.stop_at_boundary = True
+        for piece, data in skimmer.feed(cut):
+            if piece is Piece.BOUNDARY:
+                assert position in ends
+            elif piece is not Piece.TOO_MUCH:
+                position += len(data)
+        if skimmer.at_boundary:
+            assert position in ends
