@@ -24,6 +24,7 @@ class Reason(StrEnum):
     TOO_MANY_WRONG_LOGINS = "too_many_wrong_logins"  # told
     LIMIT_SESSIONS = "limit_sessions"  # told: BYE [UNAVAILABLE] / -ERR [SYS/TEMP] before the greeting
     LIMIT_ADDRESS = "limit_address"  # told, as limit_sessions
+    REFUSED = "refused"  # told, as limit_sessions: a plugin did not want the connection
     LIMIT_HELD = "limit_held"  # told where a boundary is open: more would have to be held than allowed
     TIMEOUT_TLS = "timeout_tls"  # not told: no channel to tell it on
     TIMEOUT_LOGIN = "timeout_login"  # told: the client did not sign in

@@ -78,6 +78,8 @@ class Target:
     tls: TlsMode = "none"
     server: str = ""
     """Key of the server's record and TLS context (upstream)."""
+    send_client_address: bool = True
+    """Tell the server session id and addresses, by IMAP ID or POP3 XCLIENT, where it takes them."""
 
 
 @dataclass(slots=True, frozen=True)

@@ -130,6 +130,12 @@ class Compiled:
     responses: dict[str, tuple[Bound, ...]] = field(default_factory=dict)
     fetch_items: dict[str, tuple[Bound, ...]] = field(default_factory=dict)
 
+    @property
+    def plugins(self) -> list[str]:
+        """The names of the plugins that are interested, sorted."""
+        rows = (*self.commands.values(), *self.responses.values(), *self.fetch_items.values())
+        return sorted({bound.plugin for row in rows for bound in row})
+
 
 def compile_interests(view: SessionView, said: Sequence[tuple[str, Interests | None]]) -> Compiled | None:
     """Merge what the plugins said, in order; None when nobody is interested in anything."""

@@ -20,7 +20,9 @@ _COMMAND: Final = re.compile(rb"([^\x00-\x20\x7f(){%*\"\\+]+) +([A-Za-z][A-Za-z0
 _TAG: Final = re.compile(rb"[^\x00-\x20\x7f(){%*\"\\+]+")
 _LITERAL_HEAD: Final = re.compile(rb"~?\{(\d{1,20})\+?\}\r?\n")
 _ATOM_END: Final = re.compile(rb"[ ()\r\n\"]|\Z")
-_STATUS: Final = re.compile(rb"(OK|NO|BAD|BYE|PREAUTH)(?: +|\r?\n|\Z)(?:\[([A-Za-z0-9\-./]+)(?: ([^\]]*))?\] ?)?(.*)\Z", re.DOTALL | re.IGNORECASE)
+_STATUS: Final = re.compile(
+    rb"(OK|NO|BAD|BYE|PREAUTH)(?: +|\r?\n|\Z)(?:\[([A-Za-z0-9\-./]+)(?: ([^\]]*))?\] ?)?(.*)\Z", re.DOTALL | re.IGNORECASE
+)
 _FETCH: Final = re.compile(rb"\* (\d{1,10}) FETCH +\(", re.IGNORECASE)
 _ITEM_NAME: Final = re.compile(rb"[A-Za-z0-9.\-]+(?:\[[^\]]*\](?:<\d+>)?)?")
 _QUOTABLE: Final = re.compile(rb"[\x01-\x09\x0b\x0c\x0e-\x7f]*\Z")

@@ -53,7 +53,7 @@ class Reader:
     from a server, where status responses end in free text and announce no literal.
     """
 
-    __slots__ = ("_buffer", "_left", "_pos", "_scan", "literals", "max_line", "max_literal", "responses")
+    __slots__ = ("_buffer", "_left", "_pos", "_scan", "literals", "max_line", "max_literal", "refused", "responses")
 
     def __init__(self, max_line: int, max_literal: int, *, literals: bool = True, responses: bool = False) -> None:
         self._buffer = b""
@@ -64,6 +64,8 @@ class Reader:
         self.max_literal = max_literal
         self.literals = literals
         self.responses = responses
+        self.refused = b""
+        """The line whose literal was refused as TOOBIG: it has the tag to answer to."""
 
     def feed(self, data: bytes) -> None:
         """Add what came in."""
@@ -129,6 +131,7 @@ class Reader:
         count = int(match[1])
         line.sync = not self.responses and not match[2]
         if count > self.max_literal:
+            self.refused = line.data
             raise PeerError("Literal too large", fatal=not line.sync, code="TOOBIG")  # RFC 7888 4
         line.literal = self._left = count
 

@@ -1,0 +1,331 @@
+"""What the proxy itself says to an IMAP client, from the greeting until it knows who comes.
+
+Rule of this file: the dialogue before login and nothing else. `advance` reads one command after the
+other until a login has to be checked; then it stops, and what is unread stays in the Reader.
+RFC 9051 6.1, 6.2; RFC 2971 (ID); RFC 4959 (SASL-IR).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from portico.errors import PeerError, Secret
+from portico.session.close import Reason
+from portico.session.context import Context, LoginAttempt, SessionView
+from portico.session.decisions import Close, Decision, Record, SendToClient, StartTls, Trace
+from portico.session.events import CLIENT
+from portico.session.imap.gather import GO_AHEAD, Gather
+from portico.wire import sasl
+from portico.wire.capability import imap_before_login
+from portico.wire.imap import CommandLine, parse_arguments, parse_command, tag_of
+from portico.wire.lines import Line, Reader
+
+_MAX_ID_PAIRS = 30  # RFC 2971 3.3
+_OWN_ID = b'("name" "Portico")'
+
+
+@dataclass(slots=True)
+class Wish:
+    """A client wants to sign in. `initial` is for a relayed mechanism: its initial response, still in base64, or None."""
+
+    attempt: LoginAttempt
+    initial: bytes | None = None
+
+
+class Front:
+    """`feed` bytes, then `advance`; both may be called at any time, cut anywhere."""
+
+    __slots__ = ("_bad", "_gather", "_mechanism", "client_id", "context", "reader", "starting_tls", "tag", "traced", "view")
+
+    def __init__(self, context: Context, view: SessionView) -> None:
+        limits = context.settings.limits
+        self.context = context
+        self.view = view
+        self.reader = Reader(limits.line_before_login, limits.literal_before_login)
+        self.tag = b""
+        self.client_id: dict[str, str] = {}
+        self.starting_tls = False
+        self.traced = bool(context.trace_users)
+        self._gather = Gather(limits.line_before_login + limits.literal_before_login)
+        self._mechanism: sasl.ServerMechanism | None = None
+        self._bad = 0
+
+    # -- what is offered
+
+    @property
+    def _encrypted(self) -> bool:
+        return self.context.peer.tls is not None
+
+    @property
+    def _may_sign_in(self) -> bool:
+        return self._encrypted or self.context.settings.plain_login
+
+    def _mechanisms(self) -> list[str]:
+        if not self._may_sign_in:
+            return []
+        context = self.context
+        offered = []
+        for name in context.settings.mechanisms:
+            upper = name.upper()
+            if upper == "EXTERNAL":
+                if context.peer.tls is None or not context.peer.tls.client_name:
+                    continue
+            elif upper not in sasl.SPOKEN and (context.known_target is None or upper not in context.facts.mechanisms):
+                continue
+            offered.append(upper)
+        return offered
+
+    def capabilities(self) -> bytes:
+        known = self.context.facts.secured or self.context.facts.plain
+        starttls = self.context.settings.tls == "starttls" and not self._encrypted
+        names = imap_before_login(known, starttls=starttls, mechanisms=self._mechanisms())
+        if self._may_sign_in and b"LOGINDISABLED" in names:
+            names.remove(b"LOGINDISABLED")  # no mechanism is offered, but LOGIN is
+        return b" ".join(names)
+
+    def greeting(self) -> bytes:
+        return b"* OK [CAPABILITY %b] %b\r\n" % (self.capabilities(), self.context.settings.greeting.encode())
+
+    # -- the dialogue
+
+    def feed(self, data: bytes) -> None:
+        self.reader.feed(data)
+
+    def advance(self, out: list[Decision]) -> Wish | None:
+        """Read and answer until nothing whole is left (None) or somebody wants to sign in."""
+        while not self.starting_tls:
+            try:
+                piece = self.reader.next()
+                if piece is None:
+                    return None
+                if self._mechanism is not None:
+                    assert isinstance(piece, Line)
+                    wish = self._authenticate_step(piece, out)
+                else:
+                    if not self._gather.add(piece):
+                        if isinstance(piece, Line) and piece.sync:
+                            self._say(out, GO_AHEAD)
+                        continue
+                    wish = self._command(self._gather.take(), out)
+                if wish is not None:
+                    return wish
+            except PeerError as error:
+                if self._refuse(error, out):
+                    return None
+            if out and isinstance(out[-1], Close):
+                return None
+        return None
+
+    def _say(self, out: list[Decision], data: bytes) -> None:
+        out.append(SendToClient(data))
+        if self.traced:
+            out.append(Trace("<C", data))
+
+    def _heard(self, out: list[Decision], data: bytes) -> None:
+        if self.traced:
+            out.append(Trace("C>", data))
+
+    def _refuse(self, error: PeerError, out: list[Decision]) -> bool:
+        """Tell the client what was wrong. True: the session ends."""
+        first = self._gather.first or self.reader.refused
+        tag = self.tag if self._mechanism is not None else tag_of(first)
+        self._mechanism = None
+        self.reader.literals = True
+        if not error.fatal:
+            self.reader.refuse_literal()
+        self._gather.take()
+        self.reader.refused = b""
+        self._bad += 1
+        out.append(Record("session.protocol_error", {"text": error.text}))
+        if error.fatal or self._bad >= self.context.settings.limits.bad_commands:
+            self._say(out, b"* BYE %b\r\n" % (error.text if error.fatal else "Too many bad commands").encode())
+            out.append(Close(Reason.PROTOCOL_ERROR if error.fatal else Reason.TOO_MANY_BAD_COMMANDS, "client", error.text))
+            return True
+        code = f"[{error.code}] " if error.code else ""
+        self._say(out, b"%b BAD %b\r\n" % (tag, (code + error.text).encode()))
+        return False
+
+    def _command(self, raw: bytes, out: list[Decision]) -> Wish | None:
+        if not raw.strip(b" \r\n"):
+            raise PeerError("Empty line")
+        self.tag = tag_of(raw)
+        try:
+            command = parse_command(raw)
+        except PeerError as error:
+            self._bad_command(error.text, out)
+            return None
+        if self.traced:
+            hidden = command.name in ("LOGIN", "AUTHENTICATE")
+            self._heard(out, b"%b %b <credentials>\r\n" % (command.tag, command.name.encode()) if hidden else raw + b"\r\n")
+        handler = None if command.uid else _COMMANDS.get(command.name)
+        if handler is None:
+            self._bad_command("Sign in first" if command.name in _LATER or command.uid else "Unknown command", out)
+            return None
+        try:
+            wish = handler(self, command, out)
+        except PeerError as error:
+            if error.fatal:
+                raise
+            self._bad_command(error.text, out)
+            return None
+        self._bad = 0
+        return wish
+
+    def _bad_command(self, text: str, out: list[Decision]) -> None:
+        self._bad += 1
+        self._say(out, b"%b BAD %b\r\n" % (self.tag, text.encode()))
+        if self._bad >= self.context.settings.limits.bad_commands:
+            self._say(out, b"* BYE Too many bad commands\r\n")
+            out.append(Close(Reason.TOO_MANY_BAD_COMMANDS, "client", text))
+
+    def _ok(self, command: CommandLine, out: list[Decision], text: bytes, untagged: bytes = b"") -> None:
+        self._say(out, untagged + b"%b OK %b\r\n" % (command.tag, text))
+
+    def _noop(self, command: CommandLine, out: list[Decision]) -> Wish | None:
+        _no_arguments(command)
+        self._ok(command, out, b"Nothing done.")
+        return None
+
+    def _capability(self, command: CommandLine, out: list[Decision]) -> Wish | None:
+        _no_arguments(command)
+        self._ok(command, out, b"Capability completed.", b"* CAPABILITY %b\r\n" % self.capabilities())
+        return None
+
+    def _logout(self, command: CommandLine, out: list[Decision]) -> Wish | None:
+        _no_arguments(command)
+        self._ok(command, out, b"Logout completed.", b"* BYE Logging out\r\n")
+        out.append(Close(Reason.LOGOUT, "client"))
+        return None
+
+    def _id(self, command: CommandLine, out: list[Decision]) -> Wish | None:
+        """RFC 2971. Kept for the server and the plugins; what only a proxy may say (x-…) is not taken from a client."""
+        arguments = parse_arguments(command.arguments)
+        if len(arguments) != 1 or isinstance(arguments[0], bytes):
+            raise PeerError("ID takes a list or NIL")
+        pairs = arguments[0] or []
+        if len(pairs) % 2 or len(pairs) > 2 * _MAX_ID_PAIRS:
+            raise PeerError("ID takes up to 30 pairs")
+        said: dict[str, str] = {}
+        for key, value in zip(pairs[::2], pairs[1::2], strict=True):
+            if not isinstance(key, bytes) or isinstance(value, list) or len(key) > 30 or len(value or b"") > 1024:
+                raise PeerError("ID takes pairs of strings, keys of 30 and values of 1024 octets at most")
+            name = key.decode("utf-8", "replace").lower()
+            if value is not None and not name.startswith("x-"):
+                said[name] = value.decode("utf-8", "replace")
+        self.client_id = said
+        self.view.client_id = said
+        self._ok(command, out, b"ID completed.", b"* ID %b\r\n" % _OWN_ID)
+        return None
+
+    def _starttls(self, command: CommandLine, out: list[Decision]) -> Wish | None:
+        _no_arguments(command)
+        if self.context.settings.tls != "starttls" or self._encrypted:
+            raise PeerError("TLS is already active" if self._encrypted else "STARTTLS is not offered here")
+        self._ok(command, out, b"Begin TLS negotiation now.")
+        # RFC 9051 11.1: what was sent in clear behind the command is not to be believed.
+        discarded = len(self.reader.take_rest())
+        if discarded:
+            out.append(Record("session.plaintext_discarded", {"octets": discarded, "side": "client"}))
+        out.append(StartTls(CLIENT))
+        self.starting_tls = True
+        return None
+
+    def tls_started(self) -> None:
+        """All that was said before TLS is forgotten (RFC 9051 6.2.1)."""
+        self.starting_tls = False
+        self.client_id = {}
+        self.view.client_id = {}
+        self.reader.take_rest()
+
+    # -- signing in
+
+    def _login(self, command: CommandLine, out: list[Decision]) -> Wish | None:
+        if self._refuse_plain(command, out):
+            return None
+        arguments = parse_arguments(command.arguments)
+        if len(arguments) != 2:
+            raise PeerError("LOGIN takes a user name and a password")
+        name, password = (b"NIL" if argument is None else argument for argument in arguments)
+        if not isinstance(name, bytes) or not isinstance(password, bytes):
+            raise PeerError("LOGIN takes a user name and a password")
+        if not name or b"\0" in name + password:
+            raise PeerError("LOGIN takes a user name without NUL")
+        return Wish(LoginAttempt(_text(name), "LOGIN", Secret(password)))
+
+    def _refuse_plain(self, command: CommandLine, out: list[Decision]) -> bool:
+        if self._may_sign_in:
+            return False
+        # RFC 5530 PRIVACYREQUIRED
+        self._say(out, b"%b NO [PRIVACYREQUIRED] Sign in over TLS only.\r\n" % command.tag)
+        return True
+
+    def _authenticate(self, command: CommandLine, out: list[Decision]) -> Wish | None:
+        name, _, initial = command.arguments.partition(b" ")
+        mechanism = name.decode("latin-1").upper()
+        if self._refuse_plain(command, out):
+            return None
+        if not mechanism or b" " in initial:
+            raise PeerError("AUTHENTICATE takes a mechanism and an initial response")
+        if mechanism not in self._mechanisms():
+            # RFC 9051 6.2.2: NO for an unsupported mechanism
+            self._say(out, b"%b NO [CANNOT] This mechanism is not offered.\r\n" % command.tag)
+            return None
+        tls = self.context.peer.tls
+        ours = sasl.start(mechanism, external_name=tls.client_name if tls else None)
+        if ours is None:
+            return Wish(LoginAttempt("", mechanism), initial or None)
+        first = sasl.decode_initial(initial) if initial else None
+        return self._after_step(ours, ours.step(first), out)
+
+    def _authenticate_step(self, line: Line, out: list[Decision]) -> Wish | None:
+        ours = self._mechanism
+        assert ours is not None
+        self._heard(out, b"<credentials>\r\n")
+        try:
+            return self._after_step(ours, ours.step(sasl.decode(line.text)), out)
+        except sasl.Cancelled:
+            self._end_exchange()
+            self._say(out, b"%b BAD Authentication cancelled.\r\n" % self.tag)
+            return None
+
+    def _after_step(self, ours: sasl.ServerMechanism, said: sasl.Challenge | sasl.Credentials, out: list[Decision]) -> Wish | None:
+        if isinstance(said, sasl.Challenge):
+            self._mechanism = ours
+            self.reader.literals = False
+            self._say(out, b"+ %b\r\n" % sasl.encode(said.data))
+            return None
+        self._end_exchange()
+        return Wish(LoginAttempt(said.user, said.mechanism, said.password, said.authzid))
+
+    def _end_exchange(self) -> None:
+        self._mechanism = None
+        self.reader.literals = True
+
+
+def _no_arguments(command: CommandLine) -> None:
+    if command.arguments.strip(b" "):
+        raise PeerError(f"{command.name} takes no arguments")
+
+
+def _text(octets: bytes) -> str:
+    try:
+        return octets.decode("utf-8")
+    except UnicodeDecodeError:
+        return octets.decode("latin-1")
+
+
+_COMMANDS = {
+    "NOOP": Front._noop,
+    "CAPABILITY": Front._capability,
+    "LOGOUT": Front._logout,
+    "ID": Front._id,
+    "STARTTLS": Front._starttls,
+    "LOGIN": Front._login,
+    "AUTHENTICATE": Front._authenticate,
+}
+_LATER = frozenset(
+    ["APPEND", "CHECK", "CLOSE", "COPY", "CREATE", "DELETE", "ENABLE", "EXAMINE", "EXPUNGE", "FETCH", "GETACL", "GETMETADATA"]
+    + ["GETQUOTA", "GETQUOTAROOT", "IDLE", "LIST", "LSUB", "MOVE", "MYRIGHTS", "NAMESPACE", "NOTIFY", "RENAME", "SEARCH", "SELECT"]
+    + ["SETACL", "SORT", "STATUS", "STORE", "SUBSCRIBE", "THREAD", "UNSELECT", "UNSUBSCRIBE"]
+)
+"""Commands that are right, but not yet."""

@@ -1,0 +1,53 @@
+"""A whole command, gathered: its first line, its literals, the lines between.
+
+Rule of this file: it holds what a Reader gives until the command is complete, within a limit, and asks for
+synchronising literals itself. It is used where a command must be understood before it goes
+on: before login, and for commands somebody is interested in.
+"""
+
+from __future__ import annotations
+
+from portico.errors import PeerError
+from portico.wire.lines import Line, Literal
+
+GO_AHEAD = b"+ OK\r\n"
+
+
+class Gather:
+    """`add` pieces in order until it returns True: the command is complete in `raw`."""
+
+    __slots__ = ("_parts", "_size", "limit")
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self._parts: list[bytes] = []
+        self._size = 0
+
+    def add(self, piece: Line | Literal) -> bool:
+        """Take a piece. True: that was the last. Raises PeerError TOOBIG (fatal where the octets come anyway)."""
+        announced = piece.literal if isinstance(piece, Line) else piece.left
+        self._size += len(piece.data)
+        if self._size + max(announced, 0) > self.limit:
+            fatal = not (isinstance(piece, Line) and piece.sync)
+            raise PeerError("Command too large", fatal=fatal, code="TOOBIG")
+        self._parts.append(piece.data)
+        return isinstance(piece, Line) and piece.literal < 0
+
+    @property
+    def empty(self) -> bool:
+        return not self._parts
+
+    @property
+    def first(self) -> bytes:
+        """The first line, or nothing."""
+        return self._parts[0] if self._parts else b""
+
+    @property
+    def so_far(self) -> bytes:
+        return b"".join(self._parts)
+
+    def take(self) -> bytes:
+        """The whole command without its final line end; empty for the next one."""
+        raw = b"".join(self._parts)
+        self._parts, self._size = [], 0
+        return raw[:-2] if raw.endswith(b"\r\n") else raw.removesuffix(b"\n")

@@ -1,0 +1,74 @@
+"""The one ordered path to the client.
+
+Rule of this file: octets of one leg are never put into an open line or literal of another, and what we compose
+goes in only at a boundary. Who began a response has the floor until it is whole; others wait.
+"""
+
+from __future__ import annotations
+
+from portico.session.decisions import Decision, SendToClient, Trace
+
+_OURS = -2
+"""In place of a leg: composed by us."""
+
+
+class Outlet:
+    """`put` what comes from a leg, `compose` what is ours."""
+
+    __slots__ = ("_floor", "_traced", "_waiting")
+
+    def __init__(self, *, traced: bool = False) -> None:
+        self._floor: int | None = None
+        self._waiting: list[tuple[int, bytes, bool]] = []
+        self._traced = traced
+
+    @property
+    def at_boundary(self) -> bool:
+        return self._floor is None
+
+    @property
+    def floor(self) -> int | None:
+        """The leg in the middle of a response, or None."""
+        return self._floor
+
+    @property
+    def waiting(self) -> int:
+        """Octets that wait for a boundary."""
+        return sum(len(data) for _, data, _ in self._waiting)
+
+    def put(self, leg: int, data: bytes, whole: bool, out: list[Decision]) -> None:
+        """Octets of `leg`; `whole`: no line or literal of it is open behind them."""
+        if self._floor is not None and self._floor != leg:
+            self._waiting.append((leg, data, whole))
+            return
+        self._send(data, out)
+        self._floor = None if whole else leg
+        if whole and self._waiting:
+            self._drain(out)
+
+    def compose(self, data: bytes, out: list[Decision]) -> None:
+        """Whole lines of our own: now, or at the next boundary."""
+        self.put(_OURS, data, True, out)
+
+    def boundary(self, leg: int, out: list[Decision]) -> None:
+        """`leg` has come to a boundary that its last `put` did not know of."""
+        if self._floor == leg:
+            self._floor = None
+            self._drain(out)
+
+    def _drain(self, out: list[Decision]) -> None:
+        while self._waiting:
+            index = 0
+            if self._floor is not None:
+                index = next((i for i, entry in enumerate(self._waiting) if entry[0] == self._floor), -1)
+                if index < 0:
+                    return
+            leg, data, whole = self._waiting.pop(index)
+            self._send(data, out)
+            self._floor = None if whole else leg
+
+    def _send(self, data: bytes, out: list[Decision]) -> None:
+        if data:
+            out.append(SendToClient(data))
+            if self._traced:
+                out.append(Trace("<C", data))

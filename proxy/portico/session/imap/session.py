@@ -1,0 +1,350 @@
+"""The life of an IMAP session.
+
+Rule of this file: everything that moves a session from one phase to the next is here; what is said in a phase is
+in front.py, sign_in.py and watch.py. It does not know on which side TLS ends, and opens nothing itself.
+
+    new -> front -> checking -> connecting -> signing_in -> opening -> tunnel | watch -> closed
+                ^------- refusing (Wait) <----------'
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from fnmatch import fnmatchcase
+from typing import Any
+
+from portico.session.close import Reason
+from portico.session.context import Context, Refusal, Route, SessionView
+from portico.session.decisions import (
+    CheckLogin,
+    Close,
+    Connect,
+    Decision,
+    Disconnect,
+    HoldClient,
+    OpenSession,
+    ReadClient,
+    Record,
+    SendToClient,
+    SetPhase,
+    Trace,
+    Tunnel,
+    Wait,
+)
+from portico.session.events import (
+    CLIENT,
+    MAIN,
+    BytesReceived,
+    ClientConnected,
+    Closed,
+    Event,
+    Kicked,
+    LoginAllowed,
+    LoginRefused,
+    ServerConnected,
+    ServerFailed,
+    SessionOpened,
+    TimedOut,
+    TlsStarted,
+    WaitEnded,
+)
+from portico.session.imap.front import Front, Wish
+from portico.session.imap.sign_in import Failed, SignedIn, SignIn
+from portico.session.imap.watch import Watch
+from portico.session.interests import Compiled
+from portico.wire.capability import filter_imap
+from portico.wire.lines import Line
+
+_TIMEOUT_REASONS = {
+    "tls": Reason.TIMEOUT_TLS,
+    "login": Reason.TIMEOUT_LOGIN,
+    "idle": Reason.TIMEOUT_IDLE,
+    "write": Reason.TIMEOUT_WRITE,
+    "half_close": Reason.CLIENT_CLOSED,
+}
+
+
+class ImapSession:
+    """One IMAP session, sans-IO."""
+
+    __slots__ = (
+        "_client_gone",
+        "_front",
+        "_phase",
+        "_prelude",
+        "_refusal",
+        "_sign_in",
+        "_signed_in",
+        "_watch",
+        "_wish",
+        "_wrong",
+        "context",
+        "view",
+    )
+
+    def __init__(self, context: Context) -> None:
+        self.context = context
+        self.view = SessionView(context.id, context.protocol, context.listener, context.peer)
+        self._phase = "new"
+        self._front: Front | None = Front(context, self.view)
+        self._wish: Wish | None = None
+        self._sign_in: SignIn | None = None
+        self._signed_in: SignedIn | None = None
+        self._watch: Watch | None = None
+        self._refusal = b""
+        self._wrong = 0
+        self._client_gone = False
+        self._prelude: list[Trace] = []
+
+    def __repr__(self) -> str:
+        view = self.view
+        return f"<ImapSession {view.id} {self._phase} {view.user or '-'} -> {view.server or '-'}>"
+
+    # -- events in, decisions out
+
+    def handle(self, event: Event) -> list[Decision]:
+        """What is to be done about `event`, in order. Raises nothing on purpose; an exception is a bug."""
+        out: list[Decision] = []
+        if self._phase == "closed":
+            return out
+        if self._watch is not None:
+            self._watch.handle(event, out)
+        else:
+            _HANDLERS[type(event)](self, event, out)
+        if self.context.trace_users and self._watch is None:
+            self._prelude += [decision for decision in out if isinstance(decision, Trace)]
+            del self._prelude[:-100]
+            out = [decision for decision in out if not isinstance(decision, Trace)]
+        if out and isinstance(out[-1], Close | Tunnel):
+            self._phase = "tunnel" if isinstance(out[-1], Tunnel) else "closed"
+            self._front = self._sign_in = self._watch = None
+        return out
+
+    def _client_connected(self, event: ClientConnected, out: list[Decision]) -> None:
+        assert self._front is not None
+        refusal = self.context.refusal
+        if refusal is not None:
+            out.append(SendToClient(b"* BYE %b\r\n" % _code(refusal.code, refusal.text.encode())))
+            reason = Reason.LIMIT_ADDRESS if refusal.reason == "limit_address" else Reason.LIMIT_SESSIONS
+            out.append(Close(Reason.REFUSED if refusal.reason == "plugin" else reason, "portico", refusal.reason))
+            return
+        self._phase = "front"
+        out.append(SetPhase("login"))
+        out.append(SendToClient(self._front.greeting()))
+
+    def _tls_started(self, event: TlsStarted, out: list[Decision]) -> None:
+        if event.leg == CLIENT:
+            assert self._front is not None
+            self.context.peer.tls = event.info
+            self._front.tls_started()
+        elif self._sign_in is not None:
+            self._signed(self._sign_in.tls_started(out) or self._sign_in.advance(out), out)
+
+    def _bytes_received(self, event: BytesReceived, out: list[Decision]) -> None:
+        if event.leg == CLIENT:
+            assert self._front is not None
+            self._front.feed(event.data)
+            self._advance(out)
+        elif self._sign_in is not None and event.leg == MAIN:
+            self._sign_in.feed(event.data)
+            self._signed(self._sign_in.advance(out), out)
+            if self._phase == "signing_in":
+                self._advance(out)
+
+    def _advance(self, out: list[Decision]) -> None:
+        """Go on with what the client said, as far as this phase lets it."""
+        front = self._front
+        assert front is not None
+        if self._phase == "front":
+            wish = front.advance(out)
+            if wish is not None:
+                self._check(wish, out)
+            elif self._client_gone and not (out and isinstance(out[-1], Close)):
+                out.append(Close(Reason.CLIENT_CLOSED, "client"))
+        elif self._phase == "signing_in" and self._sign_in is not None and self._sign_in.relayed:
+            front.reader.literals = False
+            while self._sign_in.owed and isinstance(line := front.reader.next(), Line):
+                self._sign_in.client_line(line.text, out)
+
+    # -- signing in
+
+    def _check(self, wish: Wish, out: list[Decision]) -> None:
+        self._wish = wish
+        self._phase = "checking"
+        self.view.user = wish.attempt.user
+        self.view.mechanism = wish.attempt.mechanism
+        out.append(HoldClient())
+        out.append(CheckLogin(wish.attempt))
+
+    def _login_allowed(self, event: LoginAllowed, out: list[Decision]) -> None:
+        assert self._wish is not None and self._front is not None
+        route: Route = event.route
+        self.view.server = route.target.name
+        self._phase = "connecting"
+        self._sign_in = SignIn(self.context, MAIN, route, self._wish.attempt, self._front.client_id, self._wish.initial)
+        out.append(SetPhase("connect"))
+        out.append(Connect(MAIN, route.target))
+
+    def _login_refused(self, event: LoginRefused, out: list[Decision]) -> None:
+        refusal: Refusal = event.refusal
+        fields = {"reason": refusal.reason, "code": refusal.code, "side": "portico"}
+        self._turn_down(refusal.code, refusal.text.encode(), refusal.counts, fields, out)
+
+    def _server_connected(self, event: ServerConnected, out: list[Decision]) -> None:
+        self._phase = "signing_in"
+        out.append(SetPhase("greeting"))
+        if self._sign_in is not None and self._wish is not None and self._wish.attempt.password is None and self._is_relayed():
+            self._sign_in.relayed = True
+            out.append(ReadClient())
+
+    def _is_relayed(self) -> bool:
+        return self._wish is not None and self._wish.attempt.mechanism != "EXTERNAL"
+
+    def _server_failed(self, event: ServerFailed, out: list[Decision]) -> None:
+        out.append(Record("upstream.failed", {"server": self.view.server, "reason": event.reason, "detail": event.detail}))
+        self._outage(event.reason, out)
+
+    def _outage(self, reason: str, out: list[Decision]) -> None:
+        fields = {"reason": reason, "code": "UNAVAILABLE", "side": "server"}
+        self._turn_down("UNAVAILABLE", b"The mail server cannot be reached.", False, fields, out)
+
+    def _signed(self, outcome: SignedIn | Failed | None, out: list[Decision]) -> None:
+        if outcome is None:
+            return
+        if isinstance(outcome, Failed):
+            out.append(Disconnect(MAIN))
+            if outcome.untagged:
+                out.append(SendToClient(outcome.untagged))
+            if not outcome.counts:
+                fields = {"server": self.view.server, "reason": outcome.reason, "detail": outcome.text.decode("utf-8", "replace")}
+                out.append(Record("upstream.failed", fields))
+            side = "client" if outcome.counts else "server"
+            self._turn_down(outcome.code, outcome.text, outcome.counts, {"reason": outcome.reason, "code": outcome.code, "side": side}, out)
+            return
+        self._signed_in = outcome
+        self._phase = "opening"
+        out.append(SetPhase("login"))
+        self.view.capabilities = tuple(name.decode("ascii", "replace") for name in outcome.capabilities)
+        if self._sign_in is not None and self._sign_in.relayed:
+            out.append(HoldClient())
+        out.append(Record("login.succeeded", {"method": self.view.mechanism, "server": self.view.server}))
+        out.append(OpenSession(self.view))
+
+    def _turn_down(self, code: str, text: bytes, counts: bool, fields: dict[str, str], out: list[Decision]) -> None:
+        """Tell the client NO; a wrong login waits first, each longer than the one before."""
+        assert self._front is not None
+        self._sign_in = self._wish = None
+        out.append(SetPhase("login"))
+        method = self.view.mechanism
+        out.append(Record("login.failed", {"method": method, "text": text.decode("utf-8", "replace"), **fields}))
+        self.view.server = ""
+        self._refusal = b"%b NO %b\r\n" % (self._front.tag, _code(code, text))
+        if not counts:
+            self._told(out)
+            return
+        limits = self.context.settings.limits
+        self._wrong += 1
+        self._phase = "refusing"
+        out.append(Wait(min(limits.wrong_login_delay * 2 ** (self._wrong - 1), limits.wrong_login_delay_max)))
+
+    def _wait_ended(self, event: WaitEnded, out: list[Decision]) -> None:
+        if self._phase == "refusing":
+            self._told(out)
+
+    def _told(self, out: list[Decision]) -> None:
+        assert self._front is not None
+        out.append(SendToClient(self._refusal))
+        if self._wrong >= self.context.settings.limits.wrong_logins:
+            out.append(SendToClient(b"* BYE Too many wrong logins\r\n"))
+            out.append(Close(Reason.TOO_MANY_WRONG_LOGINS, "client"))
+            return
+        self._phase = "front"
+        self._front.reader.literals = True
+        out.append(ReadClient())
+        self._advance(out)  # what was sent behind the login is still there
+
+    # -- open
+
+    def _session_opened(self, event: SessionOpened, out: list[Decision]) -> None:
+        front, sign_in, signed_in = self._front, self._sign_in, self._signed_in
+        assert front is not None and sign_in is not None and signed_in is not None
+        passed, withheld = filter_imap(signed_in.capabilities)
+        interests: Compiled | None = event.interests
+        traced = any(fnmatchcase(self.view.user, pattern) for pattern in self.context.trace_users)
+        out.append(SetPhase("idle"))
+        answer = b"%b%b OK [CAPABILITY %b] %b\r\n" % (signed_in.untagged, front.tag, b" ".join(passed), signed_in.text)
+        out.append(SendToClient(answer))
+        if withheld:
+            names = [name.decode("ascii", "replace") for name in withheld]
+            out.append(Record("session.capabilities_withheld", {"names": names}))
+        watched = interests is not None or bool(withheld) or traced
+        plugins = interests.plugins if interests is not None else []
+        out.append(Record("session.opened", {"mode": "watch" if watched else "tunnel", "plugins": plugins}))
+        front.reader.literals = True
+        if not watched:
+            out.append(Tunnel(MAIN, sign_in.reader.take_rest(), front.reader.take_rest()))
+            return
+        if traced:
+            out.append(Record("trace.started", {}))
+            out.extend(self._prelude)
+        self._prelude = []
+        self._phase = "watch"
+        self._front = self._sign_in = None
+        self._watch = Watch(self.context, self.view, interests, signed_in.capabilities, traced=traced)
+        out.append(ReadClient())
+        self._watch.begin(front.reader.take_rest(), sign_in.reader.take_rest(), out)
+        if self._client_gone:
+            self._watch.handle(Closed(CLIENT), out)
+
+    # -- ends
+
+    def _closed(self, event: Closed, out: list[Decision]) -> None:
+        if event.leg == CLIENT:
+            if event.clean and self._phase in ("front", "checking", "connecting", "signing_in", "refusing", "opening"):
+                # Its half is closed; what it has asked for is still answered.
+                self._client_gone = True
+                if self._phase == "front":
+                    out.append(Close(Reason.CLIENT_CLOSED, "client"))
+                return
+            out.append(Close(Reason.CLIENT_CLOSED if event.clean else Reason.CLIENT_RESET, "client", event.detail))
+        elif self._sign_in is not None and self._phase in ("connecting", "signing_in"):
+            out.append(Disconnect(MAIN))
+            out.append(Record("upstream.failed", {"server": self.view.server, "reason": "closed", "detail": event.detail}))
+            self._outage("closed", out)
+        elif self._phase == "opening":
+            out.append(SendToClient(b"* BYE [UNAVAILABLE] The mail server closed the connection.\r\n"))
+            out.append(Close(Reason.SERVER_CLOSED if event.clean else Reason.SERVER_RESET, "server", event.detail))
+
+    def _timed_out(self, event: TimedOut, out: list[Decision]) -> None:
+        if event.phase in ("connect", "greeting", "sign_in"):
+            out.append(Disconnect(MAIN))
+            out.append(Record("upstream.failed", {"server": self.view.server, "reason": "timeout", "detail": event.phase}))
+            self._outage("timeout", out)
+            return
+        out.append(SendToClient(b"* BYE Autologout: too slow or idle for too long.\r\n"))
+        out.append(Close(_TIMEOUT_REASONS.get(event.phase, Reason.TIMEOUT_LOGIN), "client", event.phase))
+
+    def _kicked(self, event: Kicked, out: list[Decision]) -> None:
+        out.append(SendToClient(b"* BYE %b\r\n" % event.text.encode()))
+        out.append(Close(Reason.SHUTDOWN if event.shutdown else Reason.KICKED, "operator"))
+
+
+def _code(code: str, text: bytes) -> bytes:
+    """The text with its response code in front, where there is one."""
+    return b"[%b] %b" % (code.encode("ascii", "replace"), text) if code else text
+
+
+_HANDLERS: dict[type[Any], Callable[[ImapSession, Any, list[Decision]], None]] = {
+    ClientConnected: ImapSession._client_connected,
+    TlsStarted: ImapSession._tls_started,
+    BytesReceived: ImapSession._bytes_received,
+    LoginAllowed: ImapSession._login_allowed,
+    LoginRefused: ImapSession._login_refused,
+    ServerConnected: ImapSession._server_connected,
+    ServerFailed: ImapSession._server_failed,
+    SessionOpened: ImapSession._session_opened,
+    WaitEnded: ImapSession._wait_ended,
+    Closed: ImapSession._closed,
+    TimedOut: ImapSession._timed_out,
+    Kicked: ImapSession._kicked,
+}
