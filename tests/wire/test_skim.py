@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 
 from hypothesis import given
 from hypothesis import strategies as st
-
 from portico.wire.skim import Piece, Skimmer
 
 WANTED = re.compile(rb"\* (?:\d+ )?(?:LIST|FETCH)\b|[^*+ \r\n][^ \r\n]* (?:OK|NO|BAD)")
@@ -27,7 +27,7 @@ def octets(pieces: list[tuple[Piece, bytes]]) -> bytes:
 
 def pieces_of(data: bytes, points: list[int]) -> list[bytes]:
     edges = [0, *sorted(point % (len(data) + 1) for point in points), len(data)]
-    return [data[a:b] for a, b in zip(edges, edges[1:], strict=False) if a < b]
+    return [data[a:b] for a, b in itertools.pairwise(edges) if a < b]
 
 
 RESPONSE = st.sampled_from([

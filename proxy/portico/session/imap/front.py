@@ -323,9 +323,9 @@ _COMMANDS = {
     "LOGIN": Front._login,
     "AUTHENTICATE": Front._authenticate,
 }
-_LATER = frozenset(
-    ["APPEND", "CHECK", "CLOSE", "COPY", "CREATE", "DELETE", "ENABLE", "EXAMINE", "EXPUNGE", "FETCH", "GETACL", "GETMETADATA"]
-    + ["GETQUOTA", "GETQUOTAROOT", "IDLE", "LIST", "LSUB", "MOVE", "MYRIGHTS", "NAMESPACE", "NOTIFY", "RENAME", "SEARCH", "SELECT"]
-    + ["SETACL", "SORT", "STATUS", "STORE", "SUBSCRIBE", "THREAD", "UNSELECT", "UNSUBSCRIBE"]
-)
+_LATER = frozenset((
+    "APPEND", "CHECK", "CLOSE", "COPY", "CREATE", "DELETE", "ENABLE", "EXAMINE", "EXPUNGE", "FETCH", "GETACL", "GETMETADATA",
+    "GETQUOTA", "GETQUOTAROOT", "IDLE", "LIST", "LSUB", "MOVE", "MYRIGHTS", "NAMESPACE", "NOTIFY", "RENAME", "SEARCH", "SELECT",
+    "SETACL", "SORT", "STATUS", "STORE", "SUBSCRIBE", "THREAD", "UNSELECT", "UNSUBSCRIBE",
+))  # fmt: skip
 """Commands that are right, but not yet."""

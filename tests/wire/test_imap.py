@@ -1,0 +1,109 @@
+"""IMAP syntax: what is understood is given back as values; anything else is a PeerError."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from portico.errors import PeerError
+from portico.wire.capability import filter_imap, filter_pop3, imap_before_login
+from portico.wire.imap import parse_arguments, parse_command, parse_fetch, parse_status, quote, tag_of
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        (b"a1 noop", (b"a1", "NOOP", False, b"")),
+        (b"a1 uid  fetch 1:* (FLAGS)", (b"a1", "FETCH", True, b"1:* (FLAGS)")),
+        (b"a.1 LOGIN alice {3}", (b"a.1", "LOGIN", False, b"alice {3}")),
+        (b"A001 SELECT ", (b"A001", "SELECT", False, b"")),
+    ],
+)
+def test_a_command_is_cut_in_tag_name_and_arguments(line: bytes, expected: tuple[object, ...]) -> None:
+    assert tuple(parse_command(line)) == expected
+
+
+@pytest.mark.parametrize("line", [b"", b" ", b"a1", b"+ x", b"* NOOP", b"a1 UID", b"a{1 NOOP", b'"a" NOOP', b"a1 {3}"])
+def test_what_is_no_command_is_refused(line: bytes) -> None:
+    with pytest.raises(PeerError):
+        parse_command(line)
+
+
+def test_the_tag_is_found_where_there_is_one() -> None:
+    assert (tag_of(b"a1 {broken"), tag_of(b"(("), tag_of(b"")) == (b"a1", b"*", b"*")
+
+
+def test_arguments_are_atoms_strings_literals_and_lists() -> None:
+    raw = b'INBOX "a \\"b\\" \\\\" {5}\r\nab cd (NIL "nil" (x)) {0}\r\n ~{2}\r\n\x00y'
+    assert parse_arguments(raw) == [b"INBOX", b'a "b" \\', b"ab cd", [None, b"nil", [b"x"]], b"", b"\x00y"]
+
+
+@given(st.binary(max_size=200))
+def test_any_arguments_give_values_or_a_peer_error(raw: bytes) -> None:
+    for parse in (parse_arguments, parse_fetch, parse_command):
+        try:
+            parse(raw)
+        except PeerError:
+            continue
+    assert parse_status(b"OK " + raw) is not None
+
+
+@given(st.binary(max_size=60))
+def test_a_quoted_string_is_read_back_as_it_was(octets: bytes) -> None:
+    quoted = quote(octets)
+    if quoted is None:
+        assert any(octet in b"\r\n\0" or octet > 0x7F for octet in octets)
+    else:
+        assert parse_arguments(quoted) == [octets]
+
+
+def test_parentheses_without_end_are_refused_not_followed() -> None:
+    with pytest.raises(PeerError):
+        parse_arguments(b"(" * 100000)
+
+
+def test_a_status_response_is_cut_in_kind_code_and_text() -> None:
+    assert tuple(parse_status(b"NO [AUTHENTICATIONFAILED] Wrong.\r\n") or ()) == ("NO", "AUTHENTICATIONFAILED", b"", b"Wrong.")
+    assert tuple(parse_status(b"ok [CAPABILITY A B=C] hi") or ()) == ("OK", "CAPABILITY", b"A B=C", b"hi")
+    assert tuple(parse_status(b"OK") or ()) == ("OK", "", b"", b"")
+    assert parse_status(b"OKAY x") is None
+
+
+RAW = b'* 7 FETCH (UID 12 FLAGS (\\Seen "x") RFC822.SIZE 1234 BODY[HEADER.FIELDS (A B)]<0> {4}\r\na: b ENVELOPE (NIL "s)" (("a" NIL "b" "c"))) BODY[] NIL)\r\n'
+
+
+def test_a_fetch_response_has_its_items_in_place() -> None:
+    fetch = parse_fetch(RAW)
+    assert (fetch.number, fetch.uid, fetch.value("RFC822.SIZE")) == (7, 12, b"1234")
+    assert fetch.value("BODY[HEADER.FIELDS (A B)]<0>") == b"{4}\r\na: b"
+    assert fetch.value("ENVELOPE") == b'(NIL "s)" (("a" NIL "b" "c")))'
+    assert fetch.value("BODY[]") == b"NIL"
+
+
+def test_a_changed_item_leaves_every_other_octet_as_it_was() -> None:
+    assert parse_fetch(RAW).replaced({"RFC822.SIZE": b"99", "UID": b"345"}) == RAW.replace(b"1234", b"99").replace(b"UID 12", b"UID 345")
+
+
+def test_what_is_not_known_or_cannot_be_kept_is_not_announced() -> None:
+    names = b"IMAP4rev1 IDLE COMPRESS=DEFLATE AUTH=PLAIN STARTTLS X-NEW SORT=DISPLAY context=search LITERAL+ THREAD=REFS".split()
+    assert filter_imap(names) == (
+        [b"IMAP4rev1", b"IDLE", b"SORT=DISPLAY", b"context=search", b"LITERAL+", b"THREAD=REFS"],
+        [b"COMPRESS=DEFLATE", b"AUTH=PLAIN", b"STARTTLS", b"X-NEW"],
+    )
+    assert filter_pop3([b"TOP", b"SASL PLAIN", b"STLS", b"X-OWN 1"]) == ([b"TOP", b"SASL PLAIN"], [b"STLS", b"X-OWN 1"])
+
+
+def test_dovecots_list_after_login_passes_whole() -> None:
+    dovecot = (
+        b"IMAP4rev1 SASL-IR LOGIN-REFERRALS ID ENABLE IDLE SORT SORT=DISPLAY THREAD=REFERENCES THREAD=REFS THREAD=ORDEREDSUBJECT "
+        b"MULTIAPPEND URL-PARTIAL CATENATE UNSELECT CHILDREN NAMESPACE UIDPLUS LIST-EXTENDED I18NLEVEL=1 CONDSTORE QRESYNC ESEARCH ESORT "
+        b"SEARCHRES WITHIN CONTEXT=SEARCH LIST-STATUS BINARY MOVE SNIPPET=FUZZY PREVIEW=FUZZY PREVIEW STATUS=SIZE SAVEDATE LITERAL+ NOTIFY "
+        b"SPECIAL-USE ACL RIGHTS=texk QUOTA METADATA INPROGRESS UTF8=ACCEPT REPLACE"
+    ).split()
+    assert filter_imap(dovecot) == (dovecot, [])
+
+
+def test_before_login_only_what_is_known_of_the_server_is_promised() -> None:
+    assert imap_before_login([], starttls=True, mechanisms=[]) == b"IMAP4rev1 LITERAL+ SASL-IR ID STARTTLS LOGINDISABLED".split()
+    known = b"IMAP4rev1 IMAP4rev2 IDLE QUOTA".split()
+    assert imap_before_login(known, starttls=False, mechanisms=["PLAIN"]) == b"IMAP4rev1 IMAP4rev2 IDLE LITERAL+ SASL-IR ID AUTH=PLAIN".split()
