@@ -38,7 +38,7 @@ class Child:
         """Start it; raises `DemoError` if the program cannot be run."""
         try:
             with self.log.open("ab") as log:
-                self._process = subprocess.Popen(  # noqa: S603 (the command is ours)
+                self._process = subprocess.Popen(
                     self.command,
                     stdin=subprocess.DEVNULL,
                     stdout=log,

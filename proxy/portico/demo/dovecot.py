@@ -94,7 +94,7 @@ class Dovecot:
         if packages := missing():
             raise DemoError(f"Dovecot is not installed: apt-get install {' '.join(packages)}")
         program = find()
-        assert program is not None  # noqa: S101 (for the type checker: `missing` has looked)
+        assert program is not None
         configuration = self.write(version(program))
         self._child = Child([program, "-F", "-c", str(configuration)], log=self.directory / "dovecot.out")
         self._child.start()
@@ -158,7 +158,7 @@ class Dovecot:
 
 def version(program: str) -> tuple[int, ...]:
     """The first three numbers of its version, as (2, 3, 19)."""
-    answer = subprocess.run([program, "--version"], capture_output=True, text=True, check=False, timeout=20).stdout  # noqa: S603
+    answer = subprocess.run([program, "--version"], capture_output=True, text=True, check=False, timeout=20).stdout
     numbers = re.match(r"(\d+)\.(\d+)(?:\.(\d+))?", answer)
     if numbers is None:
         raise DemoError(f"{program} --version says no version")
@@ -168,7 +168,9 @@ def version(program: str) -> tuple[int, ...]:
 def _must_be_passable(directory: Path) -> None:
     for above in directory.resolve().parents:
         if not above.stat().st_mode & stat.S_IXOTH:
-            raise DemoError(f"{above} is closed to other users, and Dovecot, started by root, becomes one: choose another directory (TMPDIR=/tmp)")
+            raise DemoError(
+                f"{above} is closed to other users, and Dovecot, started by root, becomes one: choose another directory (TMPDIR=/tmp)"
+            )
 
 
 def _mail_account() -> pwd.struct_passwd:

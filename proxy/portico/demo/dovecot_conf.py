@@ -103,7 +103,7 @@ namespace public {{
   subscriptions = no
   list = yes
 }}
-{_services(plan)}
+{_services(plan, "service_count = 0")}
 """
 
 
@@ -164,7 +164,7 @@ protocol imap {{
 }}
 acl_driver = vfile
 acl_global_path = {plan.directory}/acl
-acl_anyone = allow
+imap_acl_allow_anyone = yes
 quota_storage_size = 1G
 quota "User quota" {{
   driver = count
@@ -183,7 +183,7 @@ namespace public {{
   subscriptions = no
   list = yes
 }}
-{_services(plan)}
+{_services(plan, "restart_request_count = unlimited")}
 """
 
 
@@ -210,16 +210,20 @@ def _special_use(word: str) -> str:
     return "\n  ".join(f"{word} {name} {{\n    special_use = \\{use}\n    auto = subscribe\n  }}" for name, use in uses.items())
 
 
-def _services(plan: Plan) -> str:
-    """Listeners; login processes that serve many (the default starts one for each connection)."""
+def _services(plan: Plan, count: str) -> str:
+    """Listeners; login processes that serve many (the default starts one for each connection).
+
+    `count` is the setting, in the words of the version, that lets a process go on after its first client.
+    """
     # Without root nobody can call chroot(2).
     chroot = "chroot =" if plan.private_user else ""
-    sessions = f"client_limit = {plan.sessions_per_process}\n  process_limit = 400\n  service_count = 0" if plan.sessions_per_process > 1 else ""
+    many = f"client_limit = {plan.sessions_per_process}\n  process_limit = 400\n  {count}"
+    sessions = many if plan.sessions_per_process > 1 else ""
     text = f"default_client_limit = 5000\nservice anvil {{\n  {chroot}\n}}\n"
     for protocol in ("imap", "pop3"):
         text += f"""service {protocol}-login {{
   {chroot}
-  service_count = 0
+  {count}
   process_min_avail = 1
   inet_listener {protocol} {{
     port = {getattr(plan.ports, protocol)}
