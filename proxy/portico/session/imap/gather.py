@@ -23,9 +23,12 @@ class Gather:
         self._parts: list[bytes] = []
         self._size = 0
 
-    def add(self, piece: Line | Literal) -> bool:
-        """Take a piece. True: that was the last. Raises PeerError TOOBIG (fatal where the octets come anyway)."""
-        announced = piece.literal if isinstance(piece, Line) else piece.left
+    def add(self, piece: Line | Literal, *, count_announced: bool = True) -> bool:
+        """Take a piece. True: that was the last. Raises PeerError TOOBIG (fatal where the octets come anyway).
+
+        `count_announced` False: the literal announced will not be gathered here.
+        """
+        announced = (piece.literal if isinstance(piece, Line) else piece.left) if count_announced else 0
         self._size += len(piece.data)
         if self._size + max(announced, 0) > self.limit:
             fatal = not (isinstance(piece, Line) and piece.sync)

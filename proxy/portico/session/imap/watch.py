@@ -157,20 +157,14 @@ class Watch:
     def _command_piece(self, piece: Line | Literal, out: list[Decision]) -> None:
         if self._gather.empty and isinstance(piece, Line) and not self._begin(piece, out):
             return
-        complete = self._gather.add(piece)
         head = self._head
         assert head is not None
-        if complete:
+        message = isinstance(piece, Line) and piece.literal >= 0 and self._announces_message(head, piece)
+        complete = self._gather.add(piece, count_announced=not message)
+        if complete or message:
             self._head = None
-            raw = self._gather.take()
-            self._dispatch(head, raw, out)
-            return
-        if not isinstance(piece, Line):
-            return
-        if piece.literal > _HOLDABLE_LITERAL or (head.name in _MESSAGE_COMMANDS and self._has_mailbox(head)):
-            self._head = None
-            self._dispatch(head, self._gather.take(), out, message=piece)
-        elif piece.sync:
+            self._dispatch(head, self._gather.take(), out, piece if message and isinstance(piece, Line) else None)
+        elif isinstance(piece, Line) and piece.sync:
             self.outlet.compose(GO_AHEAD, out)
 
     def _begin(self, line: Line, out: list[Decision]) -> bool:
@@ -198,9 +192,13 @@ class Watch:
         line = raw if line_end < 0 else raw[:line_end].removesuffix(b"\r")
         return len(line) - len(head.arguments)
 
-    def _has_mailbox(self, head: CommandLine) -> bool:
-        """Whether what is gathered of APPEND already names the mailbox, so that the literal announced is the message."""
-        so_far = self._gather.so_far
+    def _announces_message(self, head: CommandLine, line: Line) -> bool:
+        """Whether the literal announced is too large to be held, or APPEND's message: the mailbox has been named already."""
+        if line.literal > _HOLDABLE_LITERAL:
+            return True
+        if head.name not in _MESSAGE_COMMANDS:
+            return False
+        so_far = self._gather.so_far + line.data
         arguments = so_far[self._offset(head, so_far) :]
         try:
             known = parse_arguments(arguments[: arguments.rfind(b"{")].rstrip(b"~"))
