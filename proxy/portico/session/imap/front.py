@@ -283,7 +283,7 @@ class Front:
         self._heard(out, b"<credentials>\r\n")
         try:
             return self._after_step(ours, ours.step(sasl.decode(line.text)), out)
-        except sasl.Cancelled:
+        except sasl.Cancelled:  # RFC 9051 6.2.2: a tagged BAD
             self._end_exchange()
             self._say(out, b"%b BAD Authentication cancelled.\r\n" % self.tag)
             return None

@@ -222,9 +222,10 @@ class SignIn:
             name, initial = attempt.mechanism.encode(), self.initial
         else:
             mechanisms = {name[5:].decode("ascii", "replace") for name in offered if name.startswith(b"AUTH=")}
-            if route.master_user == "" and attempt.mechanism not in ("XOAUTH2", "OAUTHBEARER") and "PLAIN" not in mechanisms:
+            if not route.master_user and attempt.mechanism not in sasl.BEARER and "PLAIN" not in mechanisms:
                 return self._login(lead, offered, out)
-            self._mechanism = sasl.choose(mechanisms, route, attempt)
+            secret = route.master_password if route.master_user else route.password or attempt.password
+            self._mechanism = sasl.choose(mechanisms, attempt.mechanism, route.user, secret, route.master_user)
             if self._mechanism is None:
                 return self._fail("no_mechanism", b"The mail server does not take this kind of sign-in.", "CANNOT")
             name = self._mechanism.name.encode()
