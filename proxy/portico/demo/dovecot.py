@@ -89,6 +89,10 @@ class Dovecot:
         """The master process; 0 while not running."""
         return self._child.pid if self._child else 0
 
+    @property
+    def running(self) -> bool:
+        return self._child is not None and self._child.running
+
     def start(self, seconds: float = 20.0) -> None:
         """Write the configuration, start it, return when both protocols answer. Raises `DemoError`."""
         if packages := missing():
@@ -99,7 +103,7 @@ class Dovecot:
         self._child = Child([program, "-F", "-c", str(configuration)], log=self.directory / "dovecot.out")
         self._child.start()
         try:
-            wait_until("Dovecot", self.answers, seconds=seconds, alive=lambda: self._child is not None and self._child.running)
+            wait_until("Dovecot", self.answers, seconds=seconds, alive=lambda: self.running)
         except DemoError as error:
             words = self._child.last_words() + "\n" + (self.log.read_text("utf-8", "replace")[-2000:] if self.log.exists() else "")
             self.stop()

@@ -134,6 +134,11 @@ def fill_all(host: str, port: int) -> int:
         with imaplib.IMAP4(host, port) as connection:
             connection.login(user, USERS[user])
             stored += fill(connection, folders)
+    with imaplib.IMAP4(host, port) as connection:
+        # Thunderbird shows only what is subscribed, also of public folders.
+        connection.login("alice", USERS["alice"])
+        for folder in public():
+            connection.subscribe(quoted(folder.name))
     return stored
 
 

@@ -73,6 +73,13 @@ def wait_until(what: str, ready: Callable[[], bool], *, seconds: float, alive: C
         time.sleep(0.05)
 
 
+def wait_while(condition: Callable[[], bool], *, seconds: float) -> None:
+    """Return when `condition()` is false, or after `seconds`."""
+    end = time.monotonic() + seconds
+    while condition() and time.monotonic() < end:
+        time.sleep(0.05)
+
+
 def greets(port: int, *, host: str = LOOPBACK) -> bool:
     """True if somebody there says a line first (IMAP ``* …``, POP3 ``+OK …``)."""
     try:

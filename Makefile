@@ -1,0 +1,85 @@
+# One verb each. Everything a verb needs is installed by it: Python packages into .venv, programs by apt-get.
+#
+#   make run [PORTS=20000]   Portico in front of a private Dovecot with a small mailbox, until Ctrl-C
+#   make test [T=tests/wire] all tests, the live ones with real servers and clients too
+#   make check               ruff, mypy --strict, import contracts, unit tests with coverage
+#   make pythons             unit tests with each supported Python that this machine has
+#   make bench               the benchmark against nginx and HAProxy
+#   make fuzz                the fuzz targets of wire and session
+#   make docs                the generated pages of docs/reference
+#   make clean               remove what these made
+
+SHELL = /bin/sh
+VENV = .venv
+BIN = $(VENV)/bin
+STAMP = $(VENV)/installed
+CACHE = .cache
+# The Python that .venv is made from: the first of these that is supported.
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
+	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))' 2>/dev/null && echo $$p && break; done)
+
+PIP = $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input
+PACKAGES = -e '.[test,check]' $(if $(wildcard plugins/setup.cfg plugins/pyproject.toml),-e ./plugins)
+
+SERVERS = dovecot=dovecot-imapd /usr/lib/dovecot/imap-login=dovecot-imapd /usr/lib/dovecot/pop3-login=dovecot-pop3d
+CLIENTS = curl=curl mbsync=isync fetchmail=fetchmail mutt=mutt openssl=openssl node=nodejs npm=npm \
+	setpriv=util-linux unshare=util-linux /etc/ssl/certs/ca-certificates.crt=ca-certificates
+NODE = $(CACHE)/node/node_modules/imapflow/package.json
+
+.PHONY: run test check pythons bench fuzz docs clean install
+
+run: $(STAMP)
+	@.ci/install $(SERVERS)
+	@exec $(BIN)/portico demo $(if $(PORTS),--ports $(PORTS))
+
+test: $(STAMP) $(NODE)
+	@.ci/install $(SERVERS) $(CLIENTS)
+	@$(BIN)/python -m tests.live.fetch $(CACHE)/servers
+	PORTICO_LIVE=require $(BIN)/python -m pytest $(T)
+
+check: $(STAMP)
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest -m "not live" --cov --cov-report=term:skip-covered
+
+pythons:
+	@for python in $$(.ci/pythons); do \
+		venv=$(CACHE)/pythons/$$(basename $$python) && echo "$$python" && \
+		{ [ -x $$venv/bin/pytest ] || { $$python -m venv --clear $$venv && $$venv/bin/python -m pip --quiet --disable-pip-version-check --no-input \
+			install $(subst test$(comma)check,test,$(PACKAGES)); }; } && \
+		$$venv/bin/python -m pytest -m "not live" || exit 1; \
+	done
+
+bench: $(STAMP)
+	$(BIN)/python tests/bench/run.py $(ARGS)
+
+fuzz: $(STAMP)
+	$(BIN)/python tests/fuzz/run.py $(ARGS)
+
+docs: $(STAMP)
+	$(BIN)/python docs/generate.py
+
+clean:
+	rm -rf $(VENV) $(CACHE) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage build dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+install: $(STAMP)
+
+comma = ,
+
+$(STAMP): setup.cfg pyproject.toml $(wildcard plugins/setup.cfg plugins/pyproject.toml)
+	@[ -n "$(PYTHON)" ] || { .ci/install python3=python3 && python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))'; } || \
+		{ echo "Portico needs Python 3.11 or newer; this machine has: $$(python3 --version 2>&1)" >&2; exit 1; }
+	@$(or $(PYTHON),python3) -c 'import ensurepip' 2>/dev/null || .ci/install /nowhere=python3-venv
+	@[ -x $(BIN)/python ] && $(BIN)/python -c 'import pip' 2>/dev/null || { echo "making $(VENV)"; $(or $(PYTHON),python3) -m venv --clear $(VENV); }
+	@echo "installing Portico and what it needs into $(VENV)"
+	@$(PIP) install $(PACKAGES)
+	@touch $@
+
+$(NODE):
+	@.ci/install node=nodejs npm=npm
+	@mkdir -p $(CACHE)/node
+	@echo "installing imapflow into $(CACHE)/node"
+	@npm install --silent --no-audit --no-fund --no-save --prefix $(CACHE)/node imapflow@1 </dev/null >/dev/null
