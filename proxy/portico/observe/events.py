@@ -1,0 +1,86 @@
+"""The log events: every one that there is.
+
+Rule of this file: declarations only. docs/reference/log-events.md and its JSON Schema are generated from it (reference.py);
+tests hold the source to it: an event that is emitted is here, and one that is here is emitted.
+A name is dotted, its last part in the past tense. Names and meanings do not change once released.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+Level = Literal["debug", "info", "warning", "error"]
+
+
+@dataclass(frozen=True, slots=True)
+class EventType:
+    """One event. `fields` are always there, `optional` when known; `session`: the session's own fields come on top."""
+
+    name: str
+    level: Level
+    meaning: str
+    fields: tuple[str, ...] = ()
+    optional: tuple[str, ...] = ()
+    session: bool = False
+    either: bool = False
+    """It also happens outside of a session: the session's fields are there only inside one."""
+
+
+def _proxy(name: str, level: Level, meaning: str, fields: str = "", optional: str = "") -> EventType:
+    return EventType(name, level, meaning, tuple(fields.split()), tuple(optional.split()))
+
+
+def _session(name: str, level: Level, meaning: str, fields: str = "", optional: str = "") -> EventType:
+    return EventType(name, level, meaning, tuple(fields.split()), tuple(optional.split()), session=True)
+
+
+def _either(name: str, level: Level, meaning: str, fields: str = "", optional: str = "") -> EventType:
+    return EventType(name, level, meaning, tuple(fields.split()), tuple(optional.split()), either=True)
+
+
+_ALL: Final = (
+    # the proxy as a whole
+    _proxy("proxy.started", "info", "All listeners accept connections.", "version pid addresses plugins"),
+    _proxy("proxy.stopping", "info", "Nothing is accepted any more; the sessions are asked to end.", "sessions", "signal"),
+    _proxy("proxy.stopped", "info", "The last session has ended.", "seconds", "sessions"),
+    _proxy("proxy.failed", "error", "The proxy cannot start.", "reason text", "problems address"),
+    _proxy("settings.reloaded", "info", "A new settings file holds for new sessions; running ones keep theirs.", "path sessions"),
+    _proxy("settings.rejected", "error", "The new settings file has mistakes; the old settings stay.", "path problems"),
+    _proxy("settings.warning", "warning", "The settings can be used, but something in them is doubtful or waits for a restart.", "text"),
+    _proxy("listener.opened", "info", "An address is listened on.", "listener protocol address"),
+    _proxy("listener.closed", "info", "An address is not listened on any more.", "listener address"),
+    _proxy("listener.accept_failed", "warning", "Connections wait but cannot be taken, mostly for want of descriptors.", "listener detail"),
+    _proxy("log.dropped", "warning", "Lines of this log could not be written and are lost.", "count"),
+    # the servers
+    _proxy("server.probed", "info", "A server was asked for its capabilities.", "server protocol address capabilities mechanisms seconds"),
+    _proxy("server.probe_failed", "warning", "A server did not answer; it is asked again later.", "server protocol address reason detail"),
+    _proxy("server.unverified", "warning", "The certificate of a server is not checked (verify = false); said at every start.", "server"),
+    _session("upstream.connected", "debug", "Connected to the server.", "server address seconds"),
+    _session("upstream.failed", "warning", "The server could not be reached, or failed before or in the sign-in.", "reason detail server"),
+    # the plugins
+    _proxy("plugin.loaded", "info", "A plugin takes part.", "plugin version"),
+    _either(
+        "plugin.failed", "error", "A plugin raised, took too long or broke its contract; the hook's rule applies.",
+        "plugin hook error", "traceback detail",
+    ),
+    _session("plugin.held_too_much", "warning", "Something was too large to be held for the plugins; it passed unchanged.", "octets what"),
+    # a session, from accept to close
+    _session("session.connected", "debug", "A client has connected."),
+    _session("session.tls", "debug", "TLS with the client is ready.", "resumed"),
+    _session("session.plaintext_discarded", "warning", "Octets sent in clear behind STARTTLS were thrown away.", "octets side"),
+    _session("session.protocol_error", "info", "The peer broke the protocol.", "text"),
+    _session("login.failed", "info", "A login did not succeed, and the client was told.", "method code reason side text", "server"),
+    _session("login.succeeded", "info", "The client has signed in, and so have we at the server.", "method server address seconds"),
+    _session("session.capabilities_withheld", "debug", "Capabilities of the server that are not announced.", "names"),
+    _session("session.opened", "debug", "The plugins were asked; octets flow.", "mode plugins"),
+    _session("trace.started", "info", "The protocol text of this session is written to a file.", optional="path"),
+    _session("trace.failed", "warning", "The protocol text of this session cannot be written.", "detail"),
+    _session("session.bug", "error", "Portico failed; the session ends. Please report it with this line.", "error", "traceback detail"),
+    _session(
+        "session.closed", "info", "The session has ended.",
+        "reason side bytes_in bytes_out seconds commands", "detail mode server method",
+    ),
+)  # fmt: skip
+
+EVENTS: Final = {known.name: known for known in _ALL}

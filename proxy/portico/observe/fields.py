@@ -1,0 +1,97 @@
+"""The fields of the log: one name, one type, one meaning, whatever the event.
+
+Rule of this file: declarations only. A field that is in no event, or a name that means two things, fails a test.
+Dovecot's names are taken where it has one (rip, rport, lip, lport, user, method, tls, session).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One field. `schema` is its JSON Schema (2020-12); `meaning` one sentence, with the unit where there is one."""
+
+    name: str
+    meaning: str
+    schema: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def type(self) -> str:
+        """The type in words, for the reference."""
+        names = self.schema.get("type", "string")
+        words = " or ".join([names] if isinstance(names, str) else names)
+        return f"{words} of {self.schema['items']['type']}s" if words == "array" else words
+
+
+_TEXT: Final[dict[str, Any]] = {"type": "string"}
+_WHOLE: Final[dict[str, Any]] = {"type": "integer", "minimum": 0}
+_SECONDS: Final[dict[str, Any]] = {"type": "number", "minimum": 0}
+_FLAG: Final[dict[str, Any]] = {"type": "boolean"}
+_WHOLE_OR_NULL: Final[dict[str, Any]] = {"type": ["integer", "null"], "minimum": 0}
+_NAMES: Final[dict[str, Any]] = {"type": "array", "items": {"type": "string"}}
+
+
+def _one_of(*words: str) -> dict[str, Any]:
+    return {"type": "string", "enum": list(words)}
+
+
+_ALL: Final = (
+    # in every line
+    Field("timestamp", "When, in UTC, ISO 8601 with microseconds.", {"type": "string", "format": "date-time"}),
+    Field("level", "How much it matters.", _one_of("debug", "info", "warning", "error")),
+    Field("event", "The event's name."),
+    # in every event of a session
+    Field("session", "The session's id, from accept to close; the server gets it as x-session-id, so that both logs can be joined."),
+    Field("protocol", "The protocol of the session or listener.", _one_of("imap", "pop3")),
+    Field("listener", "The listener's name in the settings."),
+    Field("rip", "The client's address (remote IP)."),
+    Field("rport", "The client's port.", _WHOLE),
+    Field("lip", "The address that the client connected to (local IP)."),
+    Field("lport", "The port that the client connected to.", _WHOLE),
+    Field("user", "The user as the client named him. Absent until a login was tried."),
+    Field("tls", "TLS version of the client's connection. Absent without TLS."),
+    Field("cipher", "Its cipher, in OpenSSL's words. Absent without TLS."),
+    # the rest
+    Field("address", 'An address: "host:port", "[v6]:port" or "unix:/path".'),
+    Field("addresses", "All addresses that are listened on.", _NAMES),
+    Field("bytes_in", "Octets from the client, without TLS.", _WHOLE),
+    Field("bytes_out", "Octets to the client, without TLS.", _WHOLE),
+    Field("capabilities", "Capability names, in the server's order.", _NAMES),
+    Field("code", "Response code told to the client (RFC 5530), without brackets; may be empty."),
+    Field("commands", "Commands of the client after login; null in a tunnel, where nobody counts them.", _WHOLE_OR_NULL),
+    Field("count", "How many.", _WHOLE),
+    Field("detail", "More about the reason, for people; may be empty. Never what a client sent."),
+    Field("error", "What went wrong: the class of the exception, or a short sentence."),
+    Field("hook", "The hook or handler of the plugin that was being called."),
+    Field("mechanisms", "SASL mechanisms, upper case.", _NAMES),
+    Field("method", "How the client signed in: LOGIN, USER, APOP or the SASL mechanism."),
+    Field("mode", "tunnel: octets pass unread; watch: commands and responses are read.", _one_of("tunnel", "watch")),
+    Field("names", "The names concerned.", _NAMES),
+    Field("octets", "Number of octets.", _WHOLE),
+    Field("path", "A file."),
+    Field("pid", "The process.", _WHOLE),
+    Field("plugin", "The plugin's name."),
+    Field("plugins", "Names of plugins: of those loaded, or of those interested in this session.", _NAMES),
+    Field("problems", "One finished line per mistake.", _NAMES),
+    Field("reason", "Why, in one word; the words do not change their meaning."),
+    Field("resumed", "TLS was resumed from an earlier session.", _FLAG),
+    Field("seconds", "How long it took.", _SECONDS),
+    Field("server", "The server's name in the settings."),
+    Field("sessions", "Number of sessions.", _WHOLE),
+    Field("side", "Who is to blame.", _one_of("client", "server", "portico", "operator")),
+    Field("signal", "The signal received."),
+    Field("text", "A sentence for people. For a refused login: what the client was told."),
+    Field("traceback", "Where in the code it went wrong: one frame per entry, without values.", _NAMES),
+    Field("unregistered", "Names in this line that the reference does not know (a fault of Portico's).", _NAMES),
+    Field("version", "The version."),
+    Field("what", "What it was about."),
+)
+
+FIELDS: Final = {known.name: Field(known.name, known.meaning, known.schema or _TEXT) for known in _ALL}
+
+EVERY_LINE: Final = ("timestamp", "level", "event")
+SESSION_ALWAYS: Final = ("session", "protocol", "listener", "rip", "rport", "lip", "lport")
+SESSION_WHEN_KNOWN: Final = ("user", "tls", "cipher")
