@@ -11,39 +11,63 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from portico.config.units import GIB, KIB, MIB, MINUTES, SECONDS, Duration, SecretText, Size
+from portico.config.units import (
+    GIB,
+    KIB,
+    MIB,
+    MINUTES,
+    SECONDS,
+    Address,
+    Directory,
+    Duration,
+    Fingerprint,
+    ReadFile,
+    SecretText,
+    Size,
+    WrittenFile,
+)
 
 
 class Settings(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True, hide_input_in_errors=True)
+    model_config = ConfigDict(
+        frozen=True,
+        strict=True,  # "yes" is not true, and "5" is not 5
+        extra="forbid",
+        allow_inf_nan=False,
+        arbitrary_types_allowed=True,
+        hide_input_in_errors=True,
+    )
 
 
 class Timeouts(Settings):
     """One time-out per phase of a session; the key is the phase's name, and `reason=timeout_…` in the log."""
 
-    tls: Duration = Field(10 * SECONDS, description="The client's TLS handshake.")
-    login: Duration = Field(3 * MINUTES, description="From connect until the client has signed in.")
-    connect: Duration = Field(5 * SECONDS, description="TCP (and TLS) connection to the server.")
-    greeting: Duration = Field(15 * SECONDS, description="The server's greeting, counted from its connection.")
-    sign_in: Duration = Field(60 * SECONDS, description="The server's answer to the sign-in.")
+    tls: Duration = Field(10 * SECONDS, gt=0, description="The client's TLS handshake.")
+    login: Duration = Field(3 * MINUTES, gt=0, description="From connect until the client has signed in.")
+    connect: Duration = Field(5 * SECONDS, gt=0, description="TCP (and TLS) connection to the server.")
+    greeting: Duration = Field(15 * SECONDS, gt=0, description="The server's greeting, counted from its connection.")
+    sign_in: Duration = Field(60 * SECONDS, gt=0, description="The server's answer to the sign-in.")
     idle: Duration | None = Field(
         None,
+        gt=0,
         description="No octet in either direction after login. Default: 31 minutes for IMAP (RFC 9051 5.4 wants 30), "
         "11 minutes for POP3 (RFC 1939 3 wants 10).",
     )
-    write: Duration = Field(5 * MINUTES, description="A peer takes nothing of what waits for it.")
-    half_close: Duration = Field(60 * SECONDS, description="The rest of the answer after the client has closed its half.")
-    plugin: Duration = Field(10 * SECONDS, description="A coroutine hook of a plugin.")
+    write: Duration = Field(5 * MINUTES, gt=0, description="A peer takes nothing of what waits for it.")
+    half_close: Duration = Field(60 * SECONDS, gt=0, description="The rest of the answer after the client has closed its half.")
+    plugin: Duration = Field(10 * SECONDS, gt=0, description="A coroutine hook of a plugin.")
 
 
 class SessionLimits(Settings):
     """What one session may use."""
 
-    line_before_login: Size = Field(64 * KIB, description="One line from the client before login (an OAuth token fits).")
-    literal_before_login: Size = Field(64 * KIB, description="One literal from the client before login; larger is refused before a byte is read.")
-    line: Size = Field(64 * KIB, description="One line after login, in a session that is watched.")
+    line_before_login: Size = Field(64 * KIB, gt=0, description="One line from the client before login (an OAuth token fits).")
+    literal_before_login: Size = Field(
+        64 * KIB, description="One literal from the client before login; a larger one is refused before an octet of it is read."
+    )
+    line: Size = Field(64 * KIB, gt=0, description="One line after login, in a session that is watched.")
     literal: Size = Field(1 * GIB, description="One literal after login, in a session that is watched.")
-    held: Size = Field(1 * MIB, description="What may be held in memory for one session while something is rewritten.")
+    held: Size = Field(1 * MIB, gt=0, description="What may be held in memory for one session while something is rewritten.")
     wrong_logins: int = Field(5, ge=1, description="Wrong logins, then BYE.")
     wrong_login_delay: Duration = Field(2 * SECONDS, description="Delay of the first refusal; each further one waits twice as long.")
     wrong_login_delay_max: Duration = Field(15 * SECONDS, description="The longest such delay.")
@@ -61,25 +85,27 @@ class Limits(Settings):
 class Server(Settings):
     """A server that Portico stands in front of."""
 
-    imap: str | None = Field(None, description='Where its IMAP answers: "host:port", "[v6]:port" or "unix:/path".')
-    pop3: str | None = Field(None, description="Where its POP3 answers, likewise.")
+    imap: Address | None = Field(None, description='Where its IMAP answers: "host:port", "[v6]:port" or "unix:/path".')
+    pop3: Address | None = Field(None, description="Where its POP3 answers, likewise.")
     tls: Literal["none", "starttls", "implicit"] = Field("none", description="How the connection to the server is encrypted.")
     verify: bool = Field(True, description="Check the server's certificate and name. Off is said in the log at every start.")
-    ca_file: str | None = Field(None, description="PEM file of the authorities to trust; default: the system's.")
+    ca_file: ReadFile | None = Field(None, description="PEM file of the authorities to trust; default: the system's.")
     name: str | None = Field(None, description="The name that its certificate must bear; default: the host of the address.")
-    fingerprint: str | None = Field(None, description="SHA-256 of the server's certificate in hex: trust exactly this one.")
+    fingerprint: Fingerprint | None = Field(None, description="SHA-256 of the server's certificate in hex: trust exactly this one.")
     master_user: str | None = Field(None, description="Sign in as this user for everybody (SASL PLAIN with authorization identity).")
     master_password: SecretText | None = Field(None, description="Its password: text, or {file = …} or {env = …}.")
     send_client_address: bool = Field(
         True, description="Forward session id and addresses by IMAP ID and POP3 XCLIENT where the server takes them."
     )
-    probe: bool = Field(True, description="Ask for greeting and capabilities once at start, so that the right ones are offered before login.")
+    probe: bool = Field(
+        True, description="Ask for greeting and capabilities once at start, so that the right ones are offered before login."
+    )
 
 
 class RouteRule(Settings):
     """One row of a routing table: the first that matches decides."""
 
-    users: list[str] = Field(description='Names or patterns: "alice", "*@example.org", "*".')
+    users: list[str] = Field(min_length=1, description='Names or patterns: "alice", "*@example.org", "*".')
     server: str = Field(description="Name of the server.")
     user: str | None = Field(None, description='The name to sign in with there; "{user}", "{local}" and "{domain}" are filled in.')
 
@@ -88,17 +114,20 @@ class Listener(Settings):
     """A virtual server in Exchange's words: one protocol on some addresses, with its own TLS, route and plugins."""
 
     protocol: Literal["imap", "pop3"] = Field(description="The protocol spoken on it.")
-    addresses: list[str] = Field(min_length=1, description='"0.0.0.0:993", "[::]:993", "localhost:1143" or "unix:/path".')
-    tls: Literal["none", "starttls", "implicit"] = Field("implicit", description="implicit: TLS first. starttls: offered (STARTTLS, STLS). none: never.")
-    certificate: str | None = Field(None, description="PEM file with the certificate and its chain.")
-    key: str | None = Field(None, description="PEM file with its key; default: the key is in the certificate file.")
-    client_ca_file: str | None = Field(None, description="PEM file of the authorities for client certificates.")
+    addresses: list[Address] = Field(min_length=1, description='"0.0.0.0:993", "[::]:993", "localhost:1143" or "unix:/path".')
+    tls: Literal["none", "starttls", "implicit"] = Field(
+        "implicit", description="implicit: TLS first. starttls: offered (STARTTLS, STLS). none: never."
+    )
+    certificate: ReadFile | None = Field(None, description="PEM file with the certificate and its chain.")
+    key: ReadFile | None = Field(None, description="PEM file with its key; default: the key is in the certificate file.")
+    client_ca_file: ReadFile | None = Field(None, description="PEM file of the authorities for client certificates.")
     client_certificates: Literal["no", "optional", "required"] = Field("no", description="Whether clients are asked for a certificate.")
     minimum_tls: Literal["1.2", "1.3"] = Field("1.2", description="The oldest TLS version accepted.")
     plain_login: bool = Field(False, description="Let clients sign in without TLS. Off: LOGINDISABLED and [PRIVACYREQUIRED].")
     mechanisms: list[str] = Field(
         default=["PLAIN", "LOGIN", "XOAUTH2", "OAUTHBEARER"],
-        description="SASL mechanisms offered. EXTERNAL needs client certificates and a master user; any other name is relayed to the server, which must then be the only one.",
+        description="SASL mechanisms offered. EXTERNAL needs client certificates and a master user; "
+        "any other name is relayed to the server, which must then be the only one.",
     )
     apop: bool = Field(False, description="POP3: offer APOP, relayed to the server, which must be the only one.")
     greeting: str = Field("Portico ready.", description="The text of the greeting.")
@@ -121,13 +150,13 @@ class Log(Settings):
 
     format: Literal["auto", "json", "console"] = Field("auto", description="auto: for people on a terminal, JSON lines elsewhere.")
     level: Literal["debug", "info", "warning", "error"] = Field("info", description="The least level written.")
-    file: str | None = Field(None, description="A file to append to; default: standard error.")
+    file: WrittenFile | None = Field(None, description="A file to append to; default: standard error.")
 
 
 class Trace(Settings):
     """Protocol text of chosen users, credentials blotted out, for finding faults."""
 
-    directory: str | None = Field(None, description="Directory for one file per session; nothing is traced without it.")
+    directory: Directory | None = Field(None, description="Directory for one file per session; nothing is traced without it.")
     users: list[str] = Field(default=[], description="Names or patterns of the users to trace.")
 
 

@@ -1,0 +1,94 @@
+"""What works but is probably not wanted: said at every check and every start.
+
+Rule of this file: nothing here stops Portico; what must stop it is in check.py.
+"""
+
+from __future__ import annotations
+
+import datetime
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+from cryptography import x509
+
+from portico.config.address import Address, parse_address
+from portico.config.check import Parts
+from portico.config.document import KeyPath, Problem
+from portico.config.settings import Listener, Server
+
+SOON = datetime.timedelta(days=14)
+
+
+def warnings(parts: Parts, file: Path | None = None) -> list[Problem]:
+    """Everything to warn of. `file`: the settings file, whose permissions matter where a password stands in it."""
+    found: list[Problem] = []
+    now = datetime.datetime.now(datetime.UTC)
+    for name, server in parts.servers.items():
+        found += _server(("servers", name), server)
+    for name, listener in parts.listeners.items():
+        found += _listener(("listeners", name), listener, now)
+    if file is not None and any(server.master_password is not None for server in parts.servers.values()) and _others_read(file):
+        found.append(Problem((), "everybody on this machine may read this file, which has to do with passwords; chmod o-r"))
+    return found
+
+
+def _server(path: KeyPath, server: Server) -> Iterator[Problem]:
+    addresses = [(key, _parsed(getattr(server, key))) for key in ("imap", "pop3") if getattr(server, key) is not None]
+    for key, address in addresses:
+        if server.tls == "none" and address is not None and not address.local:
+            text = f'passwords go to {address} without TLS; possible: tls = "implicit" or "starttls"'
+            yield Problem((*path, key), text)
+    if not server.verify and server.tls != "none":
+        yield Problem((*path, "verify"), "the server's certificate is not checked: anybody on the way can read and change mail")
+    if server.tls == "none":
+        for key in ("ca_file", "fingerprint", "name"):
+            if getattr(server, key) is not None:
+                yield Problem((*path, key), 'has no effect with tls = "none"')
+
+
+def _listener(path: KeyPath, listener: Listener, now: datetime.datetime) -> Iterator[Problem]:
+    addresses = [address for address in map(_parsed, listener.addresses) if address is not None]
+    public = [address for address in addresses if not address.local]
+    if listener.plain_login and listener.tls != "implicit" and public:
+        yield Problem((*path, "plain_login"), f"passwords may come to {public[0]} without TLS, for all on the way to read")
+    if listener.tls == "none" and not listener.plain_login:
+        yield Problem((*path, "tls"), "nobody can sign in: there is no TLS, and plain_login is false")
+    if listener.tls == "none" and listener.certificate is not None:
+        yield Problem((*path, "certificate"), 'has no effect with tls = "none"')
+    if listener.certificate is not None:
+        yield from _expiry((*path, "certificate"), listener.certificate, now)
+        key = Path(listener.key or listener.certificate)
+        if _others_read(key):
+            here = (*path, "key" if listener.key else "certificate")
+            yield Problem(here, f"{key}: everybody on this machine may read the key; chmod o-r")
+
+
+def _expiry(path: KeyPath, file: str, now: datetime.datetime) -> Iterator[Problem]:
+    try:
+        certificate = x509.load_pem_x509_certificates(Path(file).read_bytes())[0]
+    except (OSError, ValueError, IndexError):
+        return
+    begin, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
+    if end <= now:
+        yield Problem(path, f"{file}: expired on {end:%Y-%m-%d}")
+    elif end - now <= SOON:
+        yield Problem(path, f"{file}: expires on {end:%Y-%m-%d}, in {(end - now).days} days")
+    elif begin > now:
+        yield Problem(path, f"{file}: is valid only from {begin:%Y-%m-%d %H:%M} UTC on")
+
+
+def _others_read(file: Path) -> bool:
+    try:
+        return bool(file.stat().st_mode & stat.S_IROTH)
+    except OSError:
+        return False
+
+
+def _parsed(text: str) -> Address | None:
+    try:
+        return parse_address(text, any_port=True)
+    except ValueError:
+        return None
+
+

@@ -1,0 +1,138 @@
+"""From a file to settings that can be used, or to all mistakes at once.
+
+Rule of this file: everything wrong with a file is found in one go, and each mistake is one line:
+``file:line: key: what was found; what is possible; did you mean X``. A value is shown only
+where it cannot be a secret.
+
+    load(path) -> Portico       raises SettingsError, whose `problems` are such lines
+    read(path) -> Loaded        the same, with the warnings and the Document
+
+Options of plugins stay tables of TOML here. Whoever checks them (plugin.Host, through app) gives
+mistakes as key path and text, which `Loaded.document.problem(key_path, text)` puts in the same form.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from portico.config.advice import warnings
+from portico.config.check import Parts, mistakes
+from portico.config.document import Document, KeyPath, Problem, read_document
+from portico.config.explain import explain
+from portico.config.settings import Listener, Log, Portico, Server, Trace
+from portico.config.units import Reading
+from portico.errors import SettingsError
+
+Model = TypeVar("Model", bound=BaseModel)
+_STAND_INS: Final[Mapping[str, Any]] = {"protocol": "imap", "addresses": ["127.0.0.1:0"]}
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A settings file that can be used."""
+
+    settings: Portico
+    warnings: list[str]
+    """Finished lines: what works but is probably not wanted."""
+    document: Document
+
+
+def load(path: Path | str) -> Portico:
+    """The settings in the file. SettingsError with every mistake in it."""
+    return read(path).settings
+
+
+def read(path: Path | str) -> Loaded:
+    """The settings, what to warn of, and the lines of the keys. SettingsError with every mistake in the file."""
+    document = read_document(path)
+    return understand(document, Path(path).absolute().parent)
+
+
+def understand(document: Document, directory: Path) -> Loaded:
+    """As `read`; relative paths in the document start at `directory`."""
+    reading = Reading(directory)
+    settings, found = _validate(Portico, document.data, reading)
+    parts = _parts(document.data, settings, reading)
+    broken = {problem.key_path for problem in found}
+    for problem in mistakes(parts):
+        if not any(_within(path, (problem.key_path, *problem.depends)) for path in broken):
+            found.append(problem)
+    if found or settings is None:
+        raise SettingsError(document.problems(found))
+    return Loaded(settings, document.problems(warnings(parts, Path(document.name))), document)
+
+
+def _validate(model: type[Model], data: Mapping[str, Any], reading: Reading) -> tuple[Model | None, list[Problem]]:
+    try:
+        return model.model_validate(dict(data), context=reading), []
+    except ValidationError as error:
+        details = error.errors(include_url=False, include_input=False)
+    return None, explain(model, data, details)  # outside of the except block: the exception holds the input
+
+
+def _parts(data: Mapping[str, Any], settings: Portico | None, reading: Reading) -> Parts:
+    """What can be checked further: all of good settings; of bad ones what is left without the bad values."""
+    if settings is not None:
+        return Parts(settings.servers, settings.listeners, settings.log, settings.trace, frozenset(settings.servers))
+    servers = _salvage_each(Server, data.get("servers"), reading)
+    listeners = _salvage_each(Listener, data.get("listeners"), reading)
+    named = data.get("servers")
+    log = _salvage(Log, data.get("log", {}), reading) or Log()
+    trace = _salvage(Trace, data.get("trace", {}), reading) or Trace()
+    return Parts(servers, listeners, log, trace, frozenset(named if isinstance(named, dict) else ()))
+
+
+def _salvage_each(model: type[Model], tables: Any, reading: Reading) -> dict[str, Model]:
+    if not isinstance(tables, dict):
+        return {}
+    made = {name: _salvage(model, table, reading) for name, table in tables.items()}
+    return {name: value for name, value in made.items() if value is not None}
+
+
+def _salvage(model: type[Model], table: Any, reading: Reading) -> Model | None:
+    """The model without the values that are wrong; None where nothing can be made of the rest."""
+    if not isinstance(table, dict):
+        return None
+    table = copy.deepcopy(table)
+    while True:
+        try:
+            return model.model_validate(table, context=reading)
+        except ValidationError as error:
+            bad = [detail["loc"] for detail in error.errors(include_url=False, include_input=False, include_context=False)]
+        repaired = [_remove(table, path) or _stand_in(table, path) for path in bad]
+        if not any(repaired):
+            return None
+
+
+def _remove(table: dict[str, Any], path: KeyPath) -> bool:
+    """Take the value at `path` out, an array whole (its positions would shift). False: it is not there."""
+    inner: Any = table
+    for position, part in enumerate(path):
+        last = position == len(path) - 1 or isinstance(path[position + 1], int)
+        if not isinstance(inner, dict) or part not in inner:
+            return False
+        if last:
+            del inner[part]
+            return True
+        inner = inner[part]
+    return False
+
+
+def _stand_in(table: dict[str, Any], path: KeyPath) -> bool:
+    """Something harmless for a key that must be there, so that the rest of its table can be checked. Its lack is reported already,
+    and what depends on it says so (Problem.depends)."""
+    key = str(path[0])
+    if len(path) != 1 or key in table or key not in _STAND_INS:
+        return False
+    table[key] = copy.copy(_STAND_INS[key])
+    return True
+
+
+def _within(path: KeyPath, places: Iterable[KeyPath]) -> bool:
+    return any(path[: len(place)] == place for place in places)
