@@ -79,6 +79,10 @@ class Generation(Protocol):
 
     def open_plugins(self, session: Session, view: SessionView) -> Compiled | Awaitable[Compiled | None] | None: ...
 
+    def login_ended(self, session: Session, ok: bool, counts: bool) -> None:
+        """The login last checked has ended; not called where check_login refused it."""
+        ...
+
     def connected(self, target: Target, error: str | None, seconds: float) -> None:
         """Health: a dial of `target` ended, well (None) or with the reason word of ServerFailed."""
         ...

@@ -26,6 +26,8 @@ class TlsInfo:
     client_name: str | None = None
     """The name in a verified client certificate (rfc822Name, else CN), for EXTERNAL; None: no certificate."""
     resumed: bool = False
+    sni: str | None = None
+    """The name that the client asked for."""
 
 
 @dataclass(slots=True)
@@ -44,7 +46,7 @@ class LoginAttempt:
     """One try to sign in, as the client made it. Never logged whole."""
 
     user: str
-    """The authentication identity, as given (UTF-8; RFC 3501 strings are taken as UTF-8, else Latin-1)."""
+    """The authentication identity, as given, in UTF-8 and without control characters."""
     mechanism: str
     """LOGIN, USER (POP3 USER/PASS), APOP, PLAIN, XOAUTH2, OAUTHBEARER, EXTERNAL, or the name of a relayed mechanism."""
     password: Secret | None = None
@@ -90,10 +92,13 @@ class Route:
     user: str
     """The name to sign in with at the server (or to act for, with a master user)."""
     master_user: str = ""
-    """Non-empty: sign in as this user by SASL PLAIN with `user` as authorization identity."""
+    """Non-empty: sign in as this user by SASL PLAIN with `user` as authorization identity. Needs `verified`."""
     master_password: Secret | None = None
     password: Secret | None = None
-    """Non-None: sign in with this password instead of the client's."""
+    """Non-None: sign in with this password instead of the client's. Needs `verified`."""
+    verified: bool = False
+    """Who the client is has been proved without the server: by its certificate (EXTERNAL) or by a plugin that checked
+    the password. Only then may another's credentials be used, or everybody could be anybody."""
 
 
 @dataclass(slots=True)

@@ -5,8 +5,9 @@ Rule of this file: a decision says what, never how; it holds bytes and plain val
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from portico.session.close import Reason
 from portico.session.context import LoginAttempt, SessionView, Target
@@ -20,7 +21,8 @@ class SendToClient:
 @dataclass(slots=True)
 class SendToServer:
     leg: int
-    data: bytes
+    data: bytes = field(repr=False)
+    """Not shown: while signing in it carries credentials."""
 
 
 @dataclass(slots=True)
@@ -71,6 +73,29 @@ class ReadClient:
 
 
 @dataclass(slots=True)
+class HoldServer:
+    """Read nothing more from a server leg until ReadServer. Independent of back-pressure: a leg is read only when no
+    reason to hold it is left."""
+
+    leg: int
+
+
+@dataclass(slots=True)
+class ReadServer:
+    """Go on reading a server leg."""
+
+    leg: int
+
+
+@dataclass(slots=True)
+class LoginEnded:
+    """The login last checked has ended: signed in, or not. `counts`: it was a wrong password, not an outage."""
+
+    ok: bool
+    counts: bool = False
+
+
+@dataclass(slots=True)
 class Wait:
     """Come back with WaitEnded after `seconds`; the client is not read meanwhile."""
 
@@ -79,9 +104,23 @@ class Wait:
 
 @dataclass(slots=True)
 class SetPhase:
-    """Another time-out holds from now on: its name is a key of Timeouts (config.settings)."""
+    """Another time-out holds from now on: its name is a key of Timeouts (config.settings); empty: none.
+
+    Each leg has its own clock, the session as a whole that of CLIENT (-1): what a server leg is given time for does not
+    give the client more. ``login`` counts from the first time it is set.
+    """
 
     phase: str
+    leg: int = -1
+
+
+class Ending(NamedTuple):
+    """How a tunnel ended, as far as its last octets tell."""
+
+    reason: Reason
+    side: str
+    whole: bool
+    """The client has seen a whole status line last: a line of ours may follow."""
 
 
 @dataclass(slots=True)
@@ -95,6 +134,10 @@ class Tunnel:
     leg: int
     to_client: bytes = b""
     to_server: bytes = b""
+    judge: Callable[[bytes, bytes], Ending] | None = None
+    """Names the end of the tunnel from the last octets (at most 64) that came from the client and from the server."""
+    bye: bytes = b""
+    """What a kick or a time-out says, where `judge` allows it; ``%b`` stands for the sentence."""
 
 
 @dataclass(slots=True)
@@ -137,6 +180,9 @@ Decision = (
     | OpenSession
     | HoldClient
     | ReadClient
+    | HoldServer
+    | ReadServer
+    | LoginEnded
     | Wait
     | SetPhase
     | Tunnel

@@ -95,9 +95,10 @@ class WaitEnded:
 
 @dataclass(slots=True)
 class TimedOut:
-    """The time-out of the phase last set passed without the phase being left."""
+    """The time-out of the phase last set for `leg` passed without the phase being left."""
 
     phase: str
+    leg: int = CLIENT
 
 
 @dataclass(slots=True)

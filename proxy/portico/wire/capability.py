@@ -29,8 +29,9 @@ _IMAP_PREFIXES: Final = (
 #   MAILBOX-REFERRALS  would lead clients round the proxy
 #   UNAUTHENTICATE  another user would follow in the same session
 
-_IMAP_BEFORE_LOGIN: Final = (b"IMAP4REV2", b"ENABLE", b"IDLE")
-"""Announced before login only where the server is known to have them."""
+_IMAP_BEFORE_LOGIN: Final = (b"IMAP4REV2", b"ENABLE", b"IDLE", b"LITERAL+", b"LITERAL-")
+"""Announced before login only where the server is known to have them: what a client sends on the strength of our word,
+pipelined behind its login, the server must understand."""
 
 _POP3: Final = frozenset(b"TOP USER SASL RESP-CODES LOGIN-DELAY PIPELINING EXPIRE UIDL IMPLEMENTATION AUTH-RESP-CODE UTF8 LANG".split())
 
@@ -55,7 +56,7 @@ def imap_before_login(known: Iterable[bytes], *, starttls: bool, mechanisms: Ite
     upper = {name.upper() for name in known}
     names = [b"IMAP4rev1"]
     names += [name.replace(b"REV", b"rev") for name in _IMAP_BEFORE_LOGIN if name in upper]
-    names += [b"LITERAL+", b"SASL-IR", b"ID"]
+    names += [b"SASL-IR", b"ID"]
     if starttls:
         names.append(b"STARTTLS")
     offered = [b"AUTH=" + mechanism.encode("ascii") for mechanism in mechanisms]

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Final
@@ -64,13 +65,52 @@ def decode_initial(argument: bytes) -> bytes:
     return b"" if argument == b"=" else decode(argument)
 
 
-def _text(octets: bytes, what: str) -> str:
-    if b"\0" in octets:
-        raise PeerError(f"NUL in {what}")
+def identity(octets: bytes, what: str = "user name") -> str:
+    """A user name or authorization identity. Raises PeerError for what is not UTF-8 or holds control characters: they
+    could become lines of their own on the way to a server."""
     try:
-        return octets.decode("utf-8")
+        text = octets.decode("utf-8")
     except UnicodeDecodeError:
-        raise PeerError(f"{what} is not UTF-8") from None
+        raise PeerError(f"The {what} is not UTF-8") from None
+    if any(character < " " or character == "\x7f" for character in text):
+        raise PeerError(f"Control character in the {what}")
+    return text
+
+
+def password(octets: bytes) -> Secret:
+    """A password or token. Raises PeerError for NUL, CR and LF."""
+    if any(octet in octets for octet in (b"\0", b"\r", b"\n")):
+        raise PeerError("NUL, CR or LF in the password")
+    return Secret(octets)
+
+
+def name_in(mechanism: str, response: bytes) -> str:
+    """The user name in a client's first response of a mechanism that is relayed (before base64).
+
+    SCRAM (RFC 5802 7, ``n=``), DIGEST-MD5 (RFC 2831 2.1.2, ``username=``), CRAM-MD5 (RFC 2195 2). Raises PeerError where none can be
+    read: whoever it is could not be limited or refused.
+    """
+    if mechanism.startswith("SCRAM-"):
+        found = re.match(rb"[ny],(?:a=[^,]*)?,n=([^,]+),r=", response)
+        name = found[1].replace(b"=2C", b",").replace(b"=3D", b"=") if found else b""
+    elif mechanism == "DIGEST-MD5":
+        found = re.search(rb'(?:^|,)\s*username="((?:[^"\\]|\\.)*)"', response)
+        name = re.sub(rb"\\(.)", rb"\1", found[1]) if found else b""
+    elif mechanism == "CRAM-MD5":
+        name = response.rpartition(b" ")[0]
+    else:
+        name = b""
+    if not name:
+        raise PeerError("No user name")
+    return identity(name)
+
+
+def relayable(mechanism: str) -> bool:
+    """Whether a mechanism that is not ours can be relayed: its user name can be read, and it is not bound to the TLS channel
+    that ends here (RFC 5802's -PLUS)."""
+    if mechanism.startswith("SCRAM-"):
+        return not mechanism.endswith("-PLUS")
+    return mechanism in ("CRAM-MD5", "DIGEST-MD5")
 
 
 # -- the server's side: we speak to the client
@@ -95,7 +135,7 @@ class ServerMechanism:
         parts = response.split(b"\0")
         if len(parts) != 3 or not parts[1]:
             raise PeerError("Invalid PLAIN response")  # RFC 4616 2: [authzid] NUL authcid NUL passwd
-        return Credentials("PLAIN", _text(parts[1], "user name"), Secret(parts[2]), _text(parts[0], "authorization identity"))
+        return Credentials("PLAIN", identity(parts[1]), password(parts[2]), identity(parts[0], "authorization identity"))
 
     def _login(self, response: bytes | None) -> Challenge | Credentials:
         if response is None:
@@ -105,9 +145,7 @@ class ServerMechanism:
                 raise PeerError("Empty user name")
             self._user = response
             return Challenge(b"Password:")
-        if b"\0" in response:
-            raise PeerError("NUL in password")
-        return Credentials("LOGIN", _text(self._user, "user name"), Secret(response))
+        return Credentials("LOGIN", identity(self._user), password(response))
 
     def _xoauth2(self, response: bytes | None) -> Challenge | Credentials:
         if response is None:
@@ -131,7 +169,7 @@ class ServerMechanism:
             raise PeerError("No client certificate")
         if response is None:
             return Challenge(b"")
-        return Credentials("EXTERNAL", self.external_name, None, _text(response, "authorization identity"))
+        return Credentials("EXTERNAL", self.external_name, None, identity(response, "authorization identity"))
 
 
 _SERVER: Final[dict[str, Callable[[ServerMechanism, bytes | None], Challenge | Credentials]]] = {
@@ -149,7 +187,7 @@ def start(name: str, *, external_name: str | None = None) -> ServerMechanism | N
 
 
 def _named(octets: bytes) -> str:
-    name = _text(octets, "user name")
+    name = identity(octets)
     if not name:
         raise PeerError("No user name")
     return name
@@ -159,7 +197,7 @@ def _bearer(value: bytes) -> Secret:
     kind, _, token = value.partition(b" ")
     if kind.lower() != b"bearer" or not token.strip():
         raise PeerError("No bearer token")
-    return Secret(token.strip())
+    return password(token.strip())
 
 
 # -- the client's side: we speak to the server
@@ -190,12 +228,12 @@ class ClientMechanism:
         return f"<ClientMechanism {self.name}>"
 
 
-def plain(authzid: str, user: str, password: Secret) -> ClientMechanism:
-    return ClientMechanism("PLAIN", lambda: b"%b\0%b\0%b" % (authzid.encode(), user.encode(), password.reveal()))
+def plain(authzid: str, user: str, secret: Secret) -> ClientMechanism:
+    return ClientMechanism("PLAIN", lambda: b"%b\0%b\0%b" % (authzid.encode(), user.encode(), secret.reveal()))
 
 
-def login(user: str, password: Secret) -> ClientMechanism:
-    return ClientMechanism("LOGIN", None, [user.encode, password.reveal])
+def login(user: str, secret: Secret) -> ClientMechanism:
+    return ClientMechanism("LOGIN", None, [user.encode, secret.reveal])
 
 
 def xoauth2(user: str, token: Secret) -> ClientMechanism:

@@ -12,7 +12,18 @@ from hypothesis import strategies as st
 from portico.config.settings import Listener
 from portico.session.close import Reason
 from portico.session.context import Context, Peer, SessionView
-from portico.session.decisions import Close, Decision, HoldClient, ReadClient, Record, SendToClient, SendToServer, Trace
+from portico.session.decisions import (
+    Close,
+    Decision,
+    HoldClient,
+    HoldServer,
+    ReadClient,
+    ReadServer,
+    Record,
+    SendToClient,
+    SendToServer,
+    Trace,
+)
 from portico.session.events import CLIENT, MAIN, BytesReceived, Closed, Event, Kicked
 from portico.session.imap.watch import Watch
 from portico.session.interests import Answer, Change, Command, Drop, FetchItem, Interests, Refuse, Response, compile_interests
@@ -73,7 +84,7 @@ class Room:
 
 CLIENT_SIDE = [
     b"a1 SELECT INBOX\r\n", b"a2 UID FETCH 1:* (FLAGS BODY[])\r\n", b"a3 APPEND x (\\Seen) {5+}\r\nhello\r\n", b"a4 IDLE\r\nDONE\r\n",
-    b"a5 SEARCH SUBJECT {3+}\r\nabc TEXT {1+}\r\nx\r\n", b"((broken\r\n", b"a6 select {5+}\r\nINBOX\r\n", b"\r\n", b"a7 X\r\n",
+    b"a5 SEARCH SUBJECT {3+}\r\nabc TEXT {1+}\r\nx\r\n", b"a6 select {5+}\r\nINBOX\r\n", b"a7 X\r\n", b"a8 uid SEARCH ALL\r\n", b"a9 LIST \"\" *\r\n",
 ]  # fmt: skip
 SERVER_SIDE = [
     b"* 5 EXISTS\r\n", b"* 1 FETCH (FLAGS () BODY[] {9}\r\na7 OK \r\n)\r\n", b"a1 OK [READ-WRITE] done\r\n", b"* LIST () \"/\" {3}\r\nabc\r\n",
@@ -88,7 +99,7 @@ SERVER_SIDE = [
 )
 def test_where_nobody_is_interested_octets_in_are_octets_out(letters: list[tuple[bool, int]], points: list[int], traced: bool) -> None:
     room = Room(traced=traced)
-    client = b"".join(CLIENT_SIDE[index % len(CLIENT_SIDE)] for is_client, index in letters if is_client)
+    client = b"".join(dict.fromkeys(CLIENT_SIDE[index % len(CLIENT_SIDE)] for is_client, index in letters if is_client))
     server = b"".join(SERVER_SIDE[index % len(SERVER_SIDE)] for is_client, index in letters if not is_client)
     for say, data in ((room.client, client), (room.server, server)):
         edges = [0, *sorted(point % (len(data) + 1) for point in points), len(data)]
@@ -221,6 +232,54 @@ def test_a_literal_refused_by_the_server_is_not_waited_for() -> None:
     assert room.take()[1] == b"a3 APPEND x {2}\r\nhi\r\na4 NOOP\r\n"
 
 
+def test_an_early_no_to_a_literal_that_comes_unasked_does_not_make_a_command_of_it() -> None:
+    seen: list[Command] = []
+    room = Room(Interests(commands={"DELETE": lambda view, command: seen.append(command)}))
+    room.client(b"a1 APPEND gone {18+}\r\n")
+    room.server(b"a1 NO [TRYCREATE] no such mailbox\r\n")
+    room.client(b"a2 DELETE Trash\r\nx\r\n")
+    assert room.take()[1] == b"a1 APPEND gone {18+}\r\na2 DELETE Trash\r\nx\r\n"
+    assert not seen
+
+
+def test_a_refused_empty_literal_leaves_nothing_behind() -> None:
+    room = Room()
+    room.client(b"a1 APPEND gone {0}\r\n")
+    room.server(b"a1 NO no such mailbox\r\n")
+    room.client(b"a2 IDLE\r\n")
+    room.client(b"DONE\r\na3 NOOP\r\n")
+    assert room.take()[1] == b"a1 APPEND gone {0}\r\na2 IDLE\r\nDONE\r\na3 NOOP\r\n"
+
+
+@pytest.mark.parametrize("line", [b"a%b DELETE x", b" a DELETE x", b"((", b"", b"a1", b"a%b DELETE {9+}\r\na2 NOOP\r\n"])
+def test_what_cannot_be_read_does_not_reach_the_server(line: bytes) -> None:
+    room = Room(Interests(commands={"DELETE": lambda view, command: Refuse("No.")}))
+    room.client(line + b"\r\nz NOOP\r\n")
+    client, server = room.take()
+    assert server == b"z NOOP\r\n"
+    assert b" BAD " in client
+
+
+def test_a_tag_in_use_is_refused() -> None:
+    room = Room()
+    room.client(b"a1 NOOP\r\na1 NOOP\r\n")
+    assert room.take() == (b"a1 BAD This tag is in use\r\n", b"a1 NOOP\r\n")
+    room.server(b"a1 OK\r\n")
+    room.client(b"a1 NOOP\r\n")
+    assert room.take() == (b"a1 OK\r\n", b"a1 NOOP\r\n")
+
+
+def test_a_leg_that_has_to_wait_too_long_for_the_floor_is_not_read_meanwhile() -> None:
+    room = Room(owner=lambda command: MAIN, held=1000)
+    room.watch.add_link(1, [b"IMAP4rev1"])
+    room.server(b"* 1 FETCH (BODY[] {6}\r\nabc")
+    room.server(b"* LIST () NIL x\r\n" * 100, leg=1)
+    assert room.others == [HoldServer(1)]
+    room.server(b"def)\r\n")
+    assert room.others[-1] == ReadServer(1)
+    assert room.to_client == b"* 1 FETCH (BODY[] {6}\r\nabcdef)\r\n" + b"* LIST () NIL x\r\n" * 100
+
+
 def test_the_selected_mailbox_is_known_to_handlers() -> None:
     seen: list[bytes | None] = []
     room = Room(Interests(commands={"EXPUNGE": lambda view, command: seen.append(command.mailbox)}))
@@ -228,6 +287,7 @@ def test_the_selected_mailbox_is_known_to_handlers() -> None:
         room.client(select + b"\r\n")
         room.server(answer + b"\r\n")
         room.client(b"e EXPUNGE\r\n")
+        room.server(b"e OK\r\n")
     assert seen == [b"INBOX", b"A b", None]
 
 

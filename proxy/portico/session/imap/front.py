@@ -7,9 +7,9 @@ RFC 9051 6.1, 6.2; RFC 2971 (ID); RFC 4959 (SASL-IR).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from portico.errors import PeerError, Secret
+from portico.errors import PeerError
 from portico.session.close import Reason
 from portico.session.context import Context, LoginAttempt, SessionView
 from portico.session.decisions import Close, Decision, Record, SendToClient, StartTls, Trace
@@ -26,10 +26,11 @@ _OWN_ID = b'("name" "Portico")'
 
 @dataclass(slots=True)
 class Wish:
-    """A client wants to sign in. `initial` is for a relayed mechanism: its initial response, still in base64, or None."""
+    """A client wants to sign in. `initial` is for a relayed mechanism: its initial response, still in base64, or None; then
+    the attempt has no user yet."""
 
     attempt: LoginAttempt
-    initial: bytes | None = None
+    initial: bytes | None = field(default=None, repr=False)
 
 
 class Front:
@@ -70,8 +71,10 @@ class Front:
             if upper == "EXTERNAL":
                 if context.peer.tls is None or not context.peer.tls.client_name:
                     continue
-            elif upper not in sasl.SPOKEN and (context.known_target is None or upper not in context.facts.mechanisms):
-                continue
+            elif upper not in sasl.SPOKEN:
+                relayed = sasl.relayable(upper) and upper in context.facts.mechanisms
+                if not relayed or context.known_target is None:
+                    continue
             offered.append(upper)
         return offered
 
@@ -155,8 +158,9 @@ class Front:
             self._bad_command(error.text, out)
             return None
         if self.traced:
-            hidden = command.name in ("LOGIN", "AUTHENTICATE")
-            self._heard(out, b"%b %b <credentials>\r\n" % (command.tag, command.name.encode()) if hidden else raw + b"\r\n")
+            # A mistyped LOGIN has a password too: only what is known to have none is written out.
+            known = command.name in _COMMANDS and command.name not in ("LOGIN", "AUTHENTICATE")
+            self._heard(out, raw + b"\r\n" if known else b"%b %b <hidden>\r\n" % (command.tag, command.name.encode()))
         handler = None if command.uid else _COMMANDS.get(command.name)
         if handler is None:
             self._bad_command("Sign in first" if command.name in _LATER or command.uid else "Unknown command", out)
@@ -248,9 +252,9 @@ class Front:
         name, password = (b"NIL" if argument is None else argument for argument in arguments)
         if not isinstance(name, bytes) or not isinstance(password, bytes):
             raise PeerError("LOGIN takes a user name and a password")
-        if not name or b"\0" in name + password:
-            raise PeerError("LOGIN takes a user name without NUL")
-        return Wish(LoginAttempt(_text(name), "LOGIN", Secret(password)))
+        if not name:
+            raise PeerError("LOGIN takes a user name")
+        return Wish(LoginAttempt(sasl.identity(name), "LOGIN", sasl.password(password)))
 
     def _refuse_plain(self, command: CommandLine, out: list[Decision]) -> bool:
         if self._may_sign_in:
@@ -273,7 +277,8 @@ class Front:
         tls = self.context.peer.tls
         ours = sasl.start(mechanism, external_name=tls.client_name if tls else None)
         if ours is None:
-            return Wish(LoginAttempt("", mechanism), initial or None)
+            user = sasl.name_in(mechanism, sasl.decode_initial(initial)) if initial else ""
+            return Wish(LoginAttempt(user, mechanism), initial or None)
         first = sasl.decode_initial(initial) if initial else None
         return self._after_step(ours, ours.step(first), out)
 
@@ -305,13 +310,6 @@ class Front:
 def _no_arguments(command: CommandLine) -> None:
     if command.arguments.strip(b" "):
         raise PeerError(f"{command.name} takes no arguments")
-
-
-def _text(octets: bytes) -> str:
-    try:
-        return octets.decode("utf-8")
-    except UnicodeDecodeError:
-        return octets.decode("latin-1")
 
 
 _COMMANDS = {

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from fnmatch import fnmatchcase
 from typing import Any
 
+from portico.errors import PeerError
 from portico.session.close import Reason
 from portico.session.context import Context, Refusal, Route, SessionView
 from portico.session.decisions import (
@@ -22,6 +23,7 @@ from portico.session.decisions import (
     Decision,
     Disconnect,
     HoldClient,
+    LoginEnded,
     OpenSession,
     ReadClient,
     Record,
@@ -48,10 +50,12 @@ from portico.session.events import (
     TlsStarted,
     WaitEnded,
 )
+from portico.session.imap.ending import BYE, judge
 from portico.session.imap.front import Front, Wish
 from portico.session.imap.sign_in import Failed, SignedIn, SignIn
 from portico.session.imap.watch import Watch
 from portico.session.interests import Compiled
+from portico.wire import sasl
 from portico.wire.capability import filter_imap
 from portico.wire.lines import Line
 
@@ -68,6 +72,7 @@ class ImapSession:
     """One IMAP session, sans-IO."""
 
     __slots__ = (
+        "_answer",
         "_client_gone",
         "_front",
         "_phase",
@@ -92,6 +97,7 @@ class ImapSession:
         self._signed_in: SignedIn | None = None
         self._watch: Watch | None = None
         self._refusal = b""
+        self._answer = b""  # the client's first line of a relayed mechanism, until the gate has let it pass
         self._wrong = 0
         self._client_gone = False
         self._prelude: list[Trace] = []
@@ -137,6 +143,7 @@ class ImapSession:
             assert self._front is not None
             self.context.peer.tls = event.info
             self._front.tls_started()
+            self._advance(out)
         elif self._sign_in is not None:
             self._signed(self._sign_in.tls_started(out) or self._sign_in.advance(out), out)
 
@@ -148,7 +155,8 @@ class ImapSession:
         elif self._sign_in is not None and event.leg == MAIN:
             self._sign_in.feed(event.data)
             self._signed(self._sign_in.advance(out), out)
-            if self._phase == "signing_in":
+            if self._phase == "signing_in" and self._sign_in.owed:
+                out.append(ReadClient())
                 self._advance(out)
 
     def _advance(self, out: list[Decision]) -> None:
@@ -162,43 +170,81 @@ class ImapSession:
             elif self._client_gone and not (out and isinstance(out[-1], Close)):
                 out.append(Close(Reason.CLIENT_CLOSED, "client"))
         elif self._phase == "signing_in" and self._sign_in is not None and self._sign_in.relayed:
-            front.reader.literals = False
-            while self._sign_in.owed and isinstance(line := front.reader.next(), Line):
-                self._sign_in.client_line(line.text, out)
+            self._relay(out)
 
     # -- signing in
 
     def _check(self, wish: Wish, out: list[Decision]) -> None:
         self._wish = wish
-        self._phase = "checking"
         self.view.user = wish.attempt.user
         self.view.mechanism = wish.attempt.mechanism
         out.append(HoldClient())
+        if not wish.attempt.user and self.context.known_target is not None:
+            # A relayed mechanism in which the server speaks first: who comes is known from the client's answer.
+            self._connect(Route(self.context.known_target, ""), out)
+            return
+        self._phase = "checking"
         out.append(CheckLogin(wish.attempt))
 
     def _login_allowed(self, event: LoginAllowed, out: list[Decision]) -> None:
-        assert self._wish is not None and self._front is not None
         route: Route = event.route
+        if self._sign_in is None:
+            self._connect(route, out)
+        elif route.target != self._sign_in.route.target:
+            out.append(Disconnect(MAIN))
+            self._turn_down("CANNOT", b"This mechanism cannot be used for this user.", _by_us("no_route", "CANNOT"), out)
+        else:
+            self._phase = "signing_in"
+            self._sign_in.client_line(self._answer, out)
+            self._answer = b""
+
+    def _connect(self, route: Route, out: list[Decision]) -> None:
+        assert self._wish is not None and self._front is not None
         self.view.server = route.target.name
         self._phase = "connecting"
         self._sign_in = SignIn(self.context, MAIN, route, self._wish.attempt, self._front.client_id, self._wish.initial)
-        out.append(SetPhase("connect"))
+        out.append(SetPhase("connect", MAIN))
         out.append(Connect(MAIN, route.target))
+
+    def _relay(self, out: list[Decision]) -> None:
+        """The client's answers in a relayed mechanism, one for each challenge; it is read only while it owes one."""
+        front, sign_in, wish = self._front, self._sign_in, self._wish
+        assert front is not None and sign_in is not None and wish is not None
+        front.reader.literals = False
+        try:
+            while self._phase == "signing_in" and sign_in.owed and isinstance(line := front.reader.next(), Line):
+                out.append(HoldClient())
+                response = sasl.decode(line.text)
+                if self.view.user:
+                    sign_in.client_line(line.text, out)
+                    continue
+                self.view.user = wish.attempt.user = sasl.name_in(wish.attempt.mechanism, response)
+                self._answer = line.text
+                self._phase = "checking"
+                out.append(CheckLogin(wish.attempt))
+        except PeerError as error:
+            out.append(Disconnect(MAIN))
+            out.append(LoginEnded(False))
+            out.append(Record("session.protocol_error", {"text": error.text}))
+            self._sign_in = self._wish = None
+            if error.fatal:
+                out.append(SendToClient(b"* BYE %b\r\n" % error.text.encode()))
+                out.append(Close(Reason.PROTOCOL_ERROR, "client", error.text))
+                return
+            self._refusal = b"%b BAD %b\r\n" % (front.tag, error.text.encode())
+            self._told(out)
 
     def _login_refused(self, event: LoginRefused, out: list[Decision]) -> None:
         refusal: Refusal = event.refusal
-        fields = {"reason": refusal.reason, "code": refusal.code, "side": "portico"}
-        self._turn_down(refusal.code, refusal.text.encode(), refusal.counts, fields, out)
+        if self._sign_in is not None:
+            out.append(Disconnect(MAIN))
+        self._turn_down(refusal.code, refusal.text.encode(), _by_us(refusal.reason, refusal.code), out, counts=refusal.counts)
 
     def _server_connected(self, event: ServerConnected, out: list[Decision]) -> None:
         self._phase = "signing_in"
-        out.append(SetPhase("greeting"))
-        if self._sign_in is not None and self._wish is not None and self._wish.attempt.password is None and self._is_relayed():
-            self._sign_in.relayed = True
-            out.append(ReadClient())
-
-    def _is_relayed(self) -> bool:
-        return self._wish is not None and self._wish.attempt.mechanism != "EXTERNAL"
+        out.append(SetPhase("greeting", MAIN))
+        if self._sign_in is not None:
+            self._sign_in.relayed = self.view.mechanism not in sasl.SPOKEN
 
     def _server_failed(self, event: ServerFailed, out: list[Decision]) -> None:
         out.append(Record("upstream.failed", {"server": self.view.server, "reason": event.reason, "detail": event.detail}))
@@ -206,7 +252,8 @@ class ImapSession:
 
     def _outage(self, reason: str, out: list[Decision]) -> None:
         fields = {"reason": reason, "code": "UNAVAILABLE", "side": "server"}
-        self._turn_down("UNAVAILABLE", b"The mail server cannot be reached.", False, fields, out)
+        out.append(LoginEnded(False))
+        self._turn_down("UNAVAILABLE", b"The mail server cannot be reached.", fields, out)
 
     def _signed(self, outcome: SignedIn | Failed | None, out: list[Decision]) -> None:
         if outcome is None:
@@ -218,23 +265,23 @@ class ImapSession:
             if not outcome.counts:
                 fields = {"server": self.view.server, "reason": outcome.reason, "detail": outcome.text.decode("utf-8", "replace")}
                 out.append(Record("upstream.failed", fields))
-            side = "client" if outcome.counts else "server"
-            self._turn_down(outcome.code, outcome.text, outcome.counts, {"reason": outcome.reason, "code": outcome.code, "side": side}, out)
+            out.append(LoginEnded(False, outcome.counts))
+            fields = {"reason": outcome.reason, "code": outcome.code, "side": "client" if outcome.counts else "server"}
+            self._turn_down(outcome.code, outcome.text, fields, out, counts=outcome.counts)
             return
         self._signed_in = outcome
         self._phase = "opening"
-        out.append(SetPhase("login"))
+        out.append(SetPhase("", MAIN))
         self.view.capabilities = tuple(name.decode("ascii", "replace") for name in outcome.capabilities)
-        if self._sign_in is not None and self._sign_in.relayed:
-            out.append(HoldClient())
+        out.append(LoginEnded(True))
         out.append(Record("login.succeeded", {"method": self.view.mechanism, "server": self.view.server}))
         out.append(OpenSession(self.view))
 
-    def _turn_down(self, code: str, text: bytes, counts: bool, fields: dict[str, str], out: list[Decision]) -> None:
+    def _turn_down(self, code: str, text: bytes, fields: dict[str, str], out: list[Decision], *, counts: bool = False) -> None:
         """Tell the client NO; a wrong login waits first, each longer than the one before."""
         assert self._front is not None
         self._sign_in = self._wish = None
-        out.append(SetPhase("login"))
+        out.append(SetPhase("", MAIN))
         method = self.view.mechanism
         out.append(Record("login.failed", {"method": method, "text": text.decode("utf-8", "replace"), **fields}))
         self.view.server = ""
@@ -282,7 +329,7 @@ class ImapSession:
         out.append(Record("session.opened", {"mode": "watch" if watched else "tunnel", "plugins": plugins}))
         front.reader.literals = True
         if not watched:
-            out.append(Tunnel(MAIN, sign_in.reader.take_rest(), front.reader.take_rest()))
+            out.append(Tunnel(MAIN, sign_in.reader.take_rest(), front.reader.take_rest(), judge, BYE))
             return
         if traced:
             out.append(Record("trace.started", {}))
@@ -316,7 +363,7 @@ class ImapSession:
             out.append(Close(Reason.SERVER_CLOSED if event.clean else Reason.SERVER_RESET, "server", event.detail))
 
     def _timed_out(self, event: TimedOut, out: list[Decision]) -> None:
-        if event.phase in ("connect", "greeting", "sign_in"):
+        if event.leg == MAIN:
             out.append(Disconnect(MAIN))
             out.append(Record("upstream.failed", {"server": self.view.server, "reason": "timeout", "detail": event.phase}))
             self._outage("timeout", out)
@@ -331,7 +378,11 @@ class ImapSession:
 
 def _code(code: str, text: bytes) -> bytes:
     """The text with its response code in front, where there is one."""
-    return b"[%b] %b" % (code.encode("ascii", "replace"), text) if code else text
+    return b"[%b] %b" % (code.encode("latin-1", "replace"), text) if code else text
+
+
+def _by_us(reason: str, code: str) -> dict[str, str]:
+    return {"reason": reason, "code": code, "side": "portico"}
 
 
 _HANDLERS: dict[type[Any], Callable[[ImapSession, Any, list[Decision]], None]] = {

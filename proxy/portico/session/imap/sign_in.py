@@ -62,7 +62,7 @@ class SignIn:
     route: Route
     attempt: LoginAttempt
     client_id: dict[str, str] = field(default_factory=dict)
-    initial: bytes | None = None
+    initial: bytes | None = field(default=None, repr=False)
     """Of a relayed mechanism, in base64."""
     reader: Reader = field(default_factory=lambda: Reader(_MAX_LINE, _MAX_LITERAL, responses=True))
     relayed: bool = False
@@ -74,7 +74,7 @@ class SignIn:
     _count: int = 0
     _capabilities: list[bytes] | None = None
     _mechanism: sasl.ClientMechanism | None = None
-    _pending: list[bytes] = field(default_factory=list)
+    _pending: list[bytes] = field(default_factory=list, repr=False)
     _untagged: list[bytes] = field(default_factory=list)
     _text: bytes = b""
     _inside: bool = False
@@ -149,7 +149,7 @@ class SignIn:
         return None
 
     def _greeted(self, out: list[Decision]) -> SignedIn | Failed | None:
-        out.append(SetPhase("sign_in"))
+        out.append(SetPhase("sign_in", self.leg))
         if self.route.target.tls == "starttls":
             # Asked for without looking at the list: a list that hides STARTTLS must not talk us out of it.
             self._command(b"STARTTLS", out)
@@ -189,7 +189,7 @@ class SignIn:
         if status.kind != "OK":
             return Failed(
                 "refused_by_server",
-                status.code,
+                _code_of(status),
                 status.text or b"Sign-in failed.",
                 counts=status.code in ("", "AUTHENTICATIONFAILED", "AUTHORIZATIONFAILED", "EXPIRED", "ALERT"),
                 untagged=b"".join(self._untagged),
@@ -216,6 +216,8 @@ class SignIn:
             self._count += 1
             lead = b"P%d ID %b\r\n" % (self._count, self._identification())
         route, attempt = self.route, self.attempt
+        if (route.master_user or route.password is not None) and not route.verified:
+            return self._fail("not_verified", b"This sign-in is not possible here.", "CANNOT")  # or everybody could be anybody
         self._capabilities = None  # another list holds after login
         initial: bytes | None
         if self.relayed:
@@ -302,3 +304,10 @@ class SignIn:
     def _fail(self, reason: str, text: bytes, code: str = "UNAVAILABLE") -> Failed:
         self._state = _State.DONE
         return Failed(reason, code, text)
+
+
+def _code_of(status: Status) -> str:
+    """The server's response code as it is told to the client. A referral would lead it round the proxy (RFC 2221)."""
+    if status.code == "REFERRAL":
+        return "UNAVAILABLE"
+    return f"{status.code} {status.code_arguments.decode('latin-1')}" if status.code_arguments else status.code

@@ -15,7 +15,18 @@ from typing import Any
 from portico.errors import PeerError
 from portico.session.close import Reason
 from portico.session.context import Context, SessionView
-from portico.session.decisions import Close, Decision, HoldClient, ReadClient, Record, SendToServer, SetPhase, Trace
+from portico.session.decisions import (
+    Close,
+    Decision,
+    HoldClient,
+    HoldServer,
+    ReadClient,
+    ReadServer,
+    Record,
+    SendToServer,
+    SetPhase,
+    Trace,
+)
 from portico.session.events import CLIENT, MAIN, BytesReceived, Closed, Event, Kicked, TimedOut
 from portico.session.imap.gather import GO_AHEAD, Gather
 from portico.session.imap.link import Link, Pending
@@ -28,6 +39,8 @@ from portico.wire.skim import Piece, Skimmer
 
 _HOLDABLE_LITERAL = 1 << 16
 """A larger literal (APPEND's message) is never held: its command is `head_only`."""
+_MAX_PENDING = 1000
+"""Commands in flight on one leg; the client is not read until some are answered."""
 _NOWHERE = -3
 """In place of a leg: the octets of a refused command that come all the same."""
 _WITHHELD = frozenset(["COMPRESS", "STARTTLS", "UNAUTHENTICATE"])
@@ -56,8 +69,9 @@ class Watch:
     """The watched session. `owner` says which leg a command belongs to (mounts)."""
 
     __slots__ = (
-        "_client_gone", "_commands", "_fetch_items", "_gather", "_head", "_held", "_idle", "_idle_leg", "_logout", "_responses", "_sent",
-        "_stream_leg", "_stream_tag", "_traced", "context", "links", "mailbox", "outlet", "owner", "reader", "view",
+        "_client_gone", "_commands", "_fetch_items", "_gather", "_head", "_held", "_held_legs", "_idle", "_idle_leg", "_logout",
+        "_responses",
+        "_stream_leg", "_stream_sync", "_stream_tag", "_traced", "context", "links", "mailbox", "outlet", "owner", "reader", "view",
     )  # fmt: skip
 
     def __init__(
@@ -85,11 +99,12 @@ class Watch:
         self._head: CommandLine | None = None  # of the command that is being gathered
         self._stream_tag: bytes | None = None  # of the command whose literals are passing through
         self._stream_leg = MAIN
-        self._sent = False  # octets of its announced literal have passed
+        self._stream_sync = False  # its literal has been announced and waits for ``+``
         self._idle: bytes | None = None
         self._idle_leg = MAIN
         self._logout = False
         self._held = False  # the client is not read
+        self._held_legs: tuple[int, ...] = ()
         self._client_gone = False
         self.links: dict[int, Link] = {}
         self.add_link(MAIN, capabilities)
@@ -132,7 +147,7 @@ class Watch:
     def _read_client(self, out: list[Decision]) -> None:
         """Read commands until nothing whole is left, or until a leg must say ``+`` before anything may follow."""
         while True:
-            if any(link.blocked for link in self.links.values()):
+            if any(link.blocked or len(link.pending) >= _MAX_PENDING for link in self.links.values()):
                 if not self._held:
                     self._held = True
                     out.append(HoldClient())
@@ -172,12 +187,17 @@ class Watch:
         try:
             head = parse_command(line.text)
         except PeerError:
-            # The server says BAD to it, in its own words; where a literal is announced, it counts it as we do.
+            # Not forwarded: another server might make something of it that nobody here has been asked about.
             self._trace("C>", line.data, out)
-            self._forward(MAIN, tag_of(line.data), Pending(""), line, out)
+            self.outlet.compose(b"%b BAD Invalid command\r\n" % tag_of(line.data), out)
+            self._pass_over(line)
             return False
         hidden = head.name in ("LOGIN", "AUTHENTICATE")
         self._trace("C>", b"%b %b <credentials>\r\n" % (head.tag, head.name.encode()) if hidden else line.data, out)
+        if any(head.tag in link.pending for link in self.links.values()):
+            self.outlet.compose(b"%b BAD This tag is in use\r\n" % head.tag, out)
+            self._pass_over(line)
+            return False
         if head.name in self._commands or head.name in ("SELECT", "EXAMINE") or head.name in _WITHHELD:
             self._head = head
             return True
@@ -216,18 +236,28 @@ class Watch:
 
     def _forward(self, leg: int, tag: bytes, pending: Pending, line: Line, out: list[Decision]) -> None:
         """A command nobody is interested in goes on as it comes."""
-        if tag != b"*":
-            self.links[leg].pending[tag] = pending
+        self.links[leg].pending[tag] = pending
         out.append(SendToServer(leg, line.data))
         if line.literal >= 0:
-            self._stream_tag, self._stream_leg, self._sent = tag, leg, False
+            self._begin_stream(tag, leg, line)
+
+    def _begin_stream(self, tag: bytes, leg: int, line: Line) -> None:
+        self._stream_tag, self._stream_leg, self._stream_sync = tag, leg, line.sync
+
+    def _pass_over(self, line: Line) -> None:
+        """The command that begins with `line` goes nowhere: its literal is not asked for, or swallowed where it comes anyway."""
+        if line.literal >= 0:
+            if line.sync:
+                self.reader.refuse_literal()
+            else:
+                self._begin_stream(b"", _NOWHERE, line)
 
     def _stream(self, piece: Line | Literal, out: list[Decision]) -> None:
         """Literals, and the lines between them, of a command that is passing through."""
         if self._stream_leg != _NOWHERE:
             out.append(SendToServer(self._stream_leg, piece.data))
         self._trace("C>", piece.data, out)
-        self._sent = isinstance(piece, Literal) or piece.literal == 0
+        self._stream_sync = isinstance(piece, Line) and piece.sync
         if isinstance(piece, Line) and piece.literal < 0:
             self._stream_tag = None
 
@@ -291,7 +321,7 @@ class Watch:
         if head.name in ("SELECT", "EXAMINE"):
             pending.mailbox = _first_string(command.arguments)
         if message is not None:
-            self._stream_tag, self._stream_leg, self._sent = head.tag, leg, False
+            self._begin_stream(head.tag, leg, message)
             self.links[leg].send_head(head.tag, pending, line, out)
         else:
             self.links[leg].send_command(head.tag, pending, line, out)
@@ -301,10 +331,8 @@ class Watch:
     def _refuse_command(self, head: CommandLine, said: Refuse, message: Line | None, out: list[Decision]) -> None:
         code = b"[%b] " % said.code.encode() if said.code else b""
         self.outlet.compose(b"%b NO %b%b\r\n" % (head.tag, code, said.text.encode()), out)
-        if message is not None and message.sync:
-            self.reader.refuse_literal()
-        elif message is not None:  # its octets come all the same
-            self._stream_tag, self._stream_leg, self._sent = head.tag, _NOWHERE, True
+        if message is not None:
+            self._pass_over(message)
 
     # -- from a server
 
@@ -326,8 +354,19 @@ class Watch:
                 out.append(Record("plugin.held_too_much", {"octets": self.context.settings.limits.held, "what": _kind_of(octets)}))
         if skimmer.at_boundary:
             outlet.boundary(leg, out)
+        self._balance(out)
         if self._held or self.reader.held:
             self._read_client(out)
+
+    def _balance(self, out: list[Decision]) -> None:
+        """Legs that have to wait for the floor are not read once too much of theirs waits."""
+        if not self._held_legs:
+            if self.outlet.waiting > self.context.settings.limits.held:
+                self._held_legs = tuple(leg for leg in self.links if leg != self.outlet.floor)
+                out.extend(HoldServer(leg) for leg in self._held_legs)
+        elif not self.outlet.waiting:
+            out.extend(ReadServer(leg) for leg in self._held_legs)
+            self._held_legs = ()
 
     def _response(self, link: Link, raw: bytes, out: list[Decision]) -> None:
         if raw[:1] == b"+":
@@ -395,7 +434,9 @@ class Watch:
                 self.mailbox = pending.mailbox
             elif name in ("SELECT", "EXAMINE"):
                 self.mailbox = None  # RFC 9051 6.3.2: a failed SELECT unselects
-        if tag == self._stream_tag and self.reader.in_literal and not self._sent:
+        if tag == self._stream_tag and self._stream_sync:
+            # Answered instead of ``+``: the client does not send its literal. One that does not wait is sent all the
+            # same, and the server swallows it as we do.
             self.reader.refuse_literal()
             self._stream_tag = None
         if tag == self._idle:
