@@ -1,0 +1,603 @@
+"""The life of an IMAP session as an exchange of letters: C client, S server, and the gate in between."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from portico.config.settings import Listener
+from portico.errors import Secret
+from portico.session.close import Reason
+from portico.session.context import Context, Peer, Refusal, Route, ServerFacts, Target, TlsInfo
+from portico.session.decisions import (
+    CheckLogin,
+    Close,
+    Connect,
+    Decision,
+    Disconnect,
+    HoldClient,
+    LoginEnded,
+    OpenSession,
+    ReadClient,
+    Record,
+    SendToClient,
+    SendToServer,
+    StartTls,
+    Trace,
+    Tunnel,
+    Wait,
+)
+from portico.session.events import (
+    CLIENT,
+    MAIN,
+    BytesReceived,
+    ClientConnected,
+    Closed,
+    Event,
+    Kicked,
+    LoginAllowed,
+    LoginRefused,
+    ServerConnected,
+    ServerFailed,
+    SessionOpened,
+    TimedOut,
+    TlsStarted,
+    WaitEnded,
+)
+from portico.session.imap.session import ImapSession
+from portico.session.interests import Compiled, Interests, compile_interests
+
+TLS = TlsInfo("TLSv1.3", "TLS_AES_256_GCM_SHA384")
+TARGET = Target("main", "127.0.0.1:143")
+GREETING = b"* OK [CAPABILITY IMAP4rev1 SASL-IR ID AUTH=PLAIN AUTH=LOGIN AUTH=XOAUTH2 AUTH=OAUTHBEARER] Portico ready.\r\n"
+SERVER_GREETING = b"* OK [CAPABILITY IMAP4rev1 SASL-IR ID LITERAL+ AUTH=PLAIN] Dovecot ready.\r\n"
+ID = (
+    b'P1 ID ("x-session-id" "sid" "x-originating-ip" "192.0.2.1" "x-originating-port" "4711" '
+    b'"x-connected-ip" "192.0.2.2" "x-connected-port" "993")\r\n'
+)
+ALICE = b"AGFsaWNlAHNlY3JldA=="  # \0alice\0secret
+
+
+class Life:
+    """A session, its two correspondents and a gate that lets everybody in."""
+
+    def __init__(
+        self,
+        *,
+        tls: TlsInfo | None = TLS,
+        route: Route | Refusal | None = None,
+        interests: Interests | None = None,
+        facts: ServerFacts | None = None,
+        known: Target | None = None,
+        trace: tuple[str, ...] = (),
+        refusal: Refusal | None = None,
+        **settings: Any,
+    ) -> None:
+        listener = Listener.model_validate({"protocol": "imap", "addresses": ["127.0.0.1:0"], **settings})
+        peer = Peer("192.0.2.1", 4711, "192.0.2.2", 993, tls)
+        context = Context("sid", "imap", "l", peer, listener, facts or ServerFacts(), known, trace, refusal)
+        self.session = ImapSession(context)
+        self.route = route
+        self.interests = interests
+        self.automatic = True
+        self.to_client = b""
+        self.to_server = b""
+        self.decisions: list[Decision] = []
+        self.tell(ClientConnected())
+
+    def tell(self, event: Event) -> None:
+        queue = [event]
+        while queue:
+            for decision in self.session.handle(queue.pop(0)):
+                self.decisions.append(decision)
+                if isinstance(decision, SendToClient):
+                    self.to_client += decision.data
+                elif isinstance(decision, SendToServer):
+                    self.to_server += decision.data
+                elif not self.automatic:
+                    continue
+                elif isinstance(decision, CheckLogin):
+                    route = self.route or Route(TARGET, decision.attempt.user)
+                    queue.append(LoginRefused(route) if isinstance(route, Refusal) else LoginAllowed(route))
+                elif isinstance(decision, Connect):
+                    queue.append(ServerConnected(MAIN))
+                elif isinstance(decision, OpenSession):
+                    queue.append(SessionOpened(self.compiled(decision)))
+                elif isinstance(decision, Wait):
+                    queue.append(WaitEnded())
+
+    def compiled(self, decision: OpenSession) -> Compiled | None:
+        return compile_interests(decision.view, [("p", self.interests)])
+
+    def client(self, data: bytes) -> bytes:
+        """The client says `data`; what it is answered."""
+        return self._letter(CLIENT, data)[0]
+
+    def server(self, data: bytes) -> bytes:
+        """The server says `data`; what goes to the client."""
+        return self._letter(MAIN, data)[0]
+
+    def _letter(self, leg: int, data: bytes) -> tuple[bytes, bytes]:
+        self.to_client = self.to_server = b""
+        self.tell(BytesReceived(leg, data))
+        return self.to_client, self.to_server
+
+    def asked(self, data: bytes) -> bytes:
+        """The client says `data`; what goes to the server."""
+        return self._letter(CLIENT, data)[1]
+
+    def answered(self, data: bytes) -> bytes:
+        """The server says `data`; what goes back to it."""
+        return self._letter(MAIN, data)[1]
+
+    def all(self, kind: type[Any]) -> list[Any]:
+        return [decision for decision in self.decisions if isinstance(decision, kind)]
+
+    @property
+    def end(self) -> tuple[Reason, str] | None:
+        closes = self.all(Close)
+        return (closes[0].reason, closes[0].side) if closes else None
+
+
+# -- before login
+
+
+def test_the_proxy_itself_answers_before_login() -> None:
+    life = Life()
+    assert life.to_client == GREETING
+    assert life.client(b"a1 NOOP\r\n") == b"a1 OK Nothing done.\r\n"
+    assert life.client(b"a2 capability\r\n").startswith(b"* CAPABILITY IMAP4rev1 SASL-IR ID AUTH=PLAIN")
+    assert life.client(b'a3 ID ("name" "Old Mail" "version" NIL "x-originating-ip" "10.0.0.1")\r\n') == b'* ID ("name" "Portico")\r\na3 OK ID completed.\r\n'
+    assert life.session.view.client_id == {"name": "Old Mail"}
+    assert life.client(b"a4 LOGOUT\r\n") == b"* BYE Logging out\r\na4 OK Logout completed.\r\n"
+    assert life.end == (Reason.LOGOUT, "client")
+
+
+@pytest.mark.parametrize(
+    ("said", "answer"),
+    [
+        (b"a1 SELECT INBOX\r\n", b"a1 BAD Sign in first\r\n"),
+        (b"a1 FROB\r\n", b"a1 BAD Unknown command\r\n"),
+        (b"a1\r\n", b"a1 BAD Invalid tag or command\r\n"),
+        (b"\r\n", b"* BAD Empty line\r\n"),
+        (b"a1 LOGIN alice\r\n", b"a1 BAD LOGIN takes a user name and a password\r\n"),
+        (b"a1 LOGIN (alice) x\r\n", b"a1 BAD LOGIN takes a user name and a password\r\n"),
+        (b'a1 LOGIN "ali\x01ce" x\r\n', b"a1 BAD Control character in the user name\r\n"),
+        (b"a1 LOGIN {99999999999}\r\n", b"a1 BAD [TOOBIG] Literal too large\r\n"),
+        (b"a1 NOOP now\r\n", b"a1 BAD NOOP takes no arguments\r\n"),
+        (b"a1 STARTTLS\r\n", b"a1 BAD TLS is already active\r\n"),
+        (b"a1 AUTHENTICATE FOO\r\n", b"a1 NO [CANNOT] This mechanism is not offered.\r\n"),
+        (b"a1 AUTHENTICATE PLAIN !!\r\n", b"a1 BAD Invalid base64\r\n"),
+        (b"a1 AUTHENTICATE PLAIN eA==\r\n", b"a1 BAD Invalid PLAIN response\r\n"),
+        (b"a1 ID x\r\n", b"a1 BAD ID takes a list or NIL\r\n"),
+    ],
+)
+def test_bad_input_gets_a_clear_answer_and_the_session_goes_on(said: bytes, answer: bytes) -> None:
+    life = Life()
+    assert life.client(said) == answer
+    assert life.client(b"a2 NOOP\r\n") == b"a2 OK Nothing done.\r\n"
+
+
+def test_a_literal_that_comes_unasked_and_is_too_large_ends_the_session() -> None:
+    life = Life()
+    assert life.client(b"a1 LOGIN {99999999999+}\r\n") == b"* BYE Literal too large\r\n"
+    assert life.end == (Reason.PROTOCOL_ERROR, "client")
+
+
+def test_endless_nonsense_ends_the_session() -> None:
+    life = Life(limits={"bad_commands": 3})
+    life.client(b"x\r\ny\r\n")
+    assert life.end is None
+    assert life.client(b"z\r\na NOOP\r\n").endswith(b"* BYE Too many bad commands\r\n")
+    assert life.end == (Reason.TOO_MANY_BAD_COMMANDS, "client")
+
+
+def test_without_tls_nobody_signs_in() -> None:
+    life = Life(tls=None)
+    assert b"LOGINDISABLED" in life.to_client
+    assert b"AUTH=" not in life.to_client
+    assert life.client(b"a1 LOGIN alice secret\r\n") == b"a1 NO [PRIVACYREQUIRED] Sign in over TLS only.\r\n"
+    assert life.client(b"a2 AUTHENTICATE PLAIN AGFsaWNlAHNlY3JldA==\r\n") == b"a2 NO [PRIVACYREQUIRED] Sign in over TLS only.\r\n"
+    assert not life.all(CheckLogin)
+
+
+def starttls_life() -> Life:
+    life = Life.__new__(Life)
+    listener = Listener.model_validate({"protocol": "imap", "addresses": ["127.0.0.1:0"], "tls": "starttls"})
+    context = Context("sid", "imap", "l", Peer("192.0.2.1", 4711, "192.0.2.2", 993), listener)
+    life.session, life.route, life.interests, life.automatic = ImapSession(context), None, None, True
+    life.to_client, life.to_server, life.decisions = b"", b"", []
+    life.tell(ClientConnected())
+    return life
+
+
+def test_what_was_said_in_clear_behind_starttls_is_not_believed() -> None:
+    life = starttls_life()
+    assert b" STARTTLS LOGINDISABLED" in life.to_client
+    life.client(b'a0 ID ("name" "x")\r\n')
+    assert life.client(b"a1 STARTTLS\r\na2 LOGIN eve injected\r\n") == b"a1 OK Begin TLS negotiation now.\r\n"
+    assert life.decisions[-1] == StartTls(CLIENT)
+    life.tell(TlsStarted(CLIENT, TLS))
+    assert life.client(b"a3 CAPABILITY\r\n").startswith(b"* CAPABILITY IMAP4rev1 SASL-IR ID AUTH=PLAIN")
+    assert life.session.view.client_id == {}
+    assert not life.all(CheckLogin)
+
+
+# -- signing in
+
+LOGINS = [
+    (b"a1 LOGIN alice secret\r\n", "LOGIN"),
+    (b'a1 login "alice" "secret"\r\n', "LOGIN"),
+    (b"a1 LOGIN {5+}\r\nalice {6+}\r\nsecret\r\n", "LOGIN"),
+    (b"a1 AUTHENTICATE PLAIN AGFsaWNlAHNlY3JldA==\r\n", "PLAIN"),
+]
+
+
+@pytest.mark.parametrize(("said", "method"), LOGINS)
+def test_a_client_signs_in_and_becomes_a_tunnel(said: bytes, method: str) -> None:
+    life = Life()
+    assert life.client(said) == b""
+    assert life.all(CheckLogin)[0].attempt.mechanism == method
+    assert life.answered(SERVER_GREETING) == ID + b"P2 AUTHENTICATE PLAIN " + ALICE + b"\r\n"
+    told = life.server(b"* ID NIL\r\nP1 OK ID\r\nP2 OK [CAPABILITY IMAP4rev1 IDLE LITERAL+] Logged in\r\n")
+    assert told == b"a1 OK [CAPABILITY IMAP4rev1 IDLE LITERAL+] Logged in\r\n"
+    assert isinstance(life.decisions[-1], Tunnel)
+    assert repr(life.session) == "<ImapSession sid tunnel alice -> main>"
+    assert life.all(LoginEnded) == [LoginEnded(True)]
+
+
+def test_synchronising_literals_are_asked_for_one_by_one() -> None:
+    life = Life()
+    assert life.client(b"a1 LOGIN {5}\r\n") == b"+ OK\r\n"
+    assert life.client(b"alice {6}\r\n") == b"+ OK\r\n"
+    assert life.client(b"secret\r\n") == b""
+    assert life.all(CheckLogin)[0].attempt.password == Secret("secret")
+
+
+@pytest.mark.parametrize(
+    ("mechanism", "letters", "user", "secret"),
+    [
+        ("PLAIN", [(b"+ \r\n", ALICE)], "alice", "secret"),
+        ("LOGIN", [(b"+ VXNlcm5hbWU6\r\n", b"YWxpY2U="), (b"+ UGFzc3dvcmQ6\r\n", b"c2VjcmV0")], "alice", "secret"),
+        ("XOAUTH2", [(b"+ \r\n", b"dXNlcj1hbGljZQFhdXRoPUJlYXJlciB0b2tlbgEB")], "alice", "token"),
+        ("OAUTHBEARER", [(b"+ \r\n", b"bixhPWFsaWNlLAFhdXRoPUJlYXJlciB0b2tlbgEB")], "alice", "token"),
+    ],
+)
+def test_a_mechanism_without_initial_response_goes_step_by_step(
+    mechanism: str, letters: list[tuple[bytes, bytes]], user: str, secret: str
+) -> None:
+    life = Life()
+    said = b"a1 AUTHENTICATE %b\r\n" % mechanism.encode()
+    for challenge, response in letters:
+        assert life.client(said) == challenge
+        said = response + b"\r\n"
+    assert life.client(said) == b""
+    attempt = life.all(CheckLogin)[0].attempt
+    assert (attempt.mechanism, attempt.user, attempt.password) == (mechanism, user, Secret(secret))
+
+
+def test_a_cancelled_exchange_is_over_and_the_next_command_is_a_command() -> None:
+    life = Life()
+    life.client(b"a1 AUTHENTICATE PLAIN\r\n")
+    assert life.client(b"*\r\n") == b"a1 BAD Authentication cancelled.\r\n"
+    assert life.client(b"a2 NOOP\r\n") == b"a2 OK Nothing done.\r\n"
+
+
+@pytest.mark.parametrize(
+    ("greeting", "commands"),
+    [
+        (b"* OK [CAPABILITY IMAP4rev1 AUTH=PLAIN] x\r\n", [b"P1 AUTHENTICATE PLAIN\r\n", b"+ \r\n", ALICE + b"\r\n"]),
+        (b"* OK [CAPABILITY IMAP4rev1] x\r\n", [b'P1 LOGIN "alice" "secret"\r\n']),
+        (b"* OK hello\r\n", [b"P1 CAPABILITY\r\n", b"* CAPABILITY IMAP4rev1\r\nP1 OK\r\n", b'P2 LOGIN "alice" "secret"\r\n']),
+    ],
+)
+def test_the_server_is_addressed_in_the_way_it_offers(greeting: bytes, commands: list[bytes]) -> None:
+    life = Life()
+    life.client(b"a1 LOGIN alice secret\r\n")
+    server = [greeting, *commands[1::2]]
+    for said, expected in zip(server, commands[::2], strict=True):
+        assert life.answered(said) == expected
+
+
+def test_a_password_that_needs_a_literal_gets_one() -> None:
+    life = Life()
+    life.client(b"a1 LOGIN alice {4+}\r\np\xc3\xa4s\r\n")
+    assert life.answered(b"* OK [CAPABILITY IMAP4rev1] x\r\n") == b'P1 LOGIN "alice" {4}\r\n'
+    assert life.answered(b"+ go\r\n") == b"p\xc3\xa4s\r\n"
+    life = Life()
+    life.client(b"a1 LOGIN alice {4+}\r\np\xc3\xa4s\r\n")
+    assert life.answered(b"* OK [CAPABILITY IMAP4rev1 LITERAL+] x\r\n") == b'P1 LOGIN "alice" {4+}\r\np\xc3\xa4s\r\n'
+
+
+def test_the_list_is_asked_for_where_the_server_does_not_volunteer_it() -> None:
+    life = Life()
+    life.client(b"a1 LOGIN alice secret\r\n")
+    life.server(SERVER_GREETING)
+    assert life.answered(b"P2 OK hello\r\n") == b"P3 CAPABILITY\r\n"
+    told = life.server(b"* CAPABILITY IMAP4rev1 QUOTA\r\nP3 OK\r\n")
+    assert told == b"a1 OK [CAPABILITY IMAP4rev1 QUOTA] hello\r\n"
+
+
+def test_commands_behind_the_login_are_neither_lost_nor_reordered() -> None:
+    life = Life()
+    life.client(b"a1 LOGIN alice secret\r\na2 SELECT INBOX\r\na3 FETCH 1 {5}")
+    life.server(SERVER_GREETING)
+    life.server(b"P2 OK [CAPABILITY IMAP4rev1] in\r\n* 1 EXISTS\r\n")
+    tunnel = life.decisions[-1]
+    assert isinstance(tunnel, Tunnel)
+    assert (tunnel.to_server, tunnel.to_client) == (b"a2 SELECT INBOX\r\na3 FETCH 1 {5}", b"* 1 EXISTS\r\n")
+
+
+def test_a_wrong_login_is_told_in_the_servers_words_after_a_growing_delay() -> None:
+    life = Life(limits={"wrong_login_delay": "1s", "wrong_logins": 3})
+    for attempt, delay in ((1, 1.0), (2, 2.0)):
+        life.client(b"a%d LOGIN alice wrong\r\n" % attempt)
+        life.server(SERVER_GREETING)
+        told = life.server(b"P2 NO [AUTHENTICATIONFAILED] Authentication failed.\r\n")
+        assert told == b"a%d NO [AUTHENTICATIONFAILED] Authentication failed.\r\n" % attempt
+        assert life.all(Wait)[-1].seconds == delay
+    life.client(b"a3 LOGIN alice wrong\r\n")
+    life.server(SERVER_GREETING)
+    assert life.server(b"P2 NO [AUTHENTICATIONFAILED] Authentication failed.\r\n").endswith(b"* BYE Too many wrong logins\r\n")
+    assert life.end == (Reason.TOO_MANY_WRONG_LOGINS, "client")
+    assert life.all(LoginEnded) == [LoginEnded(False, True)] * 3
+
+
+def test_commands_behind_a_wrong_login_are_answered_after_it() -> None:
+    life = Life()
+    life.client(b"a1 LOGIN alice wrong\r\na2 NOOP\r\n")
+    life.server(SERVER_GREETING)
+    assert life.server(b"P2 NO no\r\n") == b"a1 NO no\r\na2 OK Nothing done.\r\n"
+
+
+@pytest.mark.parametrize(
+    ("code", "counts"), [(b"[UNAVAILABLE] later", False), (b"[AUTHORIZATIONFAILED] x", True), (b"[REFERRAL imap://x/] go", False)]
+)
+def test_an_outage_is_not_a_wrong_login(code: bytes, counts: bool) -> None:
+    life = Life()
+    life.client(b"a1 LOGIN alice secret\r\n")
+    life.server(SERVER_GREETING)
+    told = life.server(b"P2 NO %b\r\n" % code)
+    assert told == b"a1 NO %b\r\n" % code.replace(b"REFERRAL imap://x/", b"UNAVAILABLE")
+    assert bool(life.all(Wait)) is counts
+
+
+@pytest.mark.parametrize(
+    "event",
+    [ServerFailed(MAIN, "refused"), Closed(MAIN), TimedOut("connect", MAIN), BytesReceived(MAIN, b"* BYE [UNAVAILABLE] full\r\n")],
+)
+def test_a_server_that_cannot_be_used_is_told_and_the_client_may_try_again(event: Event) -> None:
+    life = Life()
+    life.client(b"a1 LOGIN alice secret\r\n")
+    life.to_client = b""
+    life.tell(event)
+    assert life.to_client.startswith(b"a1 NO [UNAVAILABLE] ")
+    assert life.end is None
+    life.client(b"a2 LOGIN alice secret\r\n")
+    assert len(life.all(Connect)) == 2
+
+
+@pytest.mark.parametrize("greeting", [b"* PREAUTH welcome\r\n", b"220 smtp\r\n" * 3 + b"* BAD x\r\n", b"x" * (2 << 20)])
+def test_a_greeting_that_is_none_is_an_outage(greeting: bytes) -> None:
+    life = Life()
+    life.client(b"a1 LOGIN alice secret\r\n")
+    assert life.server(greeting).startswith(b"a1 NO [UNAVAILABLE] ")
+    assert Disconnect(MAIN) in life.decisions
+
+
+def test_the_gate_refuses_in_its_own_words() -> None:
+    life = Life(route=Refusal("Too many sessions.", "LIMIT", "limit_user"))
+    assert life.client(b"a1 LOGIN alice secret\r\n") == b"a1 NO [LIMIT] Too many sessions.\r\n"
+    assert not life.all(Connect)
+    assert not life.all(LoginEnded)
+
+
+def test_a_master_user_signs_in_for_whom_the_proxy_has_verified_and_for_nobody_else() -> None:
+    target = Route(TARGET, "alice", master_user="boss", master_password=Secret("key"), verified=True)
+    life = Life(route=target)
+    life.client(b"a1 LOGIN alice whatever\r\n")
+    assert life.answered(SERVER_GREETING) == ID + b"P2 AUTHENTICATE PLAIN YWxpY2UAYm9zcwBrZXk=\r\n"
+    life = Life(route=Route(TARGET, "alice", master_user="boss", master_password=Secret("key")))
+    life.client(b"a1 LOGIN alice whatever\r\n")
+    assert life.server(SERVER_GREETING).startswith(b"a1 NO [CANNOT] ")
+
+
+def test_external_is_offered_to_whom_has_a_certificate_only() -> None:
+    certain = TlsInfo("TLSv1.3", "x", client_name="alice@example.org")
+    life = Life(tls=certain, mechanisms=["PLAIN", "EXTERNAL"], client_certificates="optional")
+    assert b"AUTH=EXTERNAL" in life.to_client
+    life.client(b"a1 AUTHENTICATE EXTERNAL =\r\n")
+    assert life.all(CheckLogin)[0].attempt.user == "alice@example.org"
+    assert b"EXTERNAL" not in Life(mechanisms=["PLAIN", "EXTERNAL"]).to_client
+
+
+# -- starttls towards the server
+
+
+def test_the_servers_starttls_is_asked_for_whatever_its_list_says_and_its_words_before_are_forgotten() -> None:
+    life = Life(route=Route(Target("main", "x:143", "starttls"), "alice"))
+    life.client(b"a1 LOGIN alice secret\r\n")
+    assert life.answered(b"* OK [CAPABILITY IMAP4rev1 AUTH=PLAIN] x\r\n") == b"P1 STARTTLS\r\n"
+    life.server(b"P1 OK go\r\nP2 OK [CAPABILITY EVIL] injected\r\n")
+    assert life.decisions[-1] == StartTls(MAIN)
+    life.to_server = b""
+    life.tell(TlsStarted(MAIN, TLS))
+    assert life.to_server == b"P2 CAPABILITY\r\n"
+    assert life.answered(b"* CAPABILITY IMAP4rev1 SASL-IR AUTH=PLAIN\r\nP2 OK\r\n") == b"P3 AUTHENTICATE PLAIN " + ALICE + b"\r\n"
+
+
+def test_a_server_without_starttls_never_gets_the_password() -> None:
+    life = Life(route=Route(Target("main", "x:143", "starttls"), "alice"))
+    life.client(b"a1 LOGIN alice secret\r\n")
+    life.server(b"* OK [CAPABILITY IMAP4rev1 AUTH=PLAIN] x\r\n")
+    assert life.server(b"P1 BAD what\r\n") == b"a1 NO [UNAVAILABLE] The mail server does not offer TLS.\r\n"
+    assert life.to_server == b""
+
+
+# -- relayed mechanisms
+
+SCRAM = "SCRAM-SHA-256"
+FACTS = ServerFacts(plain=(b"IMAP4rev1", b"SASL-IR", b"AUTH=SCRAM-SHA-256", b"AUTH=CRAM-MD5"), mechanisms=(SCRAM, "CRAM-MD5"))
+FIRST = b"biwsbj1hbGljZSxyPW5vbmNl"  # n,,n=alice,r=nonce
+
+
+def test_a_mechanism_of_the_only_server_is_relayed_step_by_step() -> None:
+    life = Life(mechanisms=["PLAIN", SCRAM], facts=FACTS, known=TARGET)
+    assert b"AUTH=SCRAM-SHA-256" in life.to_client
+    life.client(b"a1 AUTHENTICATE SCRAM-SHA-256 " + FIRST + b"\r\n")
+    assert life.all(CheckLogin)[0].attempt.user == "alice"
+    assert life.answered(b"* OK [CAPABILITY IMAP4rev1 SASL-IR] x\r\n") == b"P1 AUTHENTICATE SCRAM-SHA-256 " + FIRST + b"\r\n"
+    assert life.server(b"+ cj1ub25jZQ==\r\n") == b"+ cj1ub25jZQ==\r\n"
+    assert life.decisions[-1] == ReadClient()
+    assert life.asked(b"Yz1iaXdz\r\n") == b"Yz1iaXdz\r\n"
+    assert life.decisions[-2] == HoldClient()
+    assert life.server(b"+ dj1vaw==\r\n") == b"+ dj1vaw==\r\n"
+    assert life.asked(b"\r\n") == b"\r\n"
+    assert life.server(b"P1 OK [CAPABILITY IMAP4rev1] in\r\n") == b"a1 OK [CAPABILITY IMAP4rev1] in\r\n"
+
+
+def test_what_is_no_answer_in_a_relayed_exchange_ends_the_exchange_not_the_session() -> None:
+    life = Life(mechanisms=[SCRAM], facts=FACTS, known=TARGET)
+    life.client(b"a1 AUTHENTICATE SCRAM-SHA-256 " + FIRST + b"\r\n")
+    life.server(b"* OK [CAPABILITY IMAP4rev1 SASL-IR] x\r\n")
+    life.server(b"+ cj1ub25jZQ==\r\n")
+    assert life._letter(CLIENT, b"*\r\na2 NOOP\r\n") == (b"a1 BAD Authentication cancelled\r\na2 OK Nothing done.\r\n", b"")
+    assert Disconnect(MAIN) in life.decisions
+
+
+def test_where_the_server_speaks_first_the_gate_is_asked_before_the_answer_goes_on() -> None:
+    life = Life(mechanisms=["CRAM-MD5"], facts=FACTS, known=TARGET)
+    life.client(b"a1 AUTHENTICATE CRAM-MD5\r\n")
+    assert not life.all(CheckLogin)
+    life.server(b"* OK [CAPABILITY IMAP4rev1] x\r\n")
+    assert life.server(b"+ PDEyMz4=\r\n") == b"+ PDEyMz4=\r\n"
+    life.route = Refusal("Not you.", "AUTHORIZATIONFAILED", "plugin")
+    assert life._letter(CLIENT, b"YWxpY2UgMDA=\r\n") == (b"a1 NO [AUTHORIZATIONFAILED] Not you.\r\n", b"")
+    assert life.all(CheckLogin)[0].attempt.user == "alice"
+    assert Disconnect(MAIN) in life.decisions
+
+
+def test_a_mechanism_whose_user_cannot_be_read_is_not_offered() -> None:
+    facts = ServerFacts(mechanisms=("GSSAPI", "SCRAM-SHA-256-PLUS"))
+    life = Life(mechanisms=["PLAIN", "GSSAPI", "SCRAM-SHA-256-PLUS"], facts=facts, known=TARGET)
+    assert b"GSSAPI" not in life.to_client
+    assert b"PLUS" not in life.to_client
+
+
+# -- open
+
+
+def opened(**how: Any) -> Life:
+    life = Life(**how)
+    life.client(b"a1 LOGIN alice secret\r\n")
+    life.server(SERVER_GREETING)
+    return life
+
+
+def test_withheld_capabilities_make_it_a_watch() -> None:
+    life = opened()
+    told = life.server(b"P2 OK [CAPABILITY IMAP4rev1 COMPRESS=DEFLATE IDLE] in\r\n")
+    assert told == b"a1 OK [CAPABILITY IMAP4rev1 IDLE] in\r\n"
+    assert life.client(b"a2 COMPRESS DEFLATE\r\n") == b"a2 NO [CANNOT] This extension is not offered.\r\n"
+    assert life.asked(b"a3 NOOP\r\n") == b"a3 NOOP\r\n"
+    assert repr(life.session) == "<ImapSession sid watch alice -> main>"
+
+
+def test_an_interest_makes_it_a_watch_and_pipelined_commands_are_seen() -> None:
+    seen: list[str] = []
+    life = Life(interests=Interests(commands={"NOOP": lambda view, command: seen.append(view.user)}))
+    life.client(b"a1 LOGIN alice secret\r\na2 NOOP\r\n")
+    life.server(SERVER_GREETING)
+    life.server(b"P2 OK [CAPABILITY IMAP4rev1] in\r\n")
+    assert seen == ["alice"]
+    assert life.to_server == b"a2 NOOP\r\n"
+
+
+def test_an_alert_of_the_server_reaches_the_client() -> None:
+    life = opened()
+    told = life.server(b"* OK [ALERT] Password expires\r\nP2 OK [CAPABILITY IMAP4rev1] in\r\n")
+    assert told == b"* OK [ALERT] Password expires\r\na1 OK [CAPABILITY IMAP4rev1] in\r\n"
+
+
+def test_a_trace_begins_with_the_login_and_has_no_secret() -> None:
+    life = opened(trace=("ali*",))
+    life.server(b"P2 OK [CAPABILITY IMAP4rev1] in\r\n")
+    life.client(b"a2 NOOP\r\n")
+    text = b"".join(trace.data for trace in life.all(Trace))
+    assert b"a1 LOGIN <hidden>" in text
+    assert b"a2 NOOP" in text
+    assert b"secret" not in text
+    assert ALICE not in text
+
+
+def test_nobody_else_is_traced() -> None:
+    life = opened(trace=("bob",))
+    life.server(b"P2 OK [CAPABILITY IMAP4rev1] in\r\n")
+    assert isinstance(life.decisions[-1], Tunnel)
+    assert not life.all(Trace)
+
+
+# -- ends and properties
+
+
+def test_a_client_that_closes_its_half_behind_the_login_is_still_served() -> None:
+    life = Life()
+    life.client(b"a1 LOGIN alice secret\r\na2 LOGOUT\r\n")
+    life.tell(Closed(CLIENT))
+    life.server(SERVER_GREETING)
+    life.server(b"P2 OK [CAPABILITY IMAP4rev1] in\r\n")
+    assert isinstance(life.decisions[-1], Tunnel)
+    assert life.decisions[-1].to_server == b"a2 LOGOUT\r\n"
+
+
+def test_a_connection_that_is_not_admitted_is_told_in_place_of_the_greeting() -> None:
+    life = Life(refusal=Refusal("Too many sessions from here.", "UNAVAILABLE", "limit_address"))
+    assert life.to_client == b"* BYE [UNAVAILABLE] Too many sessions from here.\r\n"
+    assert life.end == (Reason.LIMIT_ADDRESS, "portico")
+
+
+def test_kicks_and_timeouts_are_told() -> None:
+    life = Life()
+    life.tell(Kicked("Going down", shutdown=True))
+    assert life.end == (Reason.SHUTDOWN, "operator")
+    assert life.to_client.endswith(b"* BYE Going down\r\n")
+    life = Life()
+    life.tell(TimedOut("login"))
+    assert life.end == (Reason.TIMEOUT_LOGIN, "client")
+
+
+@given(st.lists(st.integers(0, 200), max_size=10), st.sampled_from([said for said, _ in LOGINS]), st.lists(st.integers(0, 200), max_size=10))
+def test_however_the_octets_are_cut_the_session_is_the_same(points: list[int], login: bytes, server_points: list[int]) -> None:
+    life = Life()
+    client = b'a0 ID ("name" "x")\r\n' + login + b"a2 SELECT {5+}\r\nINBOX\r\n"
+    server = SERVER_GREETING + b"P1 OK\r\nP2 OK [CAPABILITY IMAP4rev1] in\r\n* 3 EXISTS\r\n"
+    to_server = to_client = b""
+    for leg, data, cuts in ((CLIENT, client, points), (MAIN, server, server_points)):
+        edges = [0, *sorted(point % (len(data) + 1) for point in cuts), len(data)]
+        for a, b in itertools.pairwise(edges):
+            if a < b and not isinstance(life.decisions[-1], Tunnel):
+                life.tell(BytesReceived(leg, data[a:b]))
+                end = b
+    tunnel = life.decisions[-1]
+    assert isinstance(tunnel, Tunnel)
+    rest = server[end:]
+    to_server += tunnel.to_server
+    to_client += tunnel.to_client + rest
+    assert to_server == b"a2 SELECT {5+}\r\nINBOX\r\n"
+    assert to_client == b"* 3 EXISTS\r\n"
+    assert life.to_client.endswith(b"a1 OK [CAPABILITY IMAP4rev1] in\r\n")
+
+
+@given(st.lists(st.tuples(st.sampled_from([CLIENT, MAIN]), st.binary(min_size=1, max_size=60)), max_size=15), st.booleans())
+def test_any_octets_from_anybody_give_decisions_and_never_an_exception(letters: list[tuple[int, bytes]], signed_in: bool) -> None:
+    life = Life(mechanisms=["PLAIN", "LOGIN", SCRAM], facts=FACTS, known=TARGET)
+    if signed_in:
+        life.client(b"a1 LOGIN alice hunter2\r\n")
+    for leg, data in letters:
+        if life.end is None and not isinstance(life.decisions[-1], Tunnel):
+            life.tell(BytesReceived(leg, data))
+    assert all(b"hunter2" not in repr(decision).encode() for decision in life.decisions)
+    assert {type(record.event) for record in life.all(Record)} <= {str}
