@@ -1,0 +1,182 @@
+"""Who may come in, and where to.
+
+Rule of this file: every refusal before the server has been asked is made here, with the words and codes
+that the client gets. It opens nothing, waits for nobody but plugins, and answers at once where no plugin waits. A login is
+refused whenever something in here fails: the gate fails closed.
+
+Whoever is let in is known by proof: his password, which the server itself will check, or a certificate that
+was verified. The master user of a server is therefore used only where there is no password to check, or where a plugin
+has vouched for the user; it never replaces a check.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Generator, Mapping
+from dataclasses import dataclass
+from inspect import isawaitable
+from typing import Any, Final, Protocol
+
+from portico.config.settings import Limits, Listener, Server
+from portico.gate.limits import Counts, Ticket
+from portico.session.context import LoginAttempt, Refusal, Route, SessionView, Target
+from portico.upstream.routes import Choice, RouteSource, Table, default_server, targets
+
+MAX_NAME: Final = 512
+"""Octets of a user name (RFC 5321 4.5.3.1 allows 64 + 1 + 255 for an address)."""
+
+Verdict = Route | Refusal
+_Steps = Generator[Any, Any, Verdict]
+
+
+class Plugins(Protocol):
+    """What the gate asks of plugins (plugin.host supplies it). Whatever fails in there comes out as a Refusal.
+
+    `attempted`: a Refusal ends the login. `routed`: a Choice or Route goes before the table; None: no opinion.
+    """
+
+    def attempted(self, view: SessionView, attempt: LoginAttempt) -> Refusal | Awaitable[Refusal | None] | None: ...
+
+    def routed(self, view: SessionView, attempt: LoginAttempt) -> Choice | Verdict | Awaitable[Choice | Verdict | None] | None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """One listener's ways to servers, made once."""
+
+    source: RouteSource
+    targets: Mapping[str, Target]
+    servers: Mapping[str, Server]
+    known: Target | None
+    """The only possible server, if there is one."""
+
+
+def way_of(listener: Listener, servers: Mapping[str, Server], *, plugins_route: bool) -> Way:
+    """The Way of `listener`. `plugins_route`: some plugin may choose the server, so that none is known beforehand."""
+    reachable = targets(servers, listener.protocol)
+    table = Table(listener.routes, default_server(listener, reachable))
+    possible = table.servers()
+    known = reachable.get(next(iter(possible))) if len(possible) == 1 and not plugins_route else None
+    return Way(table, reachable, servers, known)
+
+
+class Gate:
+    """The gate of one reading of the settings. `counts` outlives it."""
+
+    __slots__ = ("_counts", "_limits", "_plugins", "_report", "_ways")
+
+    def __init__(
+        self,
+        ways: Mapping[str, Way],
+        limits: Limits,
+        counts: Counts,
+        plugins: Plugins | None,
+        report: Callable[[SessionView, Exception], None],
+    ) -> None:
+        self._ways = ways
+        self._limits = limits
+        self._counts = counts
+        self._plugins = plugins
+        self._report = report
+
+    def arrive(self, rip: str) -> tuple[Ticket, Refusal | None]:
+        """A connection was accepted: count it, or refuse it. The ticket comes back to `leave` in any case."""
+        return self._counts.arrive(rip, self._limits)
+
+    def failed(self, ticket: Ticket) -> None:
+        """The login that `check` let pass did not succeed."""
+        self._counts.unclaim(ticket)
+
+    def leave(self, ticket: Ticket) -> None:
+        """The session is over."""
+        self._counts.leave(ticket)
+
+    def check(self, ticket: Ticket, view: SessionView, attempt: LoginAttempt) -> Verdict | Awaitable[Verdict]:
+        """May this login go on, and where to. Raises nothing; a Refusal leaves no user counted.
+
+        An awaitable only where a plugin or a route source has to be waited for.
+        """
+        try:
+            refusal = _sound(view, attempt) or self._counts.claim(ticket, attempt.user, self._limits)
+            if refusal is not None:
+                return refusal
+            steps = self._steps(view, attempt)
+            said: Any = None
+            while True:
+                said = steps.send(said)
+                if said is not None and isawaitable(said):
+                    return self._go_on(ticket, view, steps, said)
+        except StopIteration as end:
+            return self._settle(ticket, end.value)
+        except Exception as error:
+            return self._broken(ticket, view, error)
+
+    async def _go_on(self, ticket: Ticket, view: SessionView, steps: _Steps, waiting: Awaitable[Any]) -> Verdict:
+        try:
+            while True:
+                said = steps.send(await waiting)
+                while said is None or not isawaitable(said):
+                    said = steps.send(said)
+                waiting = said
+        except StopIteration as end:
+            return self._settle(ticket, end.value)
+        except Exception as error:
+            return self._broken(ticket, view, error)
+
+    def _steps(self, view: SessionView, attempt: LoginAttempt) -> _Steps:
+        """Yields what may have to be waited for and gets what came of it; returns the verdict."""
+        way = self._ways[view.listener]
+        said: Any = None
+        if self._plugins is not None:
+            refusal: Refusal | None = yield self._plugins.attempted(view, attempt)
+            if refusal is not None:
+                return refusal
+            said = yield self._plugins.routed(view, attempt)
+            if isinstance(said, Route | Refusal):
+                return said
+        if said is None and not attempt.user and way.known is not None:
+            said = Choice(way.known.name, "")  # a relayed mechanism: the server learns the name from the client
+        if said is None:
+            said = yield way.source.choose(attempt.user)
+        return _route(way, attempt, said)
+
+    def _settle(self, ticket: Ticket, verdict: Verdict) -> Verdict:
+        if isinstance(verdict, Refusal):
+            self._counts.unclaim(ticket)
+        return verdict
+
+    def _broken(self, ticket: Ticket, view: SessionView, error: Exception) -> Refusal:
+        self._counts.unclaim(ticket)
+        self._report(view, error)
+        return Refusal("Temporary failure; try again later.", "UNAVAILABLE", "bug")
+
+
+def _sound(view: SessionView, attempt: LoginAttempt) -> Refusal | None:
+    """Whether the attempt makes sense by itself."""
+    name = attempt.user
+    if not name.isprintable() or len(name.encode("utf-8", "replace")) > MAX_NAME:
+        # RFC 4616 2 forbids NUL; the rest would end up in log lines and on terminals.
+        return Refusal("Sign-in failed.", "AUTHENTICATIONFAILED", "bad_user_name", counts=True)
+    if not name and attempt.password is not None:
+        return Refusal("Sign-in failed.", "AUTHENTICATIONFAILED", "bad_user_name", counts=True)
+    if attempt.authzid and attempt.authzid != name:
+        # RFC 4616 2: whom somebody may act for is the server's business, and it is asked about one name only.
+        return Refusal("You cannot act for another user here.", "AUTHORIZATIONFAILED", "authzid", counts=True)
+    if attempt.mechanism == "EXTERNAL":
+        tls = view.peer.tls
+        if tls is None or not tls.client_name or tls.client_name != name:
+            return Refusal("No certificate for this user.", "AUTHENTICATIONFAILED", "no_certificate", counts=True)
+    return None
+
+
+def _route(way: Way, attempt: LoginAttempt, choice: Choice | None) -> Verdict:
+    if choice is None:
+        return Refusal("Sign-in failed.", "AUTHENTICATIONFAILED", "no_route", counts=True)
+    target = way.targets.get(choice.server)
+    if target is None:
+        return Refusal("Your mail server is not reachable this way.", "UNAVAILABLE", "no_route")
+    if attempt.mechanism != "EXTERNAL":
+        return Route(target, choice.user)
+    server = way.servers[choice.server]
+    if server.master_user is None:
+        return Refusal("A certificate is not enough for your mail server.", "AUTHORIZATIONFAILED", "no_master_user")
+    return Route(target, choice.user, master_user=server.master_user, master_password=server.master_password)
