@@ -1,12 +1,13 @@
 """A process that the demo starts, and everything that process starts.
 
 Rule of this file: whatever was started here is ended by `Child.stop`, and also when the starter
-is killed: the kernel then sends SIGTERM (`setpriv --pdeathsig`), which needs no code of ours to run.
+is killed: the kernel then sends it a signal (`setpriv --pdeathsig`), which needs no code of ours to run.
 """
 
 from __future__ import annotations
 
 import os
+import pwd
 import resource
 import shutil
 import signal
@@ -26,10 +27,23 @@ class DemoError(PorticoError):
 
 
 class Child:
-    """A command that runs until `stop`; its output goes to `log`. Its process group is its own."""
+    """A command that runs until `stop`; its output goes to `log`. Its process group is its own.
 
-    def __init__(self, command: Sequence[str], *, log: Path, environment: Mapping[str, str] | None = None) -> None:
-        self.command = [*_wrapper(), *command]
+    `account` is whom to run it as, where root starts it; default: as whoever starts it. `stop_signal` is what
+    ends it, by `stop` or when the starter dies.
+    """
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        *,
+        log: Path,
+        environment: Mapping[str, str] | None = None,
+        account: pwd.struct_passwd | None = None,
+        stop_signal: signal.Signals = signal.SIGTERM,
+    ) -> None:
+        self.command = [*_wrapper(account, stop_signal), *command]
+        self._stop_signal = stop_signal
         self.log = log
         self._environment = dict(os.environ if environment is None else environment)
         self._process: subprocess.Popen[bytes] | None = None
@@ -74,7 +88,7 @@ class Child:
         if process is None:
             return
         if process.poll() is None:
-            process.terminate()
+            process.send_signal(self._stop_signal)
             try:
                 process.wait(seconds)
             except subprocess.TimeoutExpired:
@@ -102,14 +116,16 @@ class Child:
         return f"<Child {self.command[-1]} pid={self.pid} {'running' if self.running else 'not running'}>"
 
 
-def _wrapper() -> list[str]:
+def _wrapper(account: pwd.struct_passwd | None, stop_signal: signal.Signals) -> list[str]:
     """util-linux's programs that set what a child shall inherit; they replace themselves by the command."""
     wrapper: list[str] = []
-    if setpriv := shutil.which("setpriv"):
-        wrapper += [setpriv, "--pdeathsig", "TERM"]
     if prlimit := shutil.which("prlimit"):
         # A thousand sessions need more descriptors than the usual soft limit of 1024.
         hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
         number = "unlimited" if hard == resource.RLIM_INFINITY else str(hard)
         wrapper += [prlimit, f"--nofile={number}:{number}"]
+    if setpriv := shutil.which("setpriv"):
+        wrapper += [setpriv, "--pdeathsig", stop_signal.name.removeprefix("SIG")]
+        if account is not None and account.pw_uid != os.geteuid():
+            wrapper += ["--reuid", str(account.pw_uid), "--regid", str(account.pw_gid), "--clear-groups"]
     return wrapper
