@@ -125,16 +125,19 @@ class Gate:
     def _steps(self, view: SessionView, attempt: LoginAttempt) -> _Steps:
         """Yields what may have to be waited for and gets what came of it; returns the verdict."""
         way = self._ways[view.listener]
+        if not attempt.user:
+            # A relayed mechanism in which the server speaks first: the name comes later, and then all this is asked again.
+            return Route(way.known, "") if way.known is not None else _bad_name()
         said: Any = None
         if self._plugins is not None:
             refusal: Refusal | None = yield self._plugins.attempted(view, attempt)
             if refusal is not None:
                 return refusal
             said = yield self._plugins.routed(view, attempt)
-            if isinstance(said, Route | Refusal):
+            if isinstance(said, Refusal):
                 return said
-        if said is None and not attempt.user and way.known is not None:
-            said = Choice(way.known.name, "")  # a relayed mechanism: the server learns the name from the client
+            if isinstance(said, Route):
+                return said if said.verified or not (said.master_user or said.password) else _unproved()
         if said is None:
             said = yield way.source.choose(attempt.user)
         return _route(way, attempt, said)
@@ -155,9 +158,9 @@ def _sound(view: SessionView, attempt: LoginAttempt) -> Refusal | None:
     name = attempt.user
     if not name.isprintable() or len(name.encode("utf-8", "replace")) > MAX_NAME:
         # RFC 4616 2 forbids NUL; the rest would end up in log lines and on terminals.
-        return Refusal("Sign-in failed.", "AUTHENTICATIONFAILED", "bad_user_name", counts=True)
+        return _bad_name()
     if not name and attempt.password is not None:
-        return Refusal("Sign-in failed.", "AUTHENTICATIONFAILED", "bad_user_name", counts=True)
+        return _bad_name()
     if attempt.authzid and attempt.authzid != name:
         # RFC 4616 2: whom somebody may act for is the server's business, and it is asked about one name only.
         return Refusal("You cannot act for another user here.", "AUTHORIZATIONFAILED", "authzid", counts=True)
@@ -179,4 +182,13 @@ def _route(way: Way, attempt: LoginAttempt, choice: Choice | None) -> Verdict:
     server = way.servers[choice.server]
     if server.master_user is None:
         return Refusal("A certificate is not enough for your mail server.", "AUTHORIZATIONFAILED", "no_master_user")
-    return Route(target, choice.user, master_user=server.master_user, master_password=server.master_password)
+    return Route(target, choice.user, server.master_user, server.master_password, verified=True)
+
+
+def _bad_name() -> Refusal:
+    return Refusal("Sign-in failed.", "AUTHENTICATIONFAILED", "bad_user_name", counts=True)
+
+
+def _unproved() -> Refusal:
+    """Somebody's credentials would be used for a client who has proved nothing."""
+    return Refusal("Temporary failure; try again later.", "UNAVAILABLE", "unproved")

@@ -12,6 +12,7 @@ import hashlib
 import hmac
 import ssl
 from contextlib import suppress
+from typing import Any
 
 from portico.config.address import parse_address
 from portico.errors import PorticoError
@@ -83,7 +84,7 @@ class _Question:
         # Passing None as the context would mean no TLS: a server that is to be reached by TLS is never probed without.
         if self._tls != "none" and self._context is None:
             raise ProbeFailed("tls", "no TLS context")
-        options = {"ssl": self._context, "server_hostname": self._hostname or ""} if self._tls == "implicit" else {}
+        options: dict[str, Any] = {"ssl": self._context, "server_hostname": self._hostname or ""} if self._tls == "implicit" else {}
         if where.path:
             self._reader, self._writer = await asyncio.open_unix_connection(where.path, limit=_MAX_LINE, **options)
         else:
@@ -116,7 +117,7 @@ class _Question:
         self._say(b"CAPA")
         if not (await self._line()).startswith(b"+OK"):
             return ()  # RFC 1939 alone: there is no list
-        names = []
+        names: list[bytes] = []
         for _ in range(_MAX_LINES):
             line = await self._line()
             if line == b".":
@@ -146,8 +147,10 @@ class _Question:
                 raise ProbeFailed("no_starttls", "the server does not offer TLS")
             break
         # What came in clear behind the OK is nothing that we may believe (RFC 9051 11.1); a server that sends it is not probed.
-        if self._reader._buffer:  # type: ignore[attr-defined]
-            raise ProbeFailed("protocol", "octets in clear behind STARTTLS")
+        with suppress(TimeoutError):
+            async with asyncio.timeout(0):
+                await self._reader.read(1)
+                raise ProbeFailed("protocol", "octets in clear behind STARTTLS")
         await self._writer.start_tls(self._context, server_hostname=self._hostname or "")
         self._pinned()
 
