@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
-
 from portico.session.context import ServerFacts
 from portico.tls.issue import issue_server, new_authority
 from portico.upstream.probe import ProbeFailed, probe
