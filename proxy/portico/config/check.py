@@ -6,13 +6,12 @@ A value that may hold a secret is never part of a text.
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 import ssl
 import stat
 import string
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -20,8 +19,8 @@ from typing import Final
 from portico.config.address import Address, parse_address
 from portico.config.document import KeyPath, Problem
 from portico.config.explain import show
+from portico.config.near import near, near_name
 from portico.config.settings import Listener, Log, Server, Trace
-from portico.config.units import near
 
 OWN_MECHANISMS: Final = ("PLAIN", "LOGIN", "XOAUTH2", "OAUTHBEARER", "EXTERNAL")
 """SASL mechanisms that Portico ends itself; all others are relayed step by step."""
@@ -204,7 +203,7 @@ def _sign_in(path: KeyPath, listener: Listener, parts: Parts) -> Iterator[Proble
         wanted = f"possible: {', '.join(OWN_MECHANISMS)}, or the name of one that the server knows"
         found = f"found {show(mechanism)}; "
         if not re.fullmatch(r"[A-Z0-9_-]{1,20}", mechanism):  # RFC 4422 3.1
-            yield Problem(here, found + wanted + _near_mechanism(mechanism))
+            yield Problem(here, found + wanted + near(mechanism, (*OWN_MECHANISMS, *_RELAYED)))
         elif mechanism in listener.mechanisms[:position]:
             yield Problem(here, f"{found}stands there twice")
         elif mechanism in OWN_MECHANISMS:
@@ -213,8 +212,8 @@ def _sign_in(path: KeyPath, listener: Listener, parts: Parts) -> Iterator[Proble
         elif mechanism.endswith("-PLUS"):
             # RFC 5801 8, RFC 5802 6: bound to the TLS channel, which ends here and not at the server.
             yield Problem(here, f"{found}a mechanism with channel binding cannot be relayed; {wanted}")
-        elif mechanism not in _RELAYED and _near_mechanism(mechanism, OWN_MECHANISMS):
-            yield Problem(here, found + wanted + _near_mechanism(mechanism, OWN_MECHANISMS))
+        elif mechanism not in _RELAYED and near_name(mechanism, OWN_MECHANISMS, cutoff=0.75):
+            yield Problem(here, found + wanted + near(mechanism, OWN_MECHANISMS))
         elif not alone:
             yield Problem(here, f"{found}is relayed to the server, which must be the only one: this listener has {', '.join(names)}", why)
         elif any(parts.servers[name].master_user is not None for name in names if name in parts.servers):
@@ -236,11 +235,6 @@ def _external(here: KeyPath, path: KeyPath, listener: Listener, names: list[str]
         if server is not None and server.master_user is None:
             text = f"EXTERNAL needs a master user: server {show(name)} has none; set master_user and master_password in servers.{name}"
             yield Problem(here, text, (("servers", name, "master_user"),))
-
-
-def _near_mechanism(mechanism: str, among: Sequence[str] = (*OWN_MECHANISMS, *_RELAYED)) -> str:
-    found = difflib.get_close_matches(mechanism.upper().strip().replace("_", "-"), among, 1, 0.75)
-    return f"; did you mean {found[0]}" if found else ""
 
 
 def _greeting(path: KeyPath, listener: Listener) -> Iterator[Problem]:

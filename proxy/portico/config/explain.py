@@ -6,7 +6,6 @@ keys are named, their values never.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,6 +13,7 @@ from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
 from portico.config.document import KeyPath, Problem
+from portico.config.near import near, near_name
 from portico.config.schema import choices, homes, kind_of, possible, walk
 
 _MAX_SHOWN = 60
@@ -26,7 +26,7 @@ def explain(model: type[BaseModel], data: Mapping[str, Any], details: Sequence[E
         if detail["type"] == "extra_forbidden":
             owner, _ = walk(model, detail["loc"])
             unknown[detail["loc"]] = _near_key(str(detail["loc"][-1]), owner)
-    meant = {(*path[:-1], near) for path, near in unknown.items() if near}
+    meant = {(*path[:-1], name) for path, name in unknown.items() if name}
     found = []
     for detail in details:
         path = detail["loc"]
@@ -61,8 +61,7 @@ def _text(model: type[BaseModel], data: Mapping[str, Any], detail: ErrorDetails)
             return f"{shown}possible: {wanted}"
     text = f"{shown}possible: {wanted}"
     if field is not None and isinstance(value, str):
-        near = difflib.get_close_matches(value.lower(), choices(field), 1, 0.5)
-        text += f"; did you mean {near[0]}" if near else ""
+        text += near(value, choices(field), cutoff=0.5)
     return text
 
 
@@ -92,14 +91,12 @@ def _at(data: Any, path: KeyPath) -> Any:
 
 
 def _near_key(key: str, owner: type[BaseModel] | None) -> str:
-    names = list(owner.model_fields) if owner is not None else []
-    found = difflib.get_close_matches(key.lower().replace("-", "_"), names, 1, 0.6)
-    return found[0] if found else ""
+    return near_name(key, owner.model_fields) if owner is not None else ""
 
 
-def _unknown_key(key: str, near: str, owner: type[BaseModel] | None) -> str:
-    if near:
-        return f"unknown key; did you mean {near}"
+def _unknown_key(key: str, meant: str, owner: type[BaseModel] | None) -> str:
+    if meant:
+        return f"unknown key; did you mean {meant}"
     places = homes(key)
     if places:
         return f"unknown key here; it belongs to {' or '.join(places)}"

@@ -123,10 +123,10 @@ def homes(key: str) -> list[str]:
 
 
 def sections(model: type[BaseModel] = Portico, prefix: str = "") -> Iterator[tuple[str, type[BaseModel]]]:
-    """All tables of the file, each with its heading (``listeners.<name>.timeouts``) and model, in declared order."""
+    """All tables of the file, each with its heading (``listeners.<name>.timeouts``; an array of tables in brackets) and model."""
     yield prefix, model
     for key, field in model.model_fields.items():
         inner = model_in(field)
         if inner is not None:
-            path = f"{prefix}.{key}" if prefix else key
-            yield from sections(inner, f"{path}.<name>" if is_named(field) else path)
+            path = (f"{prefix}.{key}" if prefix else key) + (".<name>" if is_named(field) else "")
+            yield from sections(inner, f"[{path}]" if is_array(field) else path)

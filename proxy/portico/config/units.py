@@ -7,7 +7,6 @@ reads from a settings file and is stricter: values made in Python may be plain s
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from typing import Annotated, Any, Final
 
 from pydantic import AfterValidator, BeforeValidator, ValidationInfo
 
+from portico.config.near import near
 from portico.errors import Secret
 
 SECONDS: Final = 1.0
@@ -76,7 +76,7 @@ def parse_secret(value: Any, directory: Path | None = None) -> Secret:
     if isinstance(value, str):
         secret = Secret(value)
     elif isinstance(value, dict) and len(value) == 1 and isinstance(next(iter(value.values())), str):
-        (key, name), = value.items()
+        ((key, name),) = value.items()
         if key == "file":
             secret = _secret_from_file(name, directory)
         elif key == "env":
@@ -92,12 +92,6 @@ def parse_secret(value: Any, directory: Path | None = None) -> Secret:
     if b"\0" in secret.reveal():
         raise ValueError("has a NUL octet, which SASL PLAIN cannot carry (RFC 4616 2)")
     return secret
-
-
-def near(word: str, possible: Any) -> str:
-    """``; did you mean X`` where one of the possible words is near, else nothing."""
-    found = difflib.get_close_matches(word.lower(), list(possible), 1, 0.6)
-    return f"; did you mean {found[0]}" if found else ""
 
 
 def _secret_from_file(name: str, directory: Path | None) -> Secret:

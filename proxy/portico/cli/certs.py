@@ -1,0 +1,170 @@
+"""``portico certs``.
+
+Rule of this file: options in, `tls.issue` and `tls.inspect` asked, words out.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from portico.cli.exits import Exit
+from portico.cli.output import complain, say
+from portico.cli.where import settings_file
+from portico.errors import PorticoError
+
+if TYPE_CHECKING:
+    from portico.tls.inspect import Shown, Starttls
+    from portico.tls.issue import KeyType
+
+Found = tuple[str, "Shown | str"]
+"""Where, and the certificate or why there is none."""
+
+
+@click.group()
+def certs() -> None:
+    """Make and show certificates."""
+
+
+@certs.command()
+@click.argument("directory", type=click.Path(path_type=Path, file_okay=False))
+@click.option("--name", "names", multiple=True, metavar="NAME", help="Host name or IP address of the server; several times for several.")
+@click.option("--client", "clients", multiple=True, metavar="ADDRESS", help="Also a certificate by which ADDRESS signs in (EXTERNAL).")
+@click.option("--days", type=int, default=365, show_default=True, help="How long the certificates are good; at most 398.")
+@click.option("--key", "key_type", type=click.Choice(["ecdsa", "rsa"]), default="ecdsa", show_default=True, help="Kind of the keys.")
+@click.option("--force", is_flag=True, help="Replace certificates that are there. The authority always stays.")
+def new(directory: Path, names: tuple[str, ...], clients: tuple[str, ...], days: int, key_type: KeyType, force: bool) -> None:
+    """Make an authority and certificates in DIRECTORY.
+
+    Writes ca.pem (to be trusted by the clients), ca.key, server.pem and server.key, and ADDRESS.pem and ADDRESS.key for each
+    client. An authority that is there already is used again. Without --name and --client the server is localhost.
+
+    For development and small places: a public server should have its certificate from a public authority.
+    """
+    from portico.tls.issue import issue_into
+
+    if not names and not clients:
+        names = ("localhost", "127.0.0.1", "::1")
+    issued = issue_into(directory, names, clients, days=days, key_type=key_type, force=force)
+    say(f"{issued.authority}: {'a new authority' if issued.new_authority else 'the authority that was there'}; let clients trust it")
+    if issued.certificate is not None and issued.key is not None:
+        say(f"{issued.certificate}, {issued.key}: for {', '.join(names)}; in a listener's settings:")
+        say(f"    certificate = {json.dumps(str(issued.certificate.absolute()))}\n    key = {json.dumps(str(issued.key.absolute()))}")
+    for certificate, key in issued.clients:
+        say(f"{certificate}, {key}: for the client")
+
+
+@certs.command()
+@click.argument("target", required=False)
+@click.option(
+    "--warn", "warn_days", type=click.IntRange(0), default=14, show_default=True, metavar="DAYS", help="Exit code 5 if less is left."
+)
+@click.option(
+    "--starttls", type=click.Choice(["no", "imap", "pop3"]), help="How a server begins.  [default: imap for port 143, pop3 for 110]"
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.pass_context
+def show(ctx: click.Context, target: str | None, warn_days: int, starttls: Starttls | None, as_json: bool) -> None:
+    """Show certificates: of a PEM file, of a server (HOST:PORT), or all that a settings file (*.toml) names.
+
+    Without TARGET: the settings file in the usual place. Exit code 5 if a certificate has expired or is about to.
+    """
+    from portico.tls.inspect import Shown
+
+    found = list(_find(target, starttls))
+    good = [(where, what) for where, what in found if isinstance(what, Shown)]
+    if as_json:
+        click.echo(json.dumps([_as_json(where, what) for where, what in good], indent=2))
+    else:
+        click.echo("\n\n".join(_as_text(where, what) for where, what in good))
+    bad = [(where, what) for where, what in found if isinstance(what, str)]
+    for _, why in bad:
+        complain(f"portico: {why}")
+    ending = False
+    for where, what in good:
+        left = what.days_left()
+        if left < warn_days or left < 0:
+            ending = True
+            complain(f"{where}: " + (f"expired on {what.not_after:%Y-%m-%d}" if left < 0 else f"expires in {left} days"))
+    ctx.exit(Exit.FAILED if bad else Exit.CERTIFICATE if ending else Exit.OK)
+
+
+def _find(target: str | None, starttls: Starttls | None) -> Iterator[Found]:
+    from portico.config.address import parse_address
+    from portico.tls.inspect import certificate_of, describe
+
+    if target is None or target.endswith(".toml"):
+        yield from _of_settings(settings_file(Path(target) if target else None))
+        return
+    if Path(target).exists() or not re.search(r":\d+$", target):
+        yield from _of_file(target, Path(target))
+        return
+    try:
+        address = parse_address(target)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="TARGET") from None
+    begin: Starttls = starttls or ("imap" if address.port == 143 else "pop3" if address.port == 110 else "no")
+    yield str(address), describe(certificate_of(address.host, address.port, starttls=begin))
+
+
+def _of_file(where: str, file: Path) -> Iterator[Found]:
+    from portico.tls.inspect import certificates_in, describe
+
+    try:
+        certificates = certificates_in(file)
+    except PorticoError as error:
+        yield where, str(error)
+        return
+    for number, certificate in enumerate(certificates, 1):
+        yield f"{where} ({number} of {len(certificates)})" if len(certificates) > 1 else where, describe(certificate)
+
+
+def _of_settings(file: Path) -> Iterator[Found]:
+    """Every certificate file that the settings name, each once."""
+    from portico.config.load import load
+
+    settings = load(file)
+    files: dict[str, list[str]] = {}
+    for name, listener in settings.listeners.items():
+        for key, value in (("certificate", listener.certificate), ("client_ca_file", listener.client_ca_file)):
+            if value is not None:
+                files.setdefault(value, []).append(f"listeners.{name}.{key}")
+    for name, server in settings.servers.items():
+        if server.ca_file is not None:
+            files.setdefault(server.ca_file, []).append(f"servers.{name}.ca_file")
+    for path, keys in files.items():
+        for where, what in _of_file(path, Path(path)):
+            yield f"{where} [{', '.join(keys)}]", what
+
+
+def _as_text(where: str, shown: Shown) -> str:
+    left = shown.days_left()
+    rows = {
+        "subject": shown.subject or "(empty)",
+        "names": ", ".join(shown.names) or "(none)",
+        "issuer": "itself" if shown.self_signed else shown.issuer,
+        "valid": f"{shown.not_before:%Y-%m-%d %H:%M} to {shown.not_after:%Y-%m-%d %H:%M} UTC, {left} days left",
+        "key": shown.key_type + (", an authority" if shown.authority else ""),
+        "fingerprint": shown.fingerprint,
+    }
+    return "\n".join([where, *(f"  {name:<12} {text}" for name, text in rows.items())])
+
+
+def _as_json(where: str, shown: Shown) -> dict[str, object]:
+    return {
+        "where": where,
+        "subject": shown.subject,
+        "names": list(shown.names),
+        "issuer": shown.issuer,
+        "not_before": shown.not_before.isoformat(),
+        "not_after": shown.not_after.isoformat(),
+        "days_left": shown.days_left(),
+        "fingerprint": shown.fingerprint,
+        "key": shown.key_type,
+        "authority": shown.authority,
+    }
