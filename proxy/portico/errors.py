@@ -7,7 +7,20 @@ session ends with BYE and the log has the traceback.
 
 from __future__ import annotations
 
+import re
+from binascii import Error, a2b_base64
 from typing import Final
+
+_BASE64: Final = re.compile(r"[A-Za-z0-9+/]{8,}={0,2}")
+
+
+def _from_base64(run: str) -> bytes:
+    """What a run of base64 stands for, as far as it goes; empty if it is none."""
+    digits = run.rstrip("=")
+    try:
+        return a2b_base64(digits[: len(digits) // 4 * 4]) + a2b_base64(digits[len(digits) // 4 * 4 :] + "=" * (-len(digits) % 4))
+    except Error:
+        return b""
 
 
 class Secret:
@@ -25,6 +38,15 @@ class Secret:
     def reveal(self) -> bytes:
         """The octets themselves: for SASL and the sign-in line, nowhere else."""
         return self._octets
+
+    def blot(self, text: str) -> str:
+        """`text`, which a peer said, without the secret, should it repeat it: as such or somewhere in base64."""
+        if not self._octets:
+            return text
+        text = _BASE64.sub(lambda run: "<secret>" if self._octets in _from_base64(run[0]) else run[0], text)
+        for encoding in ("utf-8", "latin-1"):
+            text = text.replace(self._octets.decode(encoding, "replace"), "<secret>")
+        return text
 
     def __bool__(self) -> bool:
         return bool(self._octets)

@@ -56,7 +56,7 @@ _ALL: Final = (
     _proxy("server.probed", "info", "A server was asked for its capabilities.", "server protocol address capabilities mechanisms seconds"),
     _proxy("server.probe_failed", "warning", "A server did not answer; it is asked again later.", "server protocol address reason detail"),
     _proxy("server.unverified", "warning", "The certificate of a server is not checked (verify = false); said at every start.", "server"),
-    _session("upstream.connected", "debug", "Connected to the server.", "server address seconds"),
+    _either("upstream.connected", "debug", "Connected to a server.", "server address seconds"),
     _session("upstream.failed", "warning", "The server could not be reached, or failed before or in the sign-in.", "reason detail server"),
     # the plugins
     _proxy("plugin.loaded", "info", "A plugin takes part.", "plugin version"),
@@ -76,7 +76,7 @@ _ALL: Final = (
     _session("session.opened", "debug", "The plugins were asked; octets flow.", "mode plugins"),
     _session("trace.started", "info", "The protocol text of this session is written to a file.", optional="path"),
     _session("trace.failed", "warning", "The protocol text of this session cannot be written.", "detail"),
-    _session("session.bug", "error", "Portico failed; the session ends. Please report it with this line.", "error", "traceback detail"),
+    _session("session.bug", "error", "Portico failed; the session ends, or its login is refused. Please report it.", "error", "traceback detail"),
     _session(
         "session.closed", "info", "The session has ended.",
         "reason side bytes_in bytes_out seconds commands", "detail mode server method",

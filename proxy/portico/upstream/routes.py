@@ -89,7 +89,7 @@ def targets(servers: Mapping[str, Server], protocol: Any) -> dict[str, Target]:
     for name, server in servers.items():
         address = server.imap if protocol == "imap" else server.pop3
         if address is not None:
-            found[name] = Target(name, address, server.tls, name, server.send_client_address)
+            found[name] = Target(name, address, server.tls, f"{name}:{protocol}", server.send_client_address)
     return found
 
 

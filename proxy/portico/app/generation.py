@@ -1,0 +1,300 @@
+"""One reading of the settings, and what the relay asks of it.
+
+Rule of this file: it passes each question to the room that knows (gate, upstream, plugin, observe) and keeps, for each
+running session, the little that these need to be told later. Everything here is called a few times per session, never on
+the data path. A running session keeps the Generation it was born with.
+"""
+
+from __future__ import annotations
+
+import ssl
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from inspect import isawaitable
+from typing import Any, Final
+
+from portico.config.settings import Listener, Portico
+from portico.errors import PluginError, Secret
+from portico.gate.gate import Gate, Way
+from portico.gate.limits import Ticket
+from portico.observe.ids import Ids
+from portico.observe.log import Log
+from portico.observe.trace import Trace, TraceFailed
+from portico.plugin.host import Host
+from portico.relay.ports import Dialling, Session, Summary
+from portico.session.context import Context, LoginAttempt, Peer, Refusal, Route, ServerFacts, SessionView, Target, TlsInfo
+from portico.session.interests import Compiled
+from portico.upstream.records import Records, ServerRecord
+
+_PHASES: Final = ("tls", "login", "connect", "greeting", "sign_in", "write", "half_close", "plugin")
+
+
+@dataclass(slots=True)
+class Visit:
+    """What is remembered of a running session, outside of it."""
+
+    ticket: Ticket
+    began: float
+    login_began: float = 0.0
+    address: str = ""
+    """Of the server chosen."""
+    secrets: tuple[Secret | None, ...] = ()
+    """Of the login under way: should the server repeat them, the log does not. Forgotten when it has ended."""
+    opened: bool = False
+    trace: Trace | None = None
+    traced: bool = True
+    """False: the trace could not be written, and is not tried again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """What holds for all sessions of one listener, worked out once."""
+
+    name: str
+    settings: Listener
+    way: Way
+    session: Callable[[Context], Session]
+    context: ssl.SSLContext | None
+    facts: ServerFacts
+    timeouts: Mapping[str, float]
+    trace_users: tuple[str, ...]
+
+
+def desk_of(
+    name: str,
+    listener: Listener,
+    way: Way,
+    session: Callable[[Context], Session],
+    context: ssl.SSLContext | None,
+    facts: ServerFacts,
+    trace_users: tuple[str, ...],
+) -> Desk:
+    """The Desk of a listener. `facts`: of the server known beforehand, else empty ones."""
+    timeouts: dict[str, float] = {phase: getattr(listener.timeouts, phase) for phase in _PHASES}
+    timeouts["idle"] = listener.idle_timeout
+    return Desk(name, listener, way, session, context, facts, timeouts, trace_users)
+
+
+@dataclass(slots=True)
+class Generation:
+    """See relay.ports.Generation. Made by app.build."""
+
+    settings: Portico
+    desks: Mapping[str, Desk]
+    diallings: Mapping[str, Dialling]
+    """By Target.server."""
+    server_records: Mapping[str, ServerRecord]
+    """By Target.server."""
+    records: Records
+    gate: Gate
+    host: Host
+    log: Log
+    ids: Ids
+    clock: Callable[[], float] = time.monotonic
+    visits: dict[str, Visit] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        return f"<Generation {' '.join(self.desks)} {len(self.visits)} sessions>"
+
+    # -- a session comes and goes
+
+    def open_session(self, listener: str, peer: Peer) -> Session:
+        """A session for a connection just accepted, counted unless it is refused."""
+        desk = self.desks[listener]
+        settings = desk.settings
+        ticket, refusal = self.gate.arrive(peer.rip)
+        known = desk.way.known
+        name = self.ids.new()
+        context = Context(name, settings.protocol, listener, peer, settings, desk.facts, known, desk.trace_users, refusal)
+        session = desk.session(context)
+        self.visits[name] = Visit(ticket, self.clock())
+        if self.log.enabled("session.connected"):
+            self.log.event("session.connected", self._fields(session.view))
+        return session
+
+    def admit(self, session: Session) -> Awaitable[None] | None:
+        """Ask the plugins about the client, unless it is refused already."""
+        if session.context.refusal is not None:
+            return None
+        said = self.host.client_connected(session.view)
+        if said is not None and isawaitable(said):
+            return self._admit_later(session, said)
+        session.context.refusal = said
+        return None
+
+    async def _admit_later(self, session: Session, waiting: Awaitable[Refusal | None]) -> None:
+        session.context.refusal = await waiting
+
+    def ended(self, session: Session, summary: Summary) -> None:
+        """The session is over."""
+        view = session.view
+        visit = self.visits.pop(view.id)
+        self.gate.leave(visit.ticket)
+        if visit.trace is not None:
+            visit.trace.close()
+        if self.log.enabled("session.closed"):
+            self.log.event("session.closed", self._closing(session, visit, summary))
+        self.host.session_closed(view, summary)
+
+    def _closing(self, session: Session, visit: Visit, summary: Summary) -> dict[str, Any]:
+        view = session.view
+        fields = self._fields(view)
+        fields["reason"] = str(summary.reason)
+        fields["side"] = summary.side
+        fields["bytes_in"] = summary.bytes_in
+        fields["bytes_out"] = summary.bytes_out
+        fields["seconds"] = round(summary.seconds, 3)
+        fields["commands"] = None if summary.tunnel else getattr(session, "commands", None)
+        if view.server:
+            fields["server"] = view.server
+        if view.mechanism:
+            fields["method"] = view.mechanism
+        if visit.opened:
+            fields["mode"] = "tunnel" if summary.tunnel else "watch"
+        if summary.detail:
+            fields["detail"] = summary.detail
+        return fields
+
+    # -- TLS, servers, time-outs
+
+    def client_tls(self, listener: str) -> ssl.SSLContext | None:
+        return self.desks[listener].context
+
+    def dialling(self, target: Target) -> Dialling:
+        return self.diallings[target.server]
+
+    def timeout(self, session: Session, phase: str) -> float:
+        return self.desks[session.context.listener].timeouts[phase]
+
+    def connected(self, target: Target, error: str | None, seconds: float) -> None:
+        self.records.dialled(self.server_records[target.server], error, seconds)
+        if error is None and self.log.enabled("upstream.connected"):
+            self.log.event("upstream.connected", {"server": target.name, "address": target.address, "seconds": round(seconds, 4)})
+
+    # -- signing in
+
+    def check_login(self, session: Session, attempt: LoginAttempt) -> Route | Refusal | Awaitable[Route | Refusal]:
+        """The gate's verdict."""
+        visit = self.visits[session.context.id]
+        visit.login_began = self.clock()
+        visit.secrets = (attempt.password,)
+        verdict = self.gate.check(visit.ticket, session.view, attempt)
+        if isinstance(verdict, Route):
+            self._routed(visit, attempt, verdict)
+        elif not isinstance(verdict, Refusal):
+            return self._check_later(visit, attempt, verdict)
+        return verdict
+
+    async def _check_later(self, visit: Visit, attempt: LoginAttempt, waiting: Awaitable[Route | Refusal]) -> Route | Refusal:
+        verdict = await waiting
+        if isinstance(verdict, Route):
+            self._routed(visit, attempt, verdict)
+        return verdict
+
+    @staticmethod
+    def _routed(visit: Visit, attempt: LoginAttempt, route: Route) -> None:
+        visit.address = route.target.address
+        visit.secrets = (attempt.password, route.password, route.master_password)
+
+    def login_ended(self, session: Session, ok: bool, counts: bool) -> None:
+        """A login that was let pass has succeeded at the server or not."""
+        visit = self.visits.get(session.context.id)
+        if not ok and visit is not None:
+            self.gate.failed(visit.ticket)
+
+    def open_plugins(self, session: Session, view: SessionView) -> Compiled | Awaitable[Compiled | None] | None:
+        self.visits[view.id].opened = True
+        return self.host.session_opened(view)
+
+    # -- the log
+
+    @staticmethod
+    def _fields(view: SessionView) -> dict[str, Any]:
+        """What every event of a session says."""
+        peer = view.peer
+        fields: dict[str, Any] = {
+            "session": view.id,
+            "protocol": view.protocol,
+            "listener": view.listener,
+            "rip": peer.rip,
+            "rport": peer.rport,
+            "lip": peer.lip,
+            "lport": peer.lport,
+        }
+        if view.user:
+            fields["user"] = view.user
+        tls: TlsInfo | None = peer.tls
+        if tls is not None:
+            fields["tls"] = tls.version
+            fields["cipher"] = tls.cipher
+        return fields
+
+    def record(self, session: Session | None, event: str, fields: dict[str, Any]) -> None:
+        """Write an event, of a session or not."""
+        if session is None:
+            if self.log.enabled(event):
+                self.log.event(event, fields)
+            return
+        visit = self.visits.get(session.context.id)
+        extra: dict[str, Any] = {}
+        if visit is not None:
+            if event == "login.succeeded":
+                extra = {"address": visit.address, "seconds": round(self.clock() - visit.login_began, 4)}
+                visit.secrets = ()
+            elif event in ("login.failed", "upstream.failed"):
+                fields = _blotted(fields, visit.secrets)
+                if event == "login.failed":
+                    visit.secrets = ()
+            elif event == "trace.started" and (trace := self._trace(session, visit)) is not None:
+                extra = {"path": trace.path}
+        if self.log.enabled(event):
+            self.log.event(event, {**self._fields(session.view), **extra, **fields})
+
+    def fault(self, view: SessionView, error: Exception) -> None:
+        """Something of ours, or of a plugin, failed while this session was served."""
+        if isinstance(error, PluginError):
+            fields = {"plugin": error.plugin, "hook": "", "error": error.text}
+            self.log.event("plugin.failed", {**self._fields(view), **fields})
+        else:
+            self.log.event("session.bug", {**self._fields(view), "error": error})
+
+    def trace(self, session: Session, direction: str, data: bytes) -> None:
+        """Write protocol text of this session to its file, which is made when first needed."""
+        visit = self.visits.get(session.context.id)
+        if visit is None:
+            return
+        trace = self._trace(session, visit)
+        if trace is not None:
+            try:
+                trace.write(self.clock() - visit.began, direction, data)
+            except TraceFailed as error:
+                self._no_trace(session, visit, error)
+
+    def _trace(self, session: Session, visit: Visit) -> Trace | None:
+        directory = self.settings.trace.directory
+        if visit.trace is None and visit.traced and directory is not None:
+            view = session.view
+            heading = f"session {view.id} {view.protocol} {view.listener} user={view.user} rip={view.peer.rip} server={view.server}"
+            try:
+                visit.trace = Trace(directory, view.id, view.user, heading)
+            except TraceFailed as error:
+                self._no_trace(session, visit, error)
+        return visit.trace
+
+    def _no_trace(self, session: Session, visit: Visit, error: TraceFailed) -> None:
+        visit.trace, visit.traced = None, False
+        self.record(session, "trace.failed", {"detail": str(error)})
+
+
+def _blotted(fields: dict[str, Any], secrets: tuple[Secret | None, ...]) -> dict[str, Any]:
+    """The fields without what was secret in this login, should the server have repeated it."""
+    fields = dict(fields)
+    for name in ("text", "detail"):
+        text = fields.get(name)
+        if isinstance(text, str):
+            for secret in secrets:
+                if secret is not None:
+                    text = secret.blot(text)
+            fields[name] = text
+    return fields
