@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
 from portico.config.document import KeyPath, parse_document, read_document, spell
 from portico.errors import SettingsError
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from pydantic import ValidationError
-
 from portico.config.settings import SessionLimits, Timeouts
 from portico.config.units import GIB, HOURS, KIB, MINUTES, parse_duration, parse_secret, parse_size
 from portico.errors import Secret
+from pydantic import ValidationError
 
 
 @pytest.mark.parametrize(

@@ -162,12 +162,12 @@ def _certificate(path: KeyPath, certificate: str, key: str | None) -> Iterator[P
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, password=lambda: b"")
     except ssl.SSLError as error:
         if error.reason == "KEY_VALUES_MISMATCH":
-            yield Problem((*path, "certificate"), f"{certificate}: the key is not the key of this certificate")
+            text = f"{certificate}: the key is not the key of this certificate"
         elif key is None:
-            yield Problem((*path, "certificate"), f"{certificate}: is no PEM file with a certificate and its key (without passphrase)")
+            text = f"{certificate}: is no PEM file with a certificate and its key (without passphrase)"
         else:
             text = f"{certificate} and {key}: are not a PEM certificate and its key (without passphrase)"
-            yield Problem((*path, "certificate"), text)
+        yield Problem((*path, "certificate"), text, ((*path, "key"),))
     except (OSError, ValueError) as error:
         yield Problem((*path, "certificate"), f"{certificate}: cannot be used ({type(error).__name__})")
 

@@ -57,9 +57,8 @@ def read(path: Path | str) -> Loaded:
 def understand(document: Document, directory: Path) -> Loaded:
     """As `read`; relative paths in the document start at `directory`."""
     reading = Reading(directory)
-    settings, found = _validate(Portico, document.data, reading)
+    settings, found, broken = _validate(Portico, document.data, reading)
     parts = _parts(document.data, settings, reading)
-    broken = {problem.key_path for problem in found}
     for problem in mistakes(parts):
         if not any(_within(path, (problem.key_path, *problem.depends)) for path in broken):
             found.append(problem)
@@ -68,12 +67,14 @@ def understand(document: Document, directory: Path) -> Loaded:
     return Loaded(settings, document.problems(warnings(parts, Path(document.name))), document)
 
 
-def _validate(model: type[Model], data: Mapping[str, Any], reading: Reading) -> tuple[Model | None, list[Problem]]:
+def _validate(model: type[Model], data: Mapping[str, Any], reading: Reading) -> tuple[Model | None, list[Problem], set[KeyPath]]:
+    """The model; or what is wrong, and every key that is not as it should be."""
     try:
-        return model.model_validate(dict(data), context=reading), []
+        return model.model_validate(dict(data), context=reading), [], set()
     except ValidationError as error:
         details = error.errors(include_url=False, include_input=False)
-    return None, explain(model, data, details)  # outside of the except block: the exception holds the input
+    # Outside of the except block: the exception holds the input.
+    return None, explain(model, data, details), {detail["loc"] for detail in details}
 
 
 def _parts(data: Mapping[str, Any], settings: Portico | None, reading: Reading) -> Parts:
