@@ -76,7 +76,7 @@ _ALL: Final = (
     _session("session.opened", "debug", "The plugins were asked; octets flow.", "mode plugins"),
     _session("trace.started", "info", "The protocol text of this session is written to a file.", optional="path"),
     _session("trace.failed", "warning", "The protocol text of this session cannot be written.", "detail"),
-    _session("session.bug", "error", "Portico failed; the session ends, or its login is refused. Please report it.", "error", "traceback detail"),
+    _session("session.bug", "error", "A fault of Portico; the session ends, or its login is refused.", "error", "traceback detail"),
     _session(
         "session.closed", "info", "The session has ended.",
         "reason side bytes_in bytes_out seconds commands", "detail mode server method",
