@@ -1,0 +1,164 @@
+"""Dovecot, as a proxy and as a backend with real mailboxes.
+
+Rule of this file: configuration and mailboxes in the run's directory; the system's own Dovecot is not touched. The names
+of users and mailboxes are those that native/nullserver.c makes up.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+from collections.abc import Sequence
+from pathlib import Path
+
+from mailbench.certificate import Certificate
+
+BIG_LIST = 20_000
+"""Messages in the mailbox that is listed."""
+
+
+def _common(home: Path, certificate: Certificate) -> str:
+    for name in ("run", "state"):
+        (home / name).mkdir(mode=0o755, parents=True, exist_ok=True)
+    return f"""
+base_dir = {home}/run
+state_dir = {home}/state
+log_path = {home}/log
+protocols = imap pop3
+listen = 127.0.0.1
+default_vsz_limit = 2G
+default_client_limit = 19000
+default_process_limit = 100
+disable_plaintext_auth = no
+ssl_min_protocol = TLSv1.3
+ssl_cert = <{certificate.certificate}
+ssl_key = <{certificate.key}
+shutdown_clients = yes
+verbose_proctitle = no
+service anvil {{
+  client_limit = 19500
+}}
+service auth {{
+  client_limit = 19500
+}}
+service stats {{
+  client_limit = 19500
+}}
+"""
+
+
+def _login_services(imap: int, imaps: int, pop3: int, pop3s: int) -> str:
+    services = ""
+    for protocol, clear, encrypted in (("imap", imap, imaps), ("pop3", pop3, pop3s)):
+        services += f"""
+service {protocol}-login {{
+  service_count = 0
+  process_min_avail = {os.cpu_count()}
+  process_limit = {os.cpu_count()}
+  client_limit = 19000
+  inet_listener {protocol} {{
+    port = {clear}
+  }}
+  inet_listener {protocol}s {{
+    port = {encrypted}
+    ssl = yes
+  }}
+}}
+"""
+    return services
+
+
+def proxy_configuration(home: Path, certificate: Certificate, listen: tuple[int, int], backend: tuple[int, int]) -> str:
+    """Dovecot's login process as a proxy; ports are IMAP's and POP3's."""
+    services = _login_services(0, listen[0], 0, listen[1])
+    return f"""{_common(home, certificate)}
+ssl = required
+{services}
+login_log_format_elements =
+passdb {{
+  driver = static
+  args = proxy=y nopassword=y host=127.0.0.1 port=%{{if;%s;eq;imap;{backend[0]};{backend[1]}}}
+}}
+userdb {{
+  driver = static
+  args = uid=nobody gid=nogroup home=/nonexistent
+}}
+"""
+
+
+def backend_configuration(home: Path, certificate: Certificate, imap: int, pop3: int) -> str:
+    """A real store on the mailboxes of `make_mailboxes`."""
+    services = _login_services(imap, 0, pop3, 0)
+    return f"""{_common(home, certificate)}
+ssl = yes
+{services}
+mail_location = maildir:{home}/mail/%u
+mail_uid = nobody
+mail_gid = nogroup
+first_valid_uid = 1
+first_valid_gid = 1
+mail_max_userip_connections = 20000
+maildir_stat_dirs = no
+passdb {{
+  driver = static
+  args = password=secret
+}}
+userdb {{
+  driver = static
+  args = uid=nobody gid=nogroup home={home}/mail/home
+}}
+service imap {{
+  process_limit = 6000
+  service_count = 1000
+  process_min_avail = 8
+}}
+service pop3 {{
+  process_limit = 3000
+  service_count = 1000
+  process_min_avail = 8
+}}
+"""
+
+
+def make_mailboxes(home: Path, big: int, users: int = 50, messages: int = 200) -> None:
+    """Maildirs: `users` with `messages` small messages, and ``big`` with a message of `big` octets, a long list, a place for uploads."""
+    mail = home / "mail"
+    for user in range(1, users + 1):
+        _fill(mail / f"user{user}", [2000 + (user * 131 + index * 977) % 8000 for index in range(messages)])
+    _fill(mail / "big", [big])
+    _fill(mail / "big" / f".SIZE-{big}", [big])
+    _fill(mail / "big" / f".LIST-{BIG_LIST}", [2000] * BIG_LIST)
+    _fill(mail / "big" / ".UP", [])
+    (mail / "home").mkdir()
+    nobody = pwd.getpwnam("nobody")
+    for path in (mail, *mail.rglob("*")):
+        os.chown(path, nobody.pw_uid, nobody.pw_gid)
+
+
+def empty_uploads(home: Path) -> None:
+    """Take out what the APPEND measure stored."""
+    for message in (home / "mail" / "big" / ".UP").glob("[cnt][uem][rwp]/*"):
+        message.unlink()
+
+
+def _fill(maildir: Path, sizes: Sequence[int]) -> None:
+    for name in ("cur", "new", "tmp"):
+        (maildir / name).mkdir(parents=True)
+    for number, size in enumerate(sizes, 1):
+        _message(maildir / "cur" / f"{1_700_000_000 + number}.M{number}P1.bench,S={size},W={size}:2,S", number, size)
+
+
+def _message(path: Path, number: int, size: int) -> None:
+    """`size` octets, CRLF lines of 78."""
+    head = (
+        f"From: Alice Example <alice{number % 97}@example.org>\r\nTo: Bob Builder <bob@example.net>\r\n"
+        f"Subject: Re: quarterly figures and the meeting, part {number}\r\nDate: Tue, 05 Mar 2024 10:00:00 +0100\r\n"
+        f"Message-ID: <msg.{number}@mail.example.org>\r\nIn-Reply-To: <parent.{number}@mail.example.net>\r\n\r\n"
+    ).encode()
+    line = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789ABCDEFGHIJKLMN"[:76] + b"\r\n"
+    block = line * 1000
+    with path.open("wb") as file:
+        left = size - 2 - file.write(head)
+        while left > 0:
+            left -= file.write(block[:left])
+        file.write(b"\r\n")

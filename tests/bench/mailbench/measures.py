@@ -1,0 +1,168 @@
+"""What is measured, one method each.
+
+Rule of this file: a method runs the load once and notes figures, or notes why it could not; it never lets a wrong
+answer count as a fast one.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from mailbench import dovecot, machine
+from mailbench.load import Load, Sample, Target, parse
+from mailbench.plan import GIB, MIB, Plan
+
+_LIST_COMMAND = "UID FETCH 1:* (UID FLAGS RFC822.SIZE ENVELOPE)"
+_LEAST_LISTED = 200
+"""Octets that one listed message has at least."""
+
+
+@dataclass(slots=True, frozen=True)
+class Row:
+    target: str
+    metric: str
+    round: int
+    value: float
+
+
+class Measures:
+    """Runs measures on targets; `rows` and `notes` are what came out."""
+
+    def __init__(self, plan: Plan, load: Load, empty_uploads: Callable[[], None]) -> None:
+        self.plan = plan
+        self.rows: list[Row] = []
+        self.notes: list[str] = []
+        self.foreign: list[float] = []
+        self.round = 0
+        self._load = load
+        self._empty_uploads = empty_uploads
+
+    def _run(self, mode: str, target: Target, **options: str | float | bool | None) -> Sample:
+        sample = self._load.run(mode, target, **options)  # type: ignore[arg-type]
+        self.foreign.append(sample.foreign_cores)
+        return sample
+
+    def _note(self, target: Target, metric: str, value: float) -> None:
+        self.rows.append(Row(target.name, metric, self.round, value))
+
+    def _refused(self, target: Target, what: str, sample: Sample) -> bool:
+        """Say why a sample does not count; False, for the caller to return."""
+        self.notes.append(f"{target.name}: {what}: failed {sample.failed}, timed out {sample.timeout}, {sample.why} {sample.backend or ''}")
+        return False
+
+    def sanity(self, target: Target) -> bool:
+        """A right password gets in, on both protocols; a wrong one does not."""
+        for pop3 in (False, True):
+            right = self._run("setup", target, pop3=pop3, n=64, conns=8, timeout=20)
+            if not right.clean or right.finished != 64 or (self._load.counts and right.backend.get("logins") != 64):
+                return self._refused(target, "POP3 sign-in" if pop3 else "IMAP sign-in", right)
+        wrong = self._run("setup", target, n=2, conns=2, timeout=40, **{"pass": "wrong"})
+        if wrong.finished or wrong.failed != 2:
+            return self._refused(target, "a wrong password", wrong)
+        return True
+
+    def measure(self, name: str, target: Target) -> None:
+        methods: dict[str, Callable[[Target], None]] = {
+            "login": lambda at: self._login(at, "login"),
+            "resumed": lambda at: self._login(at, "resumed", resume=True) if at.tls else None,
+            "pop3_login": lambda at: self._login(at, "pop3_login", pop3=True),
+            "fetch": lambda at: self._download(at, pop3=False),
+            "retr": lambda at: self._download(at, pop3=True),
+            "append": self._append,
+            "list": self._list,
+            "command": self._command,
+            "commands": self._commands,
+        }
+        methods[name](target)
+
+    def _login(self, target: Target, metric: str, *, resume: bool = False, pop3: bool = False) -> None:
+        count = self.plan.sessions
+        sample = self._run("setup", target, pop3=pop3, n=count, conns=32, resume=resume, nsrc=4)
+        if not sample.clean or (self._load.counts and sample.backend.get("logins") != count):
+            self._refused(target, metric, sample)
+        elif resume and sample.resumed < count * 0.9 - 32:
+            self.notes.append(f"{target.name}: {metric}: only {sample.resumed} of {count} sessions were resumed")
+        else:
+            self._note(target, f"{metric}_ms", sample.proxy_cpu / count * 1e3)
+            self._note(target, f"{metric}_per_s", count / sample.wall)
+
+    def _download(self, target: Target, *, pop3: bool) -> None:
+        size, count, metric = self.plan.big, self.plan.downloads, "retr" if pop3 else "fetch"
+        mailbox, command = (None, "RETR 1") if pop3 else (f"SIZE-{size}", "FETCH 1 (BODY.PEEK[])")
+        sample = self._run(
+            "cmd", target, pop3=pop3, n=count, conns=1, user="big", mailbox=mailbox, cmd=command, expect_lit=size,
+            nocompare=not self._load.counts,
+        )  # fmt: skip
+        if not sample.clean or sample.cmds != count or sample.literal_bytes != size * count:
+            self._refused(target, metric, sample)
+            return
+        self._note(target, f"{metric}_s_gib", sample.proxy_cpu / (size * count / GIB))
+        self._note(target, f"{metric}_mib_s", size * count / MIB / sample.cmd_wall)
+
+    def _append(self, target: Target) -> None:
+        size, count = self.plan.upload, self.plan.uploads
+        sample = self._run("append", target, n=count, conns=1, user="big", bytes=size, mailbox="UP")
+        self._empty_uploads()
+        if not sample.clean or sample.cmds != count or (self._load.counts and sample.backend.get("appended") != size * count):
+            self._refused(target, "append", sample)
+            return
+        self._note(target, "append_s_gib", sample.proxy_cpu / (size * count / GIB))
+        self._note(target, "append_mib_s", size * count / MIB / sample.cmd_wall)
+
+    def _list(self, target: Target) -> None:
+        messages, count = dovecot.BIG_LIST, self.plan.lists
+        sample = self._run(
+            "cmd", target, n=count, conns=1, user="big", mailbox=f"LIST-{messages}", cmd=_LIST_COMMAND, expect_untagged=messages
+        )
+        if not sample.clean or sample.cmds != count or sample.bytes_in < messages * count * _LEAST_LISTED:
+            self._refused(target, "list", sample)
+            return
+        self._note(target, "list_s_gib", sample.proxy_cpu / (sample.bytes_in / GIB))
+        self._note(target, "list_mib_s", sample.bytes_in / MIB / sample.cmd_wall)
+
+    def _command(self, target: Target) -> None:
+        """One session alone, one command after the other."""
+        sample = self._run("cmd", target, n=self.plan.commands, conns=1, cmd="NOOP", max_s=4)
+        if not sample.clean or sample.cmds < 50:
+            self._refused(target, "command", sample)
+            return
+        self._note(target, "command_us", sample.proxy_cpu / sample.cmds * 1e6)
+        self._note(target, "command_p50_us", sample.p50_us)
+
+    def _commands(self, target: Target) -> None:
+        """64 sessions at once."""
+        each = max(1, self.plan.commands * 3 // 64)
+        sample = self._run("cmd", target, n=each * 64, conns=64, cmd="NOOP", max_s=6)
+        if not sample.clean or sample.cmds < 640:
+            self._refused(target, "commands", sample)
+            return
+        self._note(target, "commands_us", sample.proxy_cpu / sample.cmds * 1e6)
+        self._note(target, "commands_per_s", sample.cmds / sample.cmd_wall)
+
+    def idle(self, target: Target, count: int) -> None:
+        """The Pss that `count` sessions in IDLE add to the proxy's processes, for one of them."""
+        argv = [str(self._load.program), "idle", *target.arguments(), "--n", str(count), "--conns", "64", "--nsrc", "8", "--timeout", "90"]
+        with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as client:
+            assert client.stdin is not None
+            assert client.stdout is not None
+            try:
+                said = client.stdout.readline()
+                if not said.startswith("READY"):
+                    self._refused(target, f"{count} idle sessions", parse(said))
+                    return
+                time.sleep(1.5)
+                used = machine.memory(target.pids).pss - target.fresh.pss
+                client.stdin.write("end\n")
+                client.stdin.flush()
+                sample = parse(client.stdout.readline())
+            finally:
+                client.kill()
+        if sample.dones != count:
+            self._refused(target, f"{count} idle sessions: {sample.dones} answered DONE", sample)
+            return
+        self._note(target, f"idle{count}_kib", used / count)
+        self._note(target, f"idle{count}_mib", (used + target.fresh.pss) / 1024)
+        time.sleep(0.5)

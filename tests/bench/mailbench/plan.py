@@ -1,0 +1,35 @@
+"""How much is measured.
+
+Rule of this file: sizes and counts only; small enough that client, proxy and backend share two cores.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+MIB = 1 << 20
+GIB = 1 << 30
+
+MEASURES = ("login", "resumed", "pop3_login", "fetch", "retr", "append", "list", "command", "commands", "idle")
+
+
+@dataclass(slots=True, frozen=True)
+class Plan:
+    rounds: int = 3
+    sessions: int = 2000
+    """Sessions of a login measure, 32 at once."""
+    big: int = 200 * MIB
+    """Octets of the message that is downloaded."""
+    downloads: int = 3
+    upload: int = 50 * MIB
+    uploads: int = 8
+    lists: int = 20
+    """Listings of 20,000 messages, each some 9 MiB."""
+    commands: int = 8000
+    """Round trips of one session; 64 sessions together make three times as many."""
+    idle: tuple[int, ...] = (2000,)
+    """Sessions that stay in IDLE, rising; measured first, in fresh processes."""
+    measures: tuple[str, ...] = MEASURES
+
+
+QUICK = Plan(rounds=2, sessions=600, downloads=1, uploads=3, lists=5, commands=2500, idle=(1000,))

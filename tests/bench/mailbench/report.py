@@ -1,0 +1,142 @@
+"""Figures into a table and a file.
+
+Rule of this file: everything is a ratio to one target of the same run. A ratio is taken within a round, where the two were
+seconds apart; what is shown is the median over the rounds, with the least and the greatest.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from statistics import median
+from typing import Any
+
+from mailbench.measures import Row
+
+
+@dataclass(slots=True, frozen=True)
+class Metric:
+    title: str
+    form: str = "%.2f"
+    more_is_better: bool = False
+    expected: float | None = None
+    """Portico's ratio to nginx with its default buffers: at most this."""
+
+
+METRICS = {
+    "login_ms": Metric("login, full handshake: CPU ms", "%.3f", expected=1.3),
+    "resumed_ms": Metric("login, resumed: CPU ms", "%.3f", expected=1.3),
+    "pop3_login_ms": Metric("POP3 login, full handshake: CPU ms", "%.3f", expected=1.3),
+    "fetch_s_gib": Metric("download by FETCH: CPU s/GiB", expected=1.0),
+    "retr_s_gib": Metric("download by RETR: CPU s/GiB", expected=1.0),
+    "append_s_gib": Metric("upload by APPEND: CPU s/GiB"),
+    "list_s_gib": Metric("listing: CPU s/GiB"),
+    "command_us": Metric("round trip, 1 session: CPU us", "%.1f", expected=1.6),
+    "commands_us": Metric("round trip, 64 sessions: CPU us", "%.1f", expected=1.6),
+    "login_per_s": Metric("logins per second, full handshake", "%.0f", more_is_better=True),
+    "resumed_per_s": Metric("logins per second, resumed", "%.0f", more_is_better=True),
+    "pop3_login_per_s": Metric("POP3 logins per second", "%.0f", more_is_better=True),
+    "fetch_mib_s": Metric("download by FETCH: MiB/s", "%.0f", more_is_better=True),
+    "retr_mib_s": Metric("download by RETR: MiB/s", "%.0f", more_is_better=True),
+    "append_mib_s": Metric("upload by APPEND: MiB/s", "%.0f", more_is_better=True),
+    "list_mib_s": Metric("listing: MiB/s", "%.0f", more_is_better=True),
+    "command_p50_us": Metric("round trip, 1 session: p50 us", "%.0f"),
+    "commands_per_s": Metric("commands per second, 64 sessions", "%.0f", more_is_better=True),
+}
+_IDLE = re.compile(r"idle(\d+)_(kib|mib)")
+
+
+def metric(name: str) -> Metric:
+    """The declaration of a metric by its name; those of idle sessions carry their number."""
+    found = _IDLE.fullmatch(name)
+    if found is None:
+        return METRICS[name]
+    if found[2] == "kib":
+        return Metric(f"{found[1]} idle sessions: KiB each", "%.1f", expected=1.0)
+    return Metric(f"{found[1]} idle sessions: MiB in all", "%.0f")
+
+
+def _order(name: str) -> tuple[int, int, str]:
+    names = list(METRICS)
+    found = _IDLE.fullmatch(name)
+    return (names.index("command_us"), int(found[1]), name) if found else (names.index(name), 0, name)
+
+
+@dataclass(slots=True, frozen=True)
+class Spread:
+    """Over the rounds."""
+
+    least: float
+    median: float
+    greatest: float
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> Spread:
+        return cls(min(values), median(values), max(values))
+
+
+@dataclass(slots=True, frozen=True)
+class Cell:
+    """One target in one metric. `ratio` is None where the reference has no figure."""
+
+    value: Spread
+    ratio: Spread | None
+
+
+def compare(rows: Iterable[Row], reference: str) -> dict[str, dict[str, Cell]]:
+    """Metric to target to what was measured, the metrics in the order in which they are shown."""
+    values: dict[str, dict[str, dict[int, float]]] = {}
+    for row in rows:
+        values.setdefault(row.metric, {}).setdefault(row.target, {})[row.round] = row.value
+    table: dict[str, dict[str, Cell]] = {}
+    for name in sorted(values, key=_order):
+        base = values[name].get(reference, {})
+        for target, by_round in values[name].items():
+            ratios = [value / base[number] for number, value in by_round.items() if base.get(number)]
+            cell = Cell(Spread.of(list(by_round.values())), Spread.of(ratios) if ratios else None)
+            table.setdefault(name, {})[target] = cell
+    return table
+
+
+def markdown(table: dict[str, dict[str, Cell]], targets: Sequence[str], reference: str) -> str:
+    """A table: a row for each metric, a column for each target: the median, and its ratio to `reference` (least to greatest)."""
+    lines = ["| | " + " | ".join(targets) + " |", "|---" * (len(targets) + 1) + "|"]
+    for name, cells in table.items():
+        declared = metric(name)
+        row = [declared.title + (" (more is better)" if declared.more_is_better else "")]
+        for target in targets:
+            cell = cells.get(target)
+            if cell is None:
+                row.append("-")
+                continue
+            text = declared.form % cell.value.median
+            if cell.ratio is not None and target != reference:
+                text += f" = {cell.ratio.median:.2f}x"
+                if cell.ratio.least != cell.ratio.greatest:
+                    text += f" ({cell.ratio.least:.2f}-{cell.ratio.greatest:.2f})"
+            row.append(text)
+        lines.append("| " + " | ".join(row) + " |")
+    return "\n".join(lines)
+
+
+def verdicts(table: dict[str, dict[str, Cell]], target: str = "portico") -> list[str]:
+    """What was expected of `target`, and whether it came true; nothing where it was not measured."""
+    said = []
+    for name, cells in table.items():
+        expected, cell = metric(name).expected, cells.get(target)
+        if expected is None or cell is None or cell.ratio is None:
+            continue
+        word = "met" if cell.ratio.median <= expected else "MISSED"
+        said.append(f"{word}: {metric(name).title}: {cell.ratio.median:.2f}x, at most {expected:.2f}x expected")
+    return said
+
+
+def as_json(table: dict[str, dict[str, Cell]], rows: Iterable[Row], notes: Sequence[str], about: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "about": about,
+        "table": {name: {target: asdict(cell) for target, cell in cells.items()} for name, cells in table.items()},
+        "verdicts": verdicts(table),
+        "notes": list(notes),
+        "rows": [asdict(row) for row in rows],
+    }

@@ -1,0 +1,151 @@
+"""The benchmark reads its load generator right and takes its ratios right. No test is timed."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from pathlib import Path
+
+import pytest
+from mailbench import build, dovecot, machine, peers, report
+from mailbench.certificate import Certificate
+from mailbench.load import Target, parse
+from mailbench.main import plan_of
+from mailbench.measures import Row
+from mailbench.plan import MEASURES, QUICK
+
+PRINTED = (
+    '{"started":64,"finished":64,"failed":0,"why":"","timeout":0,"wall":0.5,"cmd_wall":0.25,"cmds":7,"literal_bytes":9,'
+    '"bytes_in":100,"resumed":3,"ready":0,"dones":0,"client_cpu":0.01,"p50_us":85.5,"p99_us":90.0,"mean_us":86.0,"tls":"TLSv1.3 X"}'
+)
+
+
+def test_what_the_load_generator_prints_is_a_sample() -> None:
+    sample = parse("READY 64 0 0.1\n" + PRINTED + "\n")
+    assert (sample.finished, sample.cmds, sample.p50_us, sample.tls) == (64, 7, 85.5, "TLSv1.3 X")
+    assert sample.clean
+
+
+def test_a_load_generator_that_says_nothing_has_failed() -> None:
+    sample = parse("", "socket: Too many open files\n")
+    assert not sample.clean
+    assert sample.why == "socket: Too many open files"
+
+
+def test_what_load_c_prints_is_what_is_read() -> None:
+    source = (build.NATIVE / "load.c").read_text()
+    names = set(re.findall(r'\\"(\w+)\\":', source))
+    assert {"finished", "failed", "timeout", "cmds", "resumed", "client_cpu", "dones"} <= names
+    assert names == set(re.findall(r'"(\w+)":', PRINTED))
+
+
+def test_a_ratio_is_taken_within_a_round() -> None:
+    rows = [
+        Row("nginx", "login_ms", 0, 1.0), Row("portico", "login_ms", 0, 1.1),
+        Row("nginx", "login_ms", 1, 2.0), Row("portico", "login_ms", 1, 2.6),
+        Row("nginx", "login_ms", 2, 1.0), Row("portico", "login_ms", 2, 1.2),
+    ]  # fmt: skip
+    cell = report.compare(rows, "nginx")["login_ms"]["portico"]
+    assert cell.value == report.Spread(1.1, 1.2, 2.6)
+    assert cell.ratio is not None
+    assert [round(value, 2) for value in (cell.ratio.least, cell.ratio.median, cell.ratio.greatest)] == [1.1, 1.2, 1.3]
+
+
+def test_a_target_without_a_reference_has_no_ratio_and_no_verdict() -> None:
+    table = report.compare([Row("portico", "fetch_s_gib", 0, 1.0)], "nginx")
+    assert table["fetch_s_gib"]["portico"].ratio is None
+    assert report.verdicts(table) == []
+    assert "| download by FETCH: CPU s/GiB | - | 1.00 |" in report.markdown(table, ["nginx", "portico"], "nginx")
+
+
+def test_the_verdict_names_what_was_missed() -> None:
+    rows = [
+        Row("nginx", "command_us", 0, 50.0), Row("portico", "command_us", 0, 90.0),
+        Row("nginx", "idle1000_kib", 0, 22.0), Row("portico", "idle1000_kib", 0, 20.0),
+        Row("nginx", "append_s_gib", 0, 1.0), Row("portico", "append_s_gib", 0, 9.0),
+    ]  # fmt: skip
+    assert report.verdicts(report.compare(rows, "nginx")) == [
+        "MISSED: round trip, 1 session: CPU us: 1.80x, at most 1.60x expected",
+        "met: 1000 idle sessions: KiB each: 0.91x, at most 1.00x expected",
+    ]
+
+
+def test_the_table_shows_median_ratio_and_spread() -> None:
+    rows = [
+        Row(name, "login_ms", number, value)
+        for number, (a, b) in enumerate([(1.0, 1.5), (1.0, 1.3)])
+        for name, value in (("nginx", a), ("portico", b))
+    ]
+    table = report.markdown(report.compare(rows, "nginx"), ["nginx", "portico"], "nginx")
+    assert table.splitlines()[2] == "| login, full handshake: CPU ms | 1.000 | 1.400 = 1.40x (1.30-1.50) |"
+
+
+def test_every_measure_has_a_title() -> None:
+    source = (Path(report.__file__).parent / "measures.py").read_text()
+    noted = set(re.findall(r'_note\(target, "(\w+)"', source))
+    noted |= {f"{prefix}_{end}" for prefix in ("login", "resumed", "pop3_login") for end in ("ms", "per_s")}
+    noted |= {f"{prefix}_{end}" for prefix in ("fetch", "retr") for end in ("s_gib", "mib_s")}
+    assert noted == set(report.METRICS)
+
+
+def options(**changed: object) -> argparse.Namespace:
+    defaults = {"quick": True, "measures": ",".join(MEASURES), "peers": "nginx", "rounds": None, "idle": None, "sessions": None}
+    return argparse.Namespace(**{**defaults, **changed})
+
+
+def test_options_change_the_plan() -> None:
+    plan = plan_of(options(rounds=5, idle="9000,2000", measures="login,idle"))
+    assert (plan.rounds, plan.idle, plan.measures, plan.sessions) == (5, (2000, 9000), ("login", "idle"), QUICK.sessions)
+
+
+def test_a_measure_or_peer_that_is_not_known_is_said() -> None:
+    with pytest.raises(SystemExit, match=r"not known: speed, exim"):
+        plan_of(options(measures="speed", peers="exim"))
+
+
+def place(directory: Path) -> peers.Place:
+    made = Certificate(directory / "cert.pem", directory / "key.pem", directory / "both.pem")
+    for file in (made.certificate, made.key, made.both):
+        file.write_text("")
+    return peers.Place(directory, 2001, 2002, 2003, peers.Backend(3001, 3002, 3003), made)
+
+
+@pytest.mark.parametrize(("name", "port"), [("portico", 3001), ("portico-watched", 3003)])
+def test_the_settings_written_for_portico_are_settings(tmp_path: Path, name: str, port: int) -> None:
+    import tomllib
+
+    from portico.config.settings import Limits, Listener, Server
+
+    argv = peers.PEERS[name](place(tmp_path))
+    assert argv[1:4] == ["-m", "portico", "run"]
+    said = tomllib.loads((tmp_path / "portico.toml").read_text())
+    assert Server.model_validate(said["servers"]["backend"]).imap
+    assert said["servers"]["backend"]["imap"] == f"127.0.0.1:{port}"
+    assert Limits.model_validate(said["limits"]).sessions_per_address >= 9000
+    assert {listener["protocol"] for listener in said["listeners"].values()} == {"imap", "pop3"}
+    assert all(set(listener) <= set(Listener.model_fields) for listener in said["listeners"].values())
+
+
+def test_every_peer_listens_where_it_is_told(tmp_path: Path) -> None:
+    at = place(tmp_path)
+    peers.haproxy(at)
+    peers.dovecot_proxy(at)
+    for name in ("haproxy.cfg", "dovecot.conf"):
+        text = (tmp_path / name).read_text()
+        assert all(str(port) in text for port in (2001, 2002, 3001, 3002))
+
+
+def test_the_backends_messages_are_as_long_as_their_names_say(tmp_path: Path) -> None:
+    dovecot._fill(tmp_path / "box", [700, 2000, 99_999])
+    sizes = sorted(path.stat().st_size for path in (tmp_path / "box" / "cur").iterdir())
+    assert sizes == [700, 2000, 99_999]
+
+
+def test_a_process_is_counted_with_what_it_started() -> None:
+    among = {1: machine.Process(0, 1.0, 1), 2: machine.Process(1, 2.0, 1), 3: machine.Process(2, 4.0, 1), 4: machine.Process(9, 8.0, 1)}
+    assert machine.descendants([2], among) == {2, 3}
+    assert machine.descendants([7], among) == set()
+
+
+def test_a_target_without_tls_says_so_to_the_load_generator() -> None:
+    assert Target("direct", 143, 110, [], tls=False).arguments(pop3=True) == ["--host", "127.0.0.1", "--port", "110", "--plain", "--pop3"]
