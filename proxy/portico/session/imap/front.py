@@ -36,7 +36,7 @@ class Wish:
 class Front:
     """`feed` bytes, then `advance`; both may be called at any time, cut anywhere."""
 
-    __slots__ = ("_bad", "_gather", "_mechanism", "client_id", "context", "reader", "starting_tls", "tag", "traced", "view")
+    __slots__ = ("_bad", "_gather", "_mechanism", "client_id", "commands", "context", "reader", "starting_tls", "tag", "traced", "view")
 
     def __init__(self, context: Context, view: SessionView) -> None:
         limits = context.settings.limits
@@ -45,6 +45,7 @@ class Front:
         self.reader = Reader(limits.line_before_login, limits.literal_before_login)
         self.tag = b""
         self.client_id: dict[str, str] = {}
+        self.commands = 0
         self.starting_tls = False
         self.traced = bool(context.trace_users)
         self._gather = Gather(limits.line_before_login + limits.literal_before_login)
@@ -152,6 +153,7 @@ class Front:
         if not raw.strip(b" \r\n"):
             raise PeerError("Empty line")
         self.tag = tag_of(raw)
+        self.commands += 1
         try:
             command = parse_command(raw)
         except PeerError as error:

@@ -73,6 +73,7 @@ class ImapSession:
 
     __slots__ = (
         "_answer",
+        "_before_watch",
         "_client_gone",
         "_front",
         "_phase",
@@ -83,6 +84,7 @@ class ImapSession:
         "_watch",
         "_wish",
         "_wrong",
+        "commands",
         "context",
         "view",
     )
@@ -90,6 +92,8 @@ class ImapSession:
     def __init__(self, context: Context) -> None:
         self.context = context
         self.view = SessionView(context.id, context.protocol, context.listener, context.peer)
+        self.commands = 0
+        """Commands seen so far; a tunnel counts none."""
         self._phase = "new"
         self._front: Front | None = Front(context, self.view)
         self._wish: Wish | None = None
@@ -99,6 +103,7 @@ class ImapSession:
         self._refusal = b""
         self._answer = b""  # the client's first line of a relayed mechanism, until the gate has let it pass
         self._wrong = 0
+        self._before_watch = 0
         self._client_gone = False
         self._prelude: list[Trace] = []
 
@@ -121,10 +126,16 @@ class ImapSession:
             self._prelude += [decision for decision in out if isinstance(decision, Trace)]
             del self._prelude[:-100]
             out = [decision for decision in out if not isinstance(decision, Trace)]
+        self.commands = self._count()
         if out and isinstance(out[-1], Close | Tunnel):
             self._phase = "tunnel" if isinstance(out[-1], Tunnel) else "closed"
             self._front = self._sign_in = self._watch = None
         return out
+
+    def _count(self) -> int:
+        if self._watch is not None:
+            return self._before_watch + self._watch.commands
+        return self._front.commands if self._front is not None else self.commands
 
     def _client_connected(self, event: ClientConnected, out: list[Decision]) -> None:
         assert self._front is not None
@@ -336,6 +347,7 @@ class ImapSession:
             out.extend(self._prelude)
         self._prelude = []
         self._phase = "watch"
+        self._before_watch = front.commands
         self._front = self._sign_in = None
         self._watch = Watch(self.context, self.view, interests, signed_in.capabilities, traced=traced)
         out.append(ReadClient())

@@ -71,7 +71,7 @@ class Watch:
     __slots__ = (
         "_client_gone", "_commands", "_fetch_items", "_gather", "_head", "_held", "_held_legs", "_idle", "_idle_leg", "_logout",
         "_responses",
-        "_stream_leg", "_stream_sync", "_stream_tag", "_traced", "context", "links", "mailbox", "outlet", "owner", "reader", "view",
+        "_stream_leg", "_stream_sync", "_stream_tag", "_traced", "commands", "context", "links", "mailbox", "outlet", "owner", "reader", "view",
     )  # fmt: skip
 
     def __init__(
@@ -91,6 +91,7 @@ class Watch:
         self.outlet = Outlet(traced=traced)
         self.owner = owner
         self.mailbox: bytes | None = None
+        self.commands = 0
         self._commands = interests.commands if interests else {}
         self._responses = interests.responses if interests else {}
         self._fetch_items = interests.fetch_items if interests else {}
@@ -184,6 +185,7 @@ class Watch:
 
     def _begin(self, line: Line, out: list[Decision]) -> bool:
         """The first line of a command. True: it is to be gathered; else it is dealt with."""
+        self.commands += 1
         try:
             head = parse_command(line.text)
         except PeerError:
