@@ -71,7 +71,8 @@ class Watch:
     __slots__ = (
         "_client_gone", "_commands", "_fetch_items", "_gather", "_head", "_held", "_held_legs", "_idle", "_idle_leg", "_logout",
         "_responses",
-        "_stream_leg", "_stream_sync", "_stream_tag", "_traced", "commands", "context", "links", "mailbox", "outlet", "owner", "reader", "view",
+        "_stream_leg", "_stream_sync", "_stream_tag", "_traced", "commands",
+        "context", "links", "mailbox", "outlet", "owner", "reader", "view",
     )  # fmt: skip
 
     def __init__(
