@@ -39,7 +39,7 @@ def _server(path: KeyPath, server: Server) -> Iterator[Problem]:
         if server.tls == "none" and address is not None and not address.local:
             text = f'passwords go to {address} without TLS; possible: tls = "implicit" or "starttls"'
             yield Problem((*path, key), text)
-    if not server.verify and server.tls != "none":
+    if not server.verify and server.tls != "none" and server.fingerprint is None:
         yield Problem((*path, "verify"), "the server's certificate is not checked: anybody on the way can read and change mail")
     if server.tls == "none":
         for key in ("ca_file", "fingerprint", "name"):
