@@ -210,7 +210,7 @@ def test_any_name_gives_a_route_or_a_refusal_and_a_refusal_repeats_nothing(user:
 
 
 def test_the_only_server_is_known_beforehand_and_several_are_not() -> None:
-    alone = Listener(protocol="pop3", addresses=["127.0.0.1:110"])
+    alone = Listener(protocol="pop3", addresses=["127.0.0.1:110"], server="pop")
     known = way_of(alone, SERVERS, plugins_route=False).known
     assert known is not None and known.name == "pop"
     assert way_of(alone, SERVERS, plugins_route=True).known is None

@@ -7,8 +7,9 @@ from fnmatch import fnmatchcase
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from portico.config.settings import Listener, RouteRule, Server
-from portico.upstream.routes import Choice, Table, default_server, fill, targets
+from portico.config.settings import RouteRule, Server
+from portico.session.context import Target
+from portico.upstream.routes import Choice, Table, fill, targets
 
 RULES = [
     RouteRule(users=["alice", "*@vip.example"], server="one"),
@@ -46,7 +47,7 @@ def test_without_a_default_an_unknown_user_has_no_server() -> None:
         ("{local}+x@{domain}", "a@b", "a+x@b"),
         ("{local}|{domain}", "plain", "plain|"),
         ("{local}", "{domain}@x", "{domain}"),
-        ("{other}", "a", "{other}"),
+        ("{{x}}{user}", "a", "{x}a"),
     ],
 )
 def test_a_name_is_filled_in_once(template: str, user: str, name: str) -> None:
@@ -65,10 +66,7 @@ def test_the_table_decides_as_reading_it_from_the_top_would(rows: list[list[str]
     assert (found.server if found else None) == expected
 
 
-def test_the_only_server_of_the_protocol_is_the_default_when_nothing_is_said() -> None:
-    servers = {"a": Server(imap="a:143", pop3="a:110"), "b": Server(imap="b:143")}
-    pop3 = Listener(protocol="pop3", addresses=["127.0.0.1:110"])
-    imap = Listener(protocol="imap", addresses=["127.0.0.1:143"])
-    assert default_server(pop3, targets(servers, "pop3")) == "a"
-    assert default_server(imap, targets(servers, "imap")) is None
-    assert default_server(imap.model_copy(update={"server": "b"}), targets(servers, "imap")) == "b"
+def test_only_servers_that_speak_the_protocol_are_targets() -> None:
+    servers = {"a": Server(imap="a:143", pop3="a:110", tls="starttls"), "b": Server(imap="b:143", send_client_address=False)}
+    assert targets(servers, "pop3") == {"a": Target("a", "a:110", "starttls", "a:pop3")}
+    assert [target.send_client_address for target in targets(servers, "imap").values()] == [True, False]

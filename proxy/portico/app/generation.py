@@ -14,8 +14,9 @@ from dataclasses import dataclass, field
 from inspect import isawaitable
 from typing import Any, Final
 
+from portico.app.said import session_fields
 from portico.config.settings import Listener, Portico
-from portico.errors import PluginError, Secret
+from portico.errors import Secret
 from portico.gate.gate import Gate, Way
 from portico.gate.limits import Ticket
 from portico.observe.ids import Ids
@@ -23,7 +24,7 @@ from portico.observe.log import Log
 from portico.observe.trace import Trace, TraceFailed
 from portico.plugin.host import Host
 from portico.relay.ports import Dialling, Session, Summary
-from portico.session.context import Context, LoginAttempt, Peer, Refusal, Route, ServerFacts, SessionView, Target, TlsInfo
+from portico.session.context import Context, LoginAttempt, Peer, Refusal, Route, ServerFacts, SessionView, Target
 from portico.session.interests import Compiled
 from portico.upstream.records import Records, ServerRecord
 
@@ -110,7 +111,7 @@ class Generation:
         session = desk.session(context)
         self.visits[name] = Visit(ticket, self.clock())
         if self.log.enabled("session.connected"):
-            self.log.event("session.connected", self._fields(session.view))
+            self.log.event("session.connected", session_fields(session.view))
         return session
 
     def admit(self, session: Session) -> Awaitable[None] | None:
@@ -139,7 +140,7 @@ class Generation:
 
     def _closing(self, session: Session, visit: Visit, summary: Summary) -> dict[str, Any]:
         view = session.view
-        fields = self._fields(view)
+        fields = session_fields(view)
         fields["reason"] = str(summary.reason)
         fields["side"] = summary.side
         fields["bytes_in"] = summary.bytes_in
@@ -209,27 +210,6 @@ class Generation:
 
     # -- the log
 
-    @staticmethod
-    def _fields(view: SessionView) -> dict[str, Any]:
-        """What every event of a session says."""
-        peer = view.peer
-        fields: dict[str, Any] = {
-            "session": view.id,
-            "protocol": view.protocol,
-            "listener": view.listener,
-            "rip": peer.rip,
-            "rport": peer.rport,
-            "lip": peer.lip,
-            "lport": peer.lport,
-        }
-        if view.user:
-            fields["user"] = view.user
-        tls: TlsInfo | None = peer.tls
-        if tls is not None:
-            fields["tls"] = tls.version
-            fields["cipher"] = tls.cipher
-        return fields
-
     def record(self, session: Session | None, event: str, fields: dict[str, Any]) -> None:
         """Write an event, of a session or not."""
         if session is None:
@@ -249,15 +229,7 @@ class Generation:
             elif event == "trace.started" and (trace := self._trace(session, visit)) is not None:
                 extra = {"path": trace.path}
         if self.log.enabled(event):
-            self.log.event(event, {**self._fields(session.view), **extra, **fields})
-
-    def fault(self, view: SessionView, error: Exception) -> None:
-        """Something of ours, or of a plugin, failed while this session was served."""
-        if isinstance(error, PluginError):
-            fields = {"plugin": error.plugin, "hook": "", "error": error.text}
-            self.log.event("plugin.failed", {**self._fields(view), **fields})
-        else:
-            self.log.event("session.bug", {**self._fields(view), "error": error})
+            self.log.event(event, {**session_fields(session.view), **extra, **fields})
 
     def trace(self, session: Session, direction: str, data: bytes) -> None:
         """Write protocol text of this session to its file, which is made when first needed."""

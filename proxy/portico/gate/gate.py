@@ -19,7 +19,7 @@ from typing import Any, Final, Protocol
 from portico.config.settings import Limits, Listener, Server
 from portico.gate.limits import Counts, Ticket
 from portico.session.context import LoginAttempt, Refusal, Route, SessionView, Target
-from portico.upstream.routes import Choice, RouteSource, Table, default_server, targets
+from portico.upstream.routes import Choice, RouteSource, Table, targets
 
 MAX_NAME: Final = 512
 """Octets of a user name (RFC 5321 4.5.3.1 allows 64 + 1 + 255 for an address)."""
@@ -53,7 +53,7 @@ class Way:
 def way_of(listener: Listener, servers: Mapping[str, Server], *, plugins_route: bool) -> Way:
     """The Way of `listener`. `plugins_route`: some plugin may choose the server, so that none is known beforehand."""
     reachable = targets(servers, listener.protocol)
-    table = Table(listener.routes, default_server(listener, reachable))
+    table = Table(listener.routes, listener.server)
     possible = table.servers()
     known = reachable.get(next(iter(possible))) if len(possible) == 1 and not plugins_route else None
     return Way(table, reachable, servers, known)

@@ -45,6 +45,7 @@ _ALL: Final = (
     _proxy("proxy.stopping", "info", "Nothing is accepted any more; the sessions are asked to end.", "sessions", "signal"),
     _proxy("proxy.stopped", "info", "The last session has ended.", "seconds", "sessions"),
     _proxy("proxy.failed", "error", "The proxy cannot start.", "reason text", "problems address"),
+    _proxy("proxy.bug", "error", "A fault of Portico outside of any session.", "error", "traceback detail"),
     _proxy("settings.reloaded", "info", "A new settings file holds for new sessions; running ones keep theirs.", "path sessions"),
     _proxy("settings.rejected", "error", "The new settings file has mistakes; the old settings stay.", "path problems"),
     _proxy("settings.warning", "warning", "The settings can be used, but something in them is doubtful or waits for a restart.", "text"),

@@ -12,11 +12,10 @@ from dataclasses import dataclass
 from fnmatch import translate
 from typing import Any, Final, Protocol
 
-from portico.config.settings import Listener, RouteRule, Server
+from portico.config.settings import RouteRule, Server
 from portico.session.context import Target
 
 _WILD: Final = re.compile(r"[*?\[]")
-_PLACE: Final = re.compile(r"\{(user|local|domain)\}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,10 +33,13 @@ class RouteSource(Protocol):
 
 
 def fill(template: str, user: str) -> str:
-    """`template` with {user}, {local} and {domain} filled in. Local is what stands before the last "@", domain what is behind it."""
+    """`template` (checked by config.check) with {user}, {local} and {domain} filled in.
+
+    Local is what stands before the last "@", domain what is behind it.
+    """
     local, at, domain = user.rpartition("@")
     words = {"user": user, "local": local if at else user, "domain": domain if at else ""}
-    return _PLACE.sub(lambda match: words[match[1]], template)
+    return template.format_map(words)
 
 
 class Table:
@@ -91,12 +93,3 @@ def targets(servers: Mapping[str, Server], protocol: Any) -> dict[str, Target]:
         if address is not None:
             found[name] = Target(name, address, server.tls, f"{name}:{protocol}", server.send_client_address)
     return found
-
-
-def default_server(listener: Listener, known: Mapping[str, Target]) -> str | None:
-    """The server of users for whom no rule matches: the one named, or the only one there is when nothing at all is said."""
-    if listener.server is not None:
-        return listener.server
-    if not listener.routes and len(known) == 1:
-        return next(iter(known))
-    return None

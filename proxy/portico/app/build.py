@@ -1,0 +1,122 @@
+"""From settings to a Generation.
+
+Rule of this file: wiring, in the order of the rooms. Nothing is opened here but files with certificates; what cannot be used is a
+SettingsError with every problem found.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Final
+
+from portico.app.generation import Desk, Generation, desk_of
+from portico.app.said import report_fault
+from portico.config.address import parse_address
+from portico.config.settings import Listener, Portico, Server
+from portico.errors import SettingsError
+from portico.gate.gate import Gate, Way, way_of
+from portico.gate.limits import Counts
+from portico.observe.ids import Ids
+from portico.observe.log import Log
+from portico.plugin.host import Host
+from portico.relay.ports import Dialling, Session
+from portico.session.context import Context, Protocol, ServerFacts, Target
+from portico.session.imap.session import ImapSession
+from portico.session.pop3.session import Pop3Session
+from portico.tls.contexts import client_context, server_context
+from portico.upstream.records import Records, ServerRecord
+from portico.wire.sasl import SPOKEN
+
+_SESSIONS: Final[Mapping[Protocol, Callable[[Context], Session]]] = {"imap": ImapSession, "pop3": Pop3Session}
+
+
+@dataclass(slots=True)
+class Shared:
+    """What outlives a reload of the settings. One per proxy."""
+
+    log: Log
+    ids: Ids = field(default_factory=Ids)
+    counts: Counts = field(default_factory=Counts)
+    records: Records = field(default_factory=Records)
+
+
+def build_generation(settings: Portico, shared: Shared) -> Generation:
+    """Everything that is made from one reading of the settings. Raises SettingsError and PluginError."""
+    problems: list[str] = []
+    contexts = {name: _client_context(server, problems) for name, server in settings.servers.items()}
+    diallings: dict[str, Dialling] = {}
+    records: dict[str, ServerRecord] = {}
+    host = Host.load(settings, shared.log.event)
+    ways = {
+        name: way_of(listener, settings.servers, plugins_route=host.chooses_routes(name)) for name, listener in settings.listeners.items()
+    }
+    for way, listener in zip(ways.values(), settings.listeners.values(), strict=True):
+        for name, target in way.targets.items():
+            if target.server not in diallings:
+                records[target.server] = shared.records.of(target, listener.protocol)
+                diallings[target.server] = _dialling(target, settings.servers[name], contexts[name])
+    desks = {name: _desk(name, listener, ways[name], records, settings, problems) for name, listener in settings.listeners.items()}
+    if problems:
+        raise SettingsError(list(dict.fromkeys(problems)))
+    gate = Gate(ways, settings.limits, shared.counts, host if host.active else None, partial(report_fault, shared.log))
+    return Generation(settings, desks, diallings, records, shared.records, gate, host, shared.log, shared.ids)
+
+
+def _desk(
+    name: str, listener: Listener, way: Way, records: Mapping[str, ServerRecord], settings: Portico, problems: list[str]
+) -> Desk:
+    facts = records[way.known.server].facts if way.known is not None else ServerFacts()
+    users = tuple(settings.trace.users) if settings.trace.directory is not None else ()
+    return desk_of(name, listener, way, _SESSIONS[listener.protocol], _server_context(listener, problems), facts, users)
+
+
+def _server_context(listener: Listener, problems: list[str]) -> ssl.SSLContext | None:
+    if listener.tls == "none" or listener.certificate is None:
+        return None
+    try:
+        return server_context(
+            listener.certificate,
+            listener.key,
+            minimum=listener.minimum_tls,
+            client_ca=listener.client_ca_file,
+            client_certificates=listener.client_certificates,
+        )
+    except SettingsError as error:
+        problems += error.problems
+        return None
+
+
+def _client_context(server: Server, problems: list[str]) -> ssl.SSLContext | None:
+    if server.tls == "none":
+        return None
+    try:
+        return client_context(verify=server.verify, ca_file=server.ca_file, fingerprint=_pinned(server))
+    except SettingsError as error:
+        problems += error.problems
+        return None
+
+
+def _pinned(server: Server) -> bytes | None:
+    return bytes.fromhex(server.fingerprint.replace(":", "")) if server.fingerprint is not None else None
+
+
+def _dialling(target: Target, server: Server, context: ssl.SSLContext | None) -> Dialling:
+    name = server.name or parse_address(target.address).host or None
+    return Dialling(target.address, context, name if context is not None else None, _pinned(server))
+
+
+def unverified(settings: Portico) -> list[dict[str, Any]]:
+    """The servers whose certificate nobody checks, for the log."""
+    return [
+        {"server": name}
+        for name, server in settings.servers.items()
+        if server.tls != "none" and not server.verify and server.fingerprint is None
+    ]
+
+
+def waits_for_server(listener: Listener) -> bool:
+    """Whether the listener offers something only if its server does (APOP, relayed mechanisms)."""
+    return listener.apop or any(name.upper() not in SPOKEN for name in listener.mechanisms)

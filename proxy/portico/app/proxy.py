@@ -1,0 +1,286 @@
+"""A whole proxy: from settings to open listeners, through reloads, to the last session.
+
+Rule of this file: it starts and stops what the other rooms made, in the right order, inside a running event loop. Several proxies can
+live in one process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import portico
+from portico.app.build import Shared, build_generation, unverified, waits_for_server
+from portico.app.generation import Generation
+from portico.config.address import parse_address
+from portico.config.settings import Portico
+from portico.config.units import SECONDS
+from portico.errors import PluginError, PorticoError, SettingsError
+from portico.observe.log import Log
+from portico.relay.listener import Listener, bind
+from portico.relay.ports import Dialling
+from portico.relay.reactor import Reactor
+from portico.relay.table import Sessions
+from portico.session.context import ServerFacts
+from portico.upstream.probe import probe
+from portico.upstream.prober import Ask, Prober
+from portico.upstream.records import ServerRecord
+
+DRAIN: Final = 10 * SECONDS
+"""How long sessions are given to end."""
+PROBE: Final = 5 * SECONDS
+
+Sockets = dict[str, list[socket.socket]]
+"""By the address in the settings."""
+
+
+class CannotStart(PorticoError):
+    """`reason`: settings, address or plugin. `problems`: one finished line each."""
+
+    def __init__(self, reason: str, problems: list[str]) -> None:
+        super().__init__("; ".join(problems))
+        self.reason = reason
+        self.problems = problems
+
+
+@dataclass(slots=True)
+class _Open:
+    """A listener and what it was opened with."""
+
+    listener: Listener
+    addresses: list[str]
+    sockets: Sockets
+
+
+class Proxy:
+    """Made by `build`; `start`, then any number of `reload`, then `stop`, all in one event loop."""
+
+    def __init__(self, settings: Portico, path: Path | None, shared: Shared, generation: Generation) -> None:
+        self.settings = settings
+        self.path = path
+        self.sessions = Sessions()
+        self._shared = shared
+        self._generation = generation
+        self._retired: list[Generation] = []
+        self._reactor: Reactor | None = None
+        self._prober: Prober | None = None
+        self._open: dict[str, _Open] = {}
+
+    def __repr__(self) -> str:
+        return f"<Proxy {' '.join(self._open) or 'closed'} {len(self.sessions)} sessions>"
+
+    @property
+    def log(self) -> Log:
+        return self._shared.log
+
+    @property
+    def generation(self) -> Generation:
+        """The one that new sessions get."""
+        return self._generation
+
+    @property
+    def addresses(self) -> dict[str, list[str]]:
+        """Where each listener listens, with the ports that the system chose."""
+        return {name: opened.listener.addresses for name, opened in self._open.items()}
+
+    # -- start
+
+    async def start(self) -> None:
+        """Bind everything, then ask the servers, then accept. Raises CannotStart, and then nothing is left open."""
+        self._reactor = Reactor(asyncio.get_running_loop())
+        problems: list[str] = []
+        sockets = {
+            name: _bind_all(name, listener.addresses, problems) for name, listener in self.settings.listeners.items()
+        }
+        if problems:
+            for of_one in sockets.values():
+                _close_all(of_one)
+            self._reactor.close()
+            raise CannotStart("address", problems)
+        try:
+            await self._generation.host.started()
+        except PluginError as error:
+            for of_one in sockets.values():
+                _close_all(of_one)
+            self._reactor.close()
+            raise CannotStart("plugin", [str(error)]) from error
+        for fields in unverified(self.settings):
+            self.log.event("server.unverified", fields)
+        await self._ask_servers()
+        for name, of_one in sockets.items():
+            self._accept(name, of_one)
+        plugins = self._generation.host.names
+        addresses = [address for each in self.addresses.values() for address in each]
+        self.log.event(
+            "proxy.started", {"version": portico.__version__, "pid": os.getpid(), "addresses": addresses, "plugins": list(plugins)}
+        )
+
+    def _accept(self, name: str, sockets: Sockets) -> None:
+        assert self._reactor is not None
+        flat = [sock for of_one in sockets.values() for sock in of_one]
+        listener = Listener(self._reactor, name, flat, self._generation, self.sessions)
+        self._open[name] = _Open(listener, list(sockets), sockets)
+        protocol = self._generation.settings.listeners[name].protocol
+        for address in listener.addresses:
+            self.log.event("listener.opened", {"listener": name, "protocol": protocol, "address": address})
+
+    async def _ask_servers(self) -> None:
+        """Begin to ask those servers that may be asked; wait only for those that a listener cannot do without."""
+        generation = self._generation
+        self._prober = Prober(self._shared.records, self.log.event, asyncio.sleep)
+        for key, record in generation.server_records.items():
+            if generation.settings.servers[record.target.name].probe:
+                self._prober.add(record, _asking(record, generation.diallings[key]))
+        needed = [
+            generation.server_records[desk.way.known.server]
+            for desk in generation.desks.values()
+            if desk.way.known is not None and waits_for_server(desk.settings)
+        ]
+        await self._prober.start(needed)
+
+    # -- reload
+
+    async def reload(self, load: Callable[[Path], Portico]) -> bool:
+        """Read the settings file again. What is wrong with it is logged, and everything stays as it is.
+
+        Running sessions keep what they began with. Listeners that are new are opened, those that are gone are closed,
+        and addresses that stay are never closed in between.
+        """
+        path = self.path
+        if path is None:
+            return False
+        added: Sockets = {}
+        problems: list[str] = []
+        try:
+            settings = load(path)
+            generation = build_generation(settings, self._shared)
+            kept = {address for opened in self._open.values() for address in opened.addresses}
+            for name, listener in settings.listeners.items():
+                new = [address for address in listener.addresses if address not in kept]
+                added |= _bind_all(name, new, problems)
+            if problems:
+                raise SettingsError(problems)
+            self.log.adopt(level=settings.log.level, format=settings.log.format, file=settings.log.file)
+            await generation.host.started()
+        except (SettingsError, PluginError, OSError) as error:
+            _close_all(added)
+            found = error.problems if isinstance(error, SettingsError) else [str(error)]
+            self.log.event("settings.rejected", {"path": str(path), "problems": found})
+            return False
+        old, self._generation, self.settings = self._generation, generation, settings
+        self._swap_listeners(added)
+        await self._renew_prober()
+        await self._retire(old)
+        self.log.event("settings.reloaded", {"path": str(path), "sessions": len(self.sessions)})
+        return True
+
+    def _swap_listeners(self, added: Sockets) -> None:
+        """Give each address to the listener that now has it. A socket that stays is kept by a duplicate of its descriptor."""
+        listeners = self.settings.listeners
+        pool = {address: ("", sockets) for address, sockets in added.items()}
+        for name, opened in list(self._open.items()):
+            wanted = listeners.get(name)
+            if wanted is not None and wanted.addresses == opened.addresses:
+                opened.listener.generation = self._generation
+                continue
+            for address, sockets in opened.sockets.items():
+                pool[address] = (name, [sock.dup() for sock in sockets])
+            opened.listener.close(remove=False)
+            del self._open[name]
+        for name, listener in listeners.items():
+            if name not in self._open:
+                self._accept(name, {address: pool.pop(address)[1] for address in listener.addresses})
+        for address, (name, sockets) in pool.items():
+            _close_all({address: sockets})
+            where = parse_address(address, any_port=True)
+            if where.path:
+                with suppress(OSError):
+                    Path(where.path).unlink()
+            self.log.event("listener.closed", {"listener": name, "address": address})
+
+    async def _renew_prober(self) -> None:
+        if self._prober is not None:
+            await self._prober.stop()
+        await self._ask_servers()
+
+    async def _retire(self, old: Generation | None = None) -> None:
+        """Tell the plugins of generations that serve nobody any more that it is over."""
+        if old is not None:
+            self._retired.append(old)
+        over = [generation for generation in self._retired if not generation.visits]
+        self._retired = [generation for generation in self._retired if generation.visits]
+        for generation in over:
+            await generation.host.stopping()
+
+    # -- stop
+
+    async def stop(self, *, text: str = "The mail proxy is shutting down.", seconds: float = DRAIN, signal: str = "") -> None:
+        """Accept nothing more, tell the sessions to end, wait for them at most `seconds`, end the rest. May be called once."""
+        began = time.monotonic()
+        said = {"sessions": len(self.sessions)} | ({"signal": signal} if signal else {})
+        self.log.event("proxy.stopping", said)
+        for opened in self._open.values():
+            opened.listener.close()
+        self._open.clear()
+        cut = await self.sessions.stop(text, seconds)
+        if self._prober is not None:
+            await self._prober.stop()
+        for generation in [*self._retired, self._generation]:
+            await generation.host.stopping()
+        self._retired.clear()
+        if self._reactor is not None:
+            self._reactor.close()
+        self.log.event("proxy.stopped", {"seconds": round(time.monotonic() - began, 3), "sessions": cut})
+
+    def kick(self, text: str, *, id: str = "", user: str = "", address: str = "") -> list[str]:
+        """End the sessions that all given words hold for; returns their ids. See relay.table.Sessions.kick."""
+        return self.sessions.kick(text, id=id, user=user, address=address)
+
+
+def build(settings: Portico, path: Path | None = None, *, log: Log | None = None) -> Proxy:
+    """A proxy that has opened nothing yet. Raises SettingsError and PluginError."""
+    if log is None:
+        log = Log()
+        log.adopt(level=settings.log.level, format=settings.log.format, file=settings.log.file)
+    shared = Shared(log)
+    return Proxy(settings, path, shared, build_generation(settings, shared))
+
+
+def _bind_all(name: str, addresses: list[str], problems: list[str]) -> Sockets:
+    """Bind what can be bound; say what cannot."""
+    bound: Sockets = {}
+    for address in addresses:
+        try:
+            bound[address] = bind(address)
+        except (OSError, ValueError) as error:
+            why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+            problems.append(f"listener {name}: {address}: {why}")
+    return bound
+
+
+def _close_all(sockets: Mapping[str, list[socket.socket]]) -> None:
+    for of_one in sockets.values():
+        for sock in of_one:
+            sock.close()
+
+
+def _asking(record: ServerRecord, dialling: Dialling) -> Ask:
+    async def ask() -> ServerFacts:
+        return await probe(
+            record.protocol,
+            dialling.address,
+            record.target.tls,
+            dialling.context,
+            server_hostname=dialling.server_hostname,
+            fingerprint=dialling.fingerprint,
+            timeout=PROBE,
+        )
+
+    return ask
