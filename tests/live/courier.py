@@ -18,6 +18,7 @@ from pathlib import Path
 from portico.demo.certificates import Certificates
 from portico.demo.child import Child
 from portico.demo.ports import LOOPBACK, MailPorts, accepts, greets, wait_until
+
 from tests.live.cyrus import own
 
 IMAP_CAPABILITIES = "IMAP4rev1 UIDPLUS CHILDREN NAMESPACE THREAD=ORDEREDSUBJECT THREAD=REFERENCES SORT QUOTA IDLE ACL"
@@ -108,7 +109,7 @@ class Courier:
         root, etc, ports = quote(str(self.root)), quote(str(self.directory / "etc")), self.ports
         tls = f"COURIERTLS=/usr/bin/couriertls TLS_CERTFILE={quote(str(pem))} TLS_VERIFYPEER=NONE TLS_TRUSTCERTS=/etc/ssl/certs"
         imap = (
-            f'IMAP_CAPABILITY="{IMAP_CAPABILITIES}" IMAP_CAPABILITY_TLS="{IMAP_CAPABILITIES} AUTH=PLAIN" IMAP_KEYWORDS=1 IMAP_ACL=1 IMAP_USELOCKS=1 '
+            f'IMAP_CAPABILITY="{IMAP_CAPABILITIES}" IMAP_CAPABILITY_TLS="{IMAP_CAPABILITIES} AUTH=PLAIN" IMAP_KEYWORDS=1 IMAP_ACL=1 IMAP_USELOCKS=0 '
             "IMAP_IDLE_TIMEOUT=1 IMAP_UMASK=022 IMAP_MAILBOX_SANITY_CHECK=0 IMAP_TRASHFOLDERNAME=Trash IMAP_OBSOLETE_CLIENT=0 MAILDIRPATH=Maildir"
         )
         pop3 = 'POP3AUTH="" POP3AUTH_TLS="LOGIN PLAIN" MAILDIRPATH=Maildir'

@@ -58,6 +58,7 @@ class Dovecot:
         ports: MailPorts | None = None,
         mechanisms: str = "plain login",
         sessions_per_process: int = 1,
+        compress: bool = False,
     ) -> None:
         self.directory = directory
         self.users = dict(users)
@@ -76,6 +77,7 @@ class Dovecot:
             private_user=None if os.geteuid() == 0 else (mail.pw_name, grp.getgrgid(mail.pw_gid).gr_name),
             mechanisms=mechanisms,
             sessions_per_process=sessions_per_process,
+            compress=compress,
         )
         self._child: Child | None = None
 

@@ -27,6 +27,8 @@ class Plan:
     """User and group that run everything, where Dovecot is not started by root; else None."""
     mechanisms: str = "plain login"
     sessions_per_process: int = 1
+    compress: bool = False
+    """Whether 2.3 offers COMPRESS=DEFLATE; 2.4 always does."""
 
     @property
     def run(self) -> Path:
@@ -80,7 +82,7 @@ mailbox_list_index = yes
 mail_attribute_dict = file:%h/attributes
 mail_plugins = acl quota notify
 protocol imap {{
-  mail_plugins = $mail_plugins imap_acl imap_quota imap_zlib
+  mail_plugins = $mail_plugins imap_acl imap_quota{" imap_zlib" if plan.compress else ""}
   imap_metadata = yes
 }}
 plugin {{

@@ -1,0 +1,29 @@
+"""What all tests share.
+
+Rule of this file: nothing that costs time at import; each fixture says what it gives.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).parent.parent
+
+# `pytest` puts tests/ on the path, `python -m pytest` the project too; helpers are imported as tests.live.front.
+if str(PROJECT) not in sys.path:
+    sys.path.insert(0, str(PROJECT))
+
+
+@pytest.fixture(scope="session")
+def project() -> Path:
+    """The root of the repository."""
+    return PROJECT
+
+
+@pytest.fixture(scope="session")
+def corpus() -> list[Path]:
+    """The project's own small messages, in the order of their names; CRLF text."""
+    return sorted((PROJECT / "tests" / "corpus").glob("*.eml"))

@@ -1,0 +1,202 @@
+"""Real servers for the live tests, each started once for the whole run.
+
+Rule of this file: what a machine lacks is said in the skip's reason; with PORTICO_LIVE=require
+(set by `make test`, which installs everything) it is a failure.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+from portico.demo import certificates as demo_certificates
+from portico.demo import dovecot as demo_dovecot
+from portico.demo import mailbox
+from portico.demo.certificates import Certificates
+from portico.demo.dovecot import Dovecot
+from portico.demo.mailbox import Folder
+from portico.demo.ports import MailPorts
+from portico.demo.workplace import workplace
+
+from tests.live.clients import Account
+from tests.live.courier import NAMESPACES, Courier
+from tests.live.cyrus import Cyrus
+from tests.live.fetch import CannotFetch, fetch
+from tests.live.front import Front, ServerTls
+from tests.live.people import PASSWORD, USERS, People, load
+
+Server = Dovecot | Cyrus | Courier
+
+
+def lacking(what: str) -> NoReturn:
+    """This machine cannot run the test."""
+    if os.environ.get("PORTICO_LIVE") == "require":
+        pytest.fail(what)
+    pytest.skip(what)
+
+
+@pytest.fixture(scope="session")
+def need() -> Callable[..., None]:
+    """``need("curl")``: the test goes on if the programs are there."""
+
+    def check(*programs: str) -> None:
+        if missing := [program for program in programs if shutil.which(program) is None]:
+            lacking(f"not installed: {', '.join(missing)} (make test installs it)")
+
+    return check
+
+
+@pytest.fixture(scope="session")
+def place() -> Iterator[Path]:
+    """A directory for servers: short (socket paths are at most 107 octets) and open to those whom servers run as."""
+    with workplace() as directory:
+        yield directory
+
+
+@pytest.fixture(scope="session")
+def certificates(place: Path) -> Certificates:
+    """What servers and Portico show, and what clients trust."""
+    directory = place / "certificates"
+    directory.mkdir()
+    return demo_certificates.issue(directory)
+
+
+@pytest.fixture(scope="session")
+def dovecot(place: Path, certificates: Certificates) -> Iterator[Dovecot]:
+    """Dovecot with the demo's mailboxes, and `people` with empty ones."""
+    with _dovecot(place / "dovecot", certificates) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def dovecot_that_compresses(place: Path, certificates: Certificates) -> Iterator[Dovecot]:
+    """As `dovecot`, with COMPRESS=DEFLATE in its list, which Portico withholds: its sessions are watched, not tunnelled."""
+    with _dovecot(place / "dovecot-z", certificates, compress=True) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def cyrus(place: Path, certificates: Certificates, project: Path) -> Iterator[Cyrus]:
+    """Cyrus with the demo's mailbox of alice, and `people` with empty ones."""
+    server = Cyrus(_unpacked("cyrus", project), place / "cyrus", users={"alice": PASSWORD} | USERS, certificates=certificates)
+    server.start()
+    try:
+        load(server, "alice", mailbox.alice())
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture(scope="session")
+def courier(place: Path, certificates: Certificates, project: Path) -> Iterator[Courier]:
+    """Courier with the demo's mailbox of alice, and `people` with empty ones."""
+    mine = [] if os.geteuid() == 0 else ["--map-root-user"]
+    if subprocess.run([*NAMESPACES, *mine, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("Courier needs a mount namespace, and this user may make none (root may)")
+    server = Courier(_unpacked("courier", project), place / "courier", users={"alice": PASSWORD} | USERS, certificates=certificates)
+    server.start()
+    try:
+        load(server, "alice", mailbox.alice())
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture(scope="session")
+def people() -> People:
+    """Users with empty mailboxes, each given out once: for tests that change something."""
+    return People()
+
+
+@dataclass(frozen=True)
+class Way:
+    """The two ways to one server: straight, and through Portico."""
+
+    server: Server
+    front: Front
+    authority: Path
+    implicit: bool
+    people: People
+
+    def direct(self, user: str = "alice") -> Account:
+        return Account(self.server.ports, user, PASSWORD, self.authority, self.implicit)
+
+    def through(self, user: str = "alice") -> Account:
+        return Account(self.front.ports, user, PASSWORD, self.authority, self.implicit)
+
+    def new_user(self, folders: Sequence[Folder] = ()) -> str:
+        user = self.people.new()
+        load(self.server, user, folders)
+        return user
+
+
+# Each server, each kind of TLS on both legs, without every product of them.
+WAYS = {
+    "dovecot, plain; client implicit": ("dovecot", "none", True),
+    "dovecot, STARTTLS; client STARTTLS": ("dovecot", "starttls", False),
+    "dovecot, implicit; client implicit": ("dovecot", "implicit", True),
+    "dovecot with COMPRESS, plain; client STARTTLS": ("dovecot_that_compresses", "none", False),
+    "cyrus, STARTTLS; client implicit": ("cyrus", "starttls", True),
+    "cyrus, implicit; client STARTTLS": ("cyrus", "implicit", False),
+    "courier, STARTTLS; client STARTTLS": ("courier", "starttls", False),
+    "courier, implicit; client implicit": ("courier", "implicit", True),
+}
+
+
+@pytest.fixture(params=list(WAYS))
+def way(request: pytest.FixtureRequest, portico: Callable[..., Front], certificates: Certificates, people: People) -> Way:
+    """Each server behind Portico, with TLS on both legs in each of its kinds."""
+    name, tls, implicit = WAYS[request.param]
+    server: Server = request.getfixturevalue(name)
+    return Way(server, portico(server, tls), certificates.authority, implicit, people)
+
+
+@pytest.fixture(scope="session")
+def portico(place: Path, certificates: Certificates) -> Iterator[Callable[..., Front]]:
+    """``portico(server, "starttls")``: Portico in front of a server; the same for the same arguments."""
+    fronts: dict[tuple[MailPorts, str, str], Front] = {}
+    with ExitStack() as stack:
+
+        def start(server: Server, tls: ServerTls = "none", **more: str) -> Front:
+            key = (server.ports, tls, repr(sorted(more.items())))
+            if key not in fronts:
+                directory = place / f"portico-{len(fronts)}"
+                front = Front(directory, server.ports, certificates, tls, **more)  # type: ignore[arg-type]
+                stack.callback(front.stop)
+                fronts[key] = front.start()
+            return fronts[key]
+
+        yield start
+
+
+@contextmanager
+def _dovecot(directory: Path, certificates: Certificates, *, compress: bool = False) -> Iterator[Dovecot]:
+    if packages := demo_dovecot.missing():
+        lacking(f"not installed: {' '.join(packages)} (make test installs it)")
+    server = Dovecot(
+        directory,
+        users=mailbox.USERS | USERS,
+        masters=mailbox.MASTERS,
+        owner=mailbox.OWNER,
+        certificate=certificates.certificate,
+        key=certificates.key,
+        mechanisms="plain login cram-md5",
+        compress=compress,
+    )
+    with server:
+        mailbox.fill_all("127.0.0.1", server.ports.imap)
+        yield server
+
+
+def _unpacked(name: str, project: Path) -> Path:
+    try:
+        return fetch(name, project / ".cache" / "servers")
+    except CannotFetch as error:
+        lacking(str(error))

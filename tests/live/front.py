@@ -1,0 +1,115 @@
+"""Portico as an operator runs it: `python -m portico run -c FILE`, in front of one server.
+
+Rule of this file: settings in, ports and log out.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from portico.demo.certificates import Certificates
+from portico.demo.child import Child
+from portico.demo.ports import LOOPBACK, MailPorts, accepts, greets, wait_until
+
+ServerTls = Literal["none", "starttls", "implicit"]
+LISTENERS = ("imap", "pop3", "imaps", "pop3s")
+
+
+@dataclass
+class Front:
+    """Four listeners (IMAP and POP3, STARTTLS and implicit TLS) in front of the server that has `server` ports."""
+
+    directory: Path
+    server: MailPorts
+    certificates: Certificates
+    tls: ServerTls = "none"
+    server_settings: str = ""
+    """Further lines of [servers.server]."""
+    listener_settings: str = ""
+    """Further lines of each [listeners.…]."""
+    more: str = ""
+    """Further tables, as [limits]."""
+    protocols: tuple[str, ...] = ("imap", "pop3")
+    ports: MailPorts = field(default_factory=MailPorts.free)
+    child: Child | None = None
+
+    @property
+    def settings(self) -> Path:
+        return self.directory / "portico.toml"
+
+    @property
+    def log(self) -> Path:
+        return self.directory / "portico.log"
+
+    def text(self) -> str:
+        implicit = self.tls == "implicit"
+        text = "[servers.server]\n"
+        for protocol in self.protocols:
+            port = getattr(self.server, protocol + "s" if implicit else protocol)
+            text += f'{protocol} = "{LOOPBACK}:{port}"\n'
+        text += f'tls = "{self.tls}"\n'
+        if self.tls != "none":
+            text += f'ca_file = "{self.certificates.authority}"\nname = "localhost"\n'
+        text += self.server_settings
+        for name in LISTENERS:
+            if name.removesuffix("s") not in self.protocols:
+                continue
+            text += f"""
+[listeners.{name}]
+protocol = "{name.removesuffix("s")}"
+addresses = ["{LOOPBACK}:{getattr(self.ports, name)}"]
+tls = "{"implicit" if name.endswith("s") else "starttls"}"
+certificate = "{self.certificates.certificate}"
+key = "{self.certificates.key}"
+server = "server"
+{self.listener_settings}"""
+        return text + "\n" + self.more
+
+    def start(self) -> Front:
+        """Returns when all its listeners answer; else its log is printed and `DemoError` raised."""
+        self.directory.mkdir(parents=True, exist_ok=True)
+        self.settings.write_text(self.text())
+        self.child = Child(
+            [sys.executable, "-m", "portico", "run", "-c", str(self.settings)], log=self.log, environment=os.environ | {"NO_COLOR": "1"}
+        )
+        self.child.start()
+        try:
+            wait_until("Portico", self.answers, seconds=20, alive=lambda: self.child is not None and self.child.running)
+        except Exception:
+            print(self.settings.read_text(), self.child.last_words(60), sep="\n")
+            self.stop()
+            raise
+        return self
+
+    def answers(self) -> bool:
+        plain = all(greets(getattr(self.ports, protocol)) for protocol in self.protocols)
+        return plain and all(accepts(getattr(self.ports, protocol + "s")) for protocol in self.protocols)
+
+    def stop(self) -> None:
+        if self.child is not None:
+            self.child.stop()
+            self.child = None
+
+    def events(self, name: str = "") -> list[dict[str, Any]]:
+        """The log so far as parsed JSON lines; only those of one event, if named."""
+        lines = self.log.read_text("utf-8", "replace").splitlines()
+        events = [json.loads(line) for line in lines if line.startswith("{")]
+        return [event for event in events if not name or event.get("event") == name]
+
+    def memory(self) -> int:
+        """Octets of memory that are the proxy's own (proportional set size of the process and its children)."""
+        assert self.child is not None
+        total = 0
+        waiting = [self.child.pid]
+        while waiting:
+            pid = waiting.pop()
+            rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
+            total += next(int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Pss:")) * 1024
+            for task in Path(f"/proc/{pid}/task").iterdir():
+                waiting += [int(child) for child in (task / "children").read_text().split()]
+        return total

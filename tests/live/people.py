@@ -1,0 +1,37 @@
+"""Users of the test servers.
+
+Rule of this file: a user whom a test changes is given out once.
+"""
+
+from __future__ import annotations
+
+import imaplib
+from collections.abc import Sequence
+from typing import Protocol
+
+from portico.demo.mailbox import Folder, fill
+from portico.demo.ports import LOOPBACK, MailPorts
+
+PASSWORD = "wonderland"
+USERS = {f"user{number}": PASSWORD for number in range(100)}
+
+
+class Server(Protocol):
+    ports: MailPorts
+
+
+class People:
+    """``people.new()`` is the name of a user nobody has used."""
+
+    def __init__(self) -> None:
+        self._names = iter(USERS)
+
+    def new(self) -> str:
+        return next(self._names)
+
+
+def load(server: Server, user: str, folders: Sequence[Folder]) -> None:
+    """Store folders for a user, straight on the server."""
+    with imaplib.IMAP4(LOOPBACK, server.ports.imap) as connection:
+        connection.login(user, PASSWORD)
+        fill(connection, folders, prefix=getattr(server, "prefix", ""), separator=getattr(server, "separator", "/"))
