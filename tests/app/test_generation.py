@@ -32,7 +32,7 @@ from portico.session.events import Event
 from portico.upstream.records import Records
 
 VALIDATOR = jsonschema.Draft202012Validator(reference.schema())
-TLS = TlsInfo("TLSv1.3", "TLS_AES_256_GCM_SHA384", client_name="bob")
+TLS = TlsInfo("TLSv1.3", "TLS_AES_256_GCM_SHA384", client_name="bob", resumed=True, sni="mail.example.org")
 SERVERS = {
     "main": Server(imap="127.0.0.1:143"),
     "second": Server(imap="127.0.0.2:143", master_user="proxy", master_password=Secret("mastersecret")),
@@ -144,7 +144,7 @@ def test_a_session_from_connect_to_close_is_told_in_the_log(house: House) -> Non
     assert connected["event"] == "session.connected" and "user" not in connected
     assert dialled == {**dialled, "event": "upstream.connected", "server": "main", "address": "127.0.0.1:143", "seconds": 0.002}
     expected = {"session": session.context.id, "user": "alice", "rip": "192.0.2.7", "lport": 993, "tls": "TLSv1.3", "cipher": TLS.cipher}
-    assert succeeded == {**succeeded, **expected, "address": "127.0.0.1:143", "server": "main", "seconds": 0.25, "method": "PLAIN"}
+    assert succeeded == {**succeeded, **expected, "address": "127.0.0.1:143", "server": "main", "seconds": 0.25, "method": "PLAIN", "sni": "mail.example.org"}
     assert closed == {**closed, **expected, "reason": "logout", "side": "client", "seconds": 1.235, "commands": None, "mode": "tunnel"}
     assert house.host.closed == [session.context.id] and not house.generation.visits
 
@@ -217,7 +217,9 @@ def test_faults_name_the_plugin_or_us_and_never_the_words(house: House) -> None:
     view = house.session().view
     report_fault(house.generation.log, view, PluginError("nosy", "took too long"))
     report_fault(house.generation.log, view, ValueError("wonderland"))
-    plugin, bug = house.lines[1:]
+    house.generation.record(None, "session.bug", {"error": ValueError("wonderland")})
+    plugin, bug, outside = house.lines[1:]
+    assert outside["event"] == "proxy.bug" and "session" not in outside
     assert (plugin["event"], plugin["plugin"], plugin["error"]) == ("plugin.failed", "nosy", "took too long")
     assert (bug["event"], bug["error"]) == ("session.bug", "ValueError")
     assert "wonderland" not in house.path.read_text()

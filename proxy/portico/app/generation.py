@@ -213,6 +213,7 @@ class Generation:
     def record(self, session: Session | None, event: str, fields: dict[str, Any]) -> None:
         """Write an event, of a session or not."""
         if session is None:
+            event = "proxy.bug" if event == "session.bug" else event
             if self.log.enabled(event):
                 self.log.event(event, fields)
             return
@@ -221,6 +222,11 @@ class Generation:
         if visit is not None:
             if event == "login.succeeded":
                 extra = {"address": visit.address, "seconds": round(self.clock() - visit.login_began, 4)}
+                tls = session.context.peer.tls
+                if tls is not None:
+                    extra["resumed"] = tls.resumed
+                    if tls.sni:
+                        extra["sni"] = tls.sni
                 visit.secrets = ()
             elif event in ("login.failed", "upstream.failed"):
                 fields = _blotted(fields, visit.secrets)

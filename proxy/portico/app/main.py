@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from portico.app.proxy import CannotStart, Proxy, build
-from portico.config.load import load
+from portico.config.load import read
 from portico.config.settings import Portico
 from portico.errors import PluginError, SettingsError
 from portico.observe.log import Log
@@ -35,6 +35,8 @@ def run(settings: Portico, path: Path | None = None) -> int:
     except OSError as error:
         return _fail(log, SETTINGS, "log", [f"{settings.log.file}: {error.strerror}"])
     try:
+        for warning in read(path).warnings if path is not None else ():
+            log.event("settings.warning", {"text": warning})
         proxy = build(settings, path, log=log)
     except SettingsError as error:
         return _fail(log, SETTINGS, "settings", error.problems)
@@ -64,7 +66,7 @@ async def _serve(proxy: Proxy) -> int:
         await proxy.start()
         settle_memory()
         while (number := await asked.get()) is signal.SIGHUP:
-            await proxy.reload(load)
+            await proxy.reload(read)
         stopping = asyncio.create_task(proxy.stop(signal=number.name))
         await _until(stopping, asked, proxy)
     finally:

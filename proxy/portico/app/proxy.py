@@ -20,6 +20,7 @@ import portico
 from portico.app.build import Shared, build_generation, unverified, waits_for_server
 from portico.app.generation import Generation
 from portico.config.address import parse_address
+from portico.config.load import Loaded
 from portico.config.settings import Portico
 from portico.config.units import SECONDS
 from portico.errors import PluginError, PorticoError, SettingsError
@@ -147,7 +148,7 @@ class Proxy:
 
     # -- reload
 
-    async def reload(self, load: Callable[[Path], Portico]) -> bool:
+    async def reload(self, read: Callable[[Path], Loaded]) -> bool:
         """Read the settings file again. What is wrong with it is logged, and everything stays as it is.
 
         Running sessions keep what they began with. Listeners that are new are opened, those that are gone are closed,
@@ -159,7 +160,8 @@ class Proxy:
         added: Sockets = {}
         problems: list[str] = []
         try:
-            settings = load(path)
+            loaded = read(path)
+            settings = loaded.settings
             generation = build_generation(settings, self._shared)
             kept = {address for opened in self._open.values() for address in opened.addresses}
             for name, listener in settings.listeners.items():
@@ -175,6 +177,8 @@ class Proxy:
             self.log.event("settings.rejected", {"path": str(path), "problems": found})
             return False
         old, self._generation, self.settings = self._generation, generation, settings
+        for warning in loaded.warnings:
+            self.log.event("settings.warning", {"text": warning})
         self._swap_listeners(added)
         await self._renew_prober()
         await self._retire(old)
