@@ -72,6 +72,7 @@ class ImapSession:
     """One IMAP session, sans-IO."""
 
     __slots__ = (
+        "_admitted",
         "_answer",
         "_before_watch",
         "_client_gone",
@@ -102,6 +103,7 @@ class ImapSession:
         self._watch: Watch | None = None
         self._refusal = b""
         self._answer = b""  # the client's first line of a relayed mechanism, until the gate has let it pass
+        self._admitted = False  # the gate let a login pass that has not ended
         self._wrong = 0
         self._before_watch = 0
         self._client_gone = False
@@ -198,11 +200,13 @@ class ImapSession:
         out.append(CheckLogin(wish.attempt))
 
     def _login_allowed(self, event: LoginAllowed, out: list[Decision]) -> None:
+        self._admitted = True
         route: Route = event.route
         if self._sign_in is None:
             self._connect(route, out)
         elif route.target != self._sign_in.route.target:
             out.append(Disconnect(MAIN))
+            self._login_ended(out, False)
             self._turn_down("CANNOT", b"This mechanism cannot be used for this user.", _by_us("no_route", "CANNOT"), out)
         else:
             self._phase = "signing_in"
@@ -235,7 +239,7 @@ class ImapSession:
                 out.append(CheckLogin(wish.attempt))
         except PeerError as error:
             out.append(Disconnect(MAIN))
-            out.append(LoginEnded(False))
+            self._login_ended(out, False)
             out.append(Record("session.protocol_error", {"text": error.text}))
             self._sign_in = self._wish = None
             if error.fatal:
@@ -263,7 +267,7 @@ class ImapSession:
 
     def _outage(self, reason: str, out: list[Decision]) -> None:
         fields = {"reason": reason, "code": "UNAVAILABLE", "side": "server"}
-        out.append(LoginEnded(False))
+        self._login_ended(out, False)
         self._turn_down("UNAVAILABLE", b"The mail server cannot be reached.", fields, out)
 
     def _signed(self, outcome: SignedIn | Failed | None, out: list[Decision]) -> None:
@@ -276,7 +280,7 @@ class ImapSession:
             if not outcome.counts:
                 fields = {"server": self.view.server, "reason": outcome.reason, "detail": outcome.text.decode("utf-8", "replace")}
                 out.append(Record("upstream.failed", fields))
-            out.append(LoginEnded(False, outcome.counts))
+            self._login_ended(out, False, outcome.counts)
             fields = {"reason": outcome.reason, "code": outcome.code, "side": "client" if outcome.counts else "server"}
             self._turn_down(outcome.code, outcome.text, fields, out, counts=outcome.counts)
             return
@@ -284,7 +288,7 @@ class ImapSession:
         self._phase = "opening"
         out.append(SetPhase("", MAIN))
         self.view.capabilities = tuple(name.decode("ascii", "replace") for name in outcome.capabilities)
-        out.append(LoginEnded(True))
+        self._login_ended(out, True)
         out.append(Record("login.succeeded", {"method": self.view.mechanism, "server": self.view.server}))
         out.append(OpenSession(self.view))
 
@@ -320,6 +324,12 @@ class ImapSession:
         self._front.reader.literals = True
         out.append(ReadClient())
         self._advance(out)  # what was sent behind the login is still there
+
+    def _login_ended(self, out: list[Decision], ok: bool, counts: bool = False) -> None:
+        """Said once for each login that the gate let pass; where the server failed before anybody was named, there was none."""
+        if self._admitted:
+            self._admitted = False
+            out.append(LoginEnded(ok, counts))
 
     # -- open
 
@@ -380,12 +390,17 @@ class ImapSession:
             out.append(Record("upstream.failed", {"server": self.view.server, "reason": "timeout", "detail": event.phase}))
             self._outage("timeout", out)
             return
-        out.append(SendToClient(b"* BYE Autologout: too slow or idle for too long.\r\n"))
+        self._say_bye(b"Autologout: too slow or idle for too long.", out)
         out.append(Close(_TIMEOUT_REASONS.get(event.phase, Reason.TIMEOUT_LOGIN), "client", event.phase))
 
     def _kicked(self, event: Kicked, out: list[Decision]) -> None:
-        out.append(SendToClient(b"* BYE %b\r\n" % event.text.encode()))
+        self._say_bye(event.text.encode(), out)
         out.append(Close(Reason.SHUTDOWN if event.shutdown else Reason.KICKED, "operator"))
+
+    def _say_bye(self, text: bytes, out: list[Decision]) -> None:
+        """Not before the greeting, and not into a handshake."""
+        if self._phase != "new" and not (self._front is not None and self._front.starting_tls):
+            out.append(SendToClient(b"* BYE %b\r\n" % text))
 
 
 def _code(code: str, text: bytes) -> bytes:

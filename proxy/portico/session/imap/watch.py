@@ -360,6 +360,8 @@ class Watch:
         self._balance(out)
         if self._held or self.reader.held:
             self._read_client(out)
+        if self._client_gone and not any(link.pending for link in self.links.values()) and not _ends(out):
+            out.append(Close(Reason.LOGOUT if self._logout else Reason.CLIENT_CLOSED, "client"))
 
     def _balance(self, out: list[Decision]) -> None:
         """Legs that have to wait for the floor are not read once too much of theirs waits."""
@@ -446,8 +448,6 @@ class Watch:
             self._end_idle()
         changed = self._asked(Response("TAGGED", _filter_code(raw), None, name, self.mailbox), out)
         self.outlet.put(link.leg, changed or raw, True, out)
-        if self._client_gone and not any(link.pending for link in self.links.values()):
-            out.append(Close(Reason.LOGOUT if self._logout else Reason.CLIENT_CLOSED, "client"))
 
     # -- plugins
 
@@ -500,6 +500,10 @@ class Watch:
     def _trace(self, direction: str, data: bytes, out: list[Decision]) -> None:
         if self._traced:
             out.append(Trace(direction, data))
+
+
+def _ends(out: list[Decision]) -> bool:
+    return bool(out) and isinstance(out[-1], Close)
 
 
 def _announced(names: list[bytes]) -> bytes:
