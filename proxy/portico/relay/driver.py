@@ -1,0 +1,644 @@
+"""Runs one session: what happens on its connections becomes events, what the session decides is done, in order.
+
+Rule of this file: it executes and decides nothing; how octets travel is in channel.py, what they mean in the session. Whatever
+escapes from the session is a fault of ours: this session ends, the others never notice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import socket
+import ssl
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any, Final
+
+from portico.config.units import KIB
+from portico.relay.channel import Channel
+from portico.relay.farewell import Farewell, conclude, report_bug
+from portico.relay.leg import FLOW, SESSION, START, WAIT, Leg
+from portico.relay.ports import Generation, Session, Summary
+from portico.relay.reactor import ERROR, Reactor
+from portico.relay.table import Sessions
+from portico.relay.tunnel import Tunnel
+from portico.session import decisions as do
+from portico.session import events
+from portico.session.close import Reason
+from portico.session.context import Route, SessionView
+from portico.session.decisions import Decision
+from portico.session.events import CLIENT, Event
+from portico.tls.contexts import check_fingerprint, tls_info
+from portico.upstream.dial import Dial
+
+_ROUNDS: Final = 4
+"""Reads in a row before others are served."""
+_SLACK: Final = 64 * KIB
+"""What may wait for one server before another one, whose octets caused it, is held."""
+_INTERNAL_ERROR: Final = {"imap": b"* BYE Internal error\r\n", "pop3": b"-ERR [SYS/TEMP] Internal error\r\n"}
+_SINCE_LAST_OCTET: Final = ("idle", "half_close")
+"""Phases whose time counts from the last octet in either direction."""
+
+
+class Driver:
+    """One session, from accept until it has ended or is a tunnel."""
+
+    __slots__ = (
+        "_active", "_began", "_busy", "_client", "_generation", "_legs", "_line_open", "_listener", "_login_began", "_over", "_queue",
+        "_reactor", "_session", "_sessions", "_tasks", "_timer", "_waits", "due",
+    )  # fmt: skip
+
+    def __init__(
+        self, reactor: Reactor, client: Channel, session: Session, generation: Generation, sessions: Sessions, listener: str
+    ) -> None:
+        self._reactor = reactor
+        self._session = session
+        self._generation = generation
+        self._sessions = sessions
+        self._listener = listener
+        self._client = Leg(CLIENT, client)
+        self._legs: dict[int, Leg] = {CLIENT: self._client}
+        self._queue: list[tuple[Event, int]] = []
+        self._waits: set[tuple[int, int]] = set()  # (leg that takes nothing, leg that is held for it)
+        self._tasks: set[asyncio.Future[Any]] = set()
+        self._timer: asyncio.TimerHandle | None = None
+        self._busy = False
+        self._over = False
+        self._line_open = False
+        self._began = self._active = reactor.now
+        self._login_began = 0.0
+        self.due = math.inf
+
+    def __repr__(self) -> str:
+        state = "over" if self._over else " ".join(repr(leg) for leg in self._legs.values())
+        return f"<Driver {self._session!r} {state}>"
+
+    def start(self) -> None:
+        """Begin; the connection has just been accepted."""
+        client = self._channel
+        client.owner = self
+        client.holds = START
+        self._sessions.put(self)
+        self._reactor.watch(self)
+        assert client.sock is not None
+        self._reactor.register(client.sock.fileno(), client)
+        try:
+            if self._session.context.settings.tls == "implicit":
+                self._start_tls(CLIENT)
+            else:
+                self._admit()
+        except Exception as error:
+            self._bug(error)
+
+    @property
+    def _channel(self) -> Channel:
+        channel = self._client.channel
+        assert channel is not None
+        return channel
+
+    # -- as owner of its channels
+
+    def ready(self, channel: Channel, mask: int) -> None:
+        try:
+            channel.note(mask)
+            if channel.unsent is not None:
+                self._flush(channel)
+            if channel.owner is not self:
+                return
+            if channel.shaking:
+                self._shake(channel)
+            elif not channel.holds:
+                self._read(channel)
+            elif mask & ERROR and channel.leg == CLIENT and channel.sock is not None:
+                code = channel.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+                if code and not channel.eof:  # it is held, but there is nobody any more to be read
+                    channel.eof = True
+                    self._feed(events.Closed(CLIENT, False, "connection lost"), CLIENT)
+        except Exception as error:
+            self._bug(error)
+
+    def resume(self, channel: Channel) -> None:
+        try:
+            if channel.shaking:
+                self._shake(channel)
+            elif not channel.holds:
+                self._read(channel)
+        except Exception as error:
+            self._bug(error)
+
+    def _read(self, channel: Channel) -> None:
+        leg = channel.leg
+        for _ in range(_ROUNDS):
+            if not (channel.readable or channel.early) or channel.holds:
+                break
+            data = channel.pull()
+            if data is not None:
+                self._active = self._reactor.now
+                self._feed(events.BytesReceived(leg, bytes(data)), leg)
+                if channel.owner is not self or channel.shaking:
+                    return
+            if channel.eof:
+                self._closed(channel)
+                return
+        else:
+            self._reactor.later(channel)
+        if channel.lost and not channel.readable and not channel.eof and leg != CLIENT:
+            channel.eof = True
+            self._feed(events.Closed(leg, False, channel.lost), leg)
+
+    def _closed(self, channel: Channel) -> None:
+        clean = not channel.reset and not (channel.truncated and channel.leg != CLIENT)
+        detail = channel.reset or ("without close_notify" if channel.truncated and not clean else "")
+        self._feed(events.Closed(channel.leg, clean, detail), channel.leg)
+
+    def _flush(self, channel: Channel) -> None:
+        before = channel.stalled
+        sent = channel.flush()
+        if channel.stalled != before:
+            self._active = self._reactor.now
+        if sent:
+            self._drained(channel.leg)
+        if channel.lost:
+            self._lost(channel)
+
+    def _lost(self, channel: Channel) -> None:
+        """Nothing can be sent to it any more."""
+        if channel.leg == CLIENT:
+            if not channel.eof or not channel.reset:
+                channel.eof, channel.reset = True, channel.lost
+                self._feed(events.Closed(CLIENT, False, channel.lost), CLIENT)
+        elif not channel.eof:
+            channel.readable = True  # the server may have said why; its end is found behind that
+            self._reactor.later(channel)
+
+    # -- back-pressure
+
+    def _blocked(self, channel: Channel, cause: int) -> None:
+        """What was sent to `channel` because of leg `cause` has not been taken."""
+        to = channel.leg
+        self.due = min(self.due, self._reactor.now + self._generation.timeout(self._session, "write"))
+        # A server whose output is full takes no input: were it held for itself, both would wait for ever.
+        if to == CLIENT or cause == CLIENT or (to != cause and channel.waiting > _SLACK):
+            self._waits.add((to, cause))
+            self._hold(cause, FLOW)
+
+    def _drained(self, to: int) -> None:
+        """Nothing waits for leg `to` any more, or it is gone."""
+        if not self._waits:
+            return
+        held = {cause for blocked, cause in self._waits if blocked == to}
+        self._waits = {wait for wait in self._waits if wait[0] != to}
+        for cause in held - {cause for _, cause in self._waits}:
+            self._release(cause, FLOW)
+
+    def _hold(self, leg: int, why: int) -> None:
+        record = self._legs.get(leg)
+        if record is not None and record.channel is not None:
+            record.channel.holds |= why
+
+    def _release(self, leg: int, why: int) -> None:
+        record = self._legs.get(leg)
+        if record is None or record.channel is None:
+            return
+        channel = record.channel
+        if channel.holds & why:
+            channel.holds &= ~why
+            if not channel.holds and (channel.readable or channel.early):
+                self._reactor.later(channel)
+
+    # -- events in, decisions out
+
+    def _feed(self, event: Event, cause: int = CLIENT) -> None:
+        """Give the session an event; one that comes while another is being worked on waits for its turn."""
+        self._queue.append((event, cause))
+        if self._busy:
+            return
+        self._busy = True
+        try:
+            while self._queue and not self._over:
+                event, cause = self._queue.pop(0)
+                self._execute(self._session.handle(event), cause)
+        except Exception as error:
+            self._bug(error)
+        finally:
+            self._busy = False
+
+    def _execute(self, decided: list[Decision], cause: int) -> None:
+        to, parts = CLIENT, list[bytes]()
+        for decision in decided:
+            if isinstance(decision, do.SendToClient):
+                leg = CLIENT
+            elif isinstance(decision, do.SendToServer):
+                leg = decision.leg
+            else:
+                if parts:
+                    self._send(to, parts, cause)
+                    parts = []
+                _DO[type(decision)](self, decision)
+                if self._over:
+                    return
+                continue
+            if parts and leg != to:
+                self._send(to, parts, cause)
+                parts = []
+            to = leg
+            if decision.data:
+                parts.append(decision.data)
+        if parts:
+            self._send(to, parts, cause)
+
+    def _send(self, to: int, parts: list[bytes], cause: int) -> None:
+        record = self._legs.get(to)
+        if record is None or record.channel is None:
+            return  # the leg has gone, and Closed is on its way to the session
+        channel = record.channel
+        data = parts[0] if len(parts) == 1 else b"".join(parts)
+        if to == CLIENT:
+            self._line_open = data[-1] != 0x0A
+        if not channel.push(data):
+            self._blocked(channel, cause)
+        elif channel.lost:
+            self._lost(channel)
+
+    def _record(self, decision: do.Record) -> None:
+        self._generation.record(self._session, decision.event, decision.fields)
+
+    def _trace(self, decision: do.Trace) -> None:
+        self._generation.trace(self._session, decision.direction, decision.data)
+
+    def _hold_client(self, decision: do.HoldClient) -> None:
+        self._hold(CLIENT, SESSION)
+
+    def _read_client(self, decision: do.ReadClient) -> None:
+        self._release(CLIENT, SESSION)
+
+    def _hold_server(self, decision: do.HoldServer) -> None:
+        self._hold(decision.leg, SESSION)
+
+    def _read_server(self, decision: do.ReadServer) -> None:
+        self._release(decision.leg, SESSION)
+
+    # -- questions to the rooms above
+
+    def _admit(self) -> None:
+        said = self._generation.admit(self._session)
+        if said is None:
+            self._admitted(None)
+        else:
+            self._await(said, self._admitted)
+
+    def _admitted(self, nothing: None) -> None:
+        self._release(CLIENT, START)
+        self._feed(events.ClientConnected())
+
+    def _check_login(self, decision: do.CheckLogin) -> None:
+        said = self._generation.check_login(self._session, decision.attempt)
+        if isinstance(said, Awaitable):
+            self._await(said, self._verdict)
+        else:
+            self._verdict(said)
+
+    def _verdict(self, verdict: Any) -> None:
+        self._feed(events.LoginAllowed(verdict) if isinstance(verdict, Route) else events.LoginRefused(verdict))
+
+    def _open_session(self, decision: do.OpenSession) -> None:
+        said = self._generation.open_plugins(self._session, decision.view)
+        if isinstance(said, Awaitable):
+            self._await(said, self._opened)
+        else:
+            self._opened(said)
+
+    def _opened(self, interests: Any) -> None:
+        self._feed(events.SessionOpened(interests))
+
+    def _login_ended(self, decision: do.LoginEnded) -> None:
+        self._generation.login_ended(self._session, decision.ok, decision.counts)
+
+    def _await(self, awaitable: Awaitable[Any], then: Callable[[Any], None]) -> None:
+        task: asyncio.Future[Any] = asyncio.ensure_future(awaitable, loop=self._reactor.loop)
+        self._tasks.add(task)
+        task.add_done_callback(partial(self._came, then))
+
+    def _came(self, then: Callable[[Any], None], task: asyncio.Future[Any]) -> None:
+        self._tasks.discard(task)
+        error: BaseException | None = asyncio.CancelledError() if task.cancelled() else task.exception()
+        if self._over:
+            return
+        self._reactor.tick()
+        try:
+            if error is not None:
+                raise error
+            then(task.result())
+        except (Exception, asyncio.CancelledError) as fault:
+            self._bug(fault)
+
+    # -- time
+
+    def _wait(self, decision: do.Wait) -> None:
+        self._hold(CLIENT, WAIT)
+        self._timer = self._reactor.loop.call_later(decision.seconds, self._waited)
+
+    def _waited(self) -> None:
+        self._timer = None
+        self._reactor.tick()
+        self._release(CLIENT, WAIT)
+        self._feed(events.WaitEnded())
+
+    def _set_phase(self, decision: do.SetPhase) -> None:
+        leg = self._legs.setdefault(decision.leg, Leg(decision.leg))
+        leg.phase = decision.phase
+        leg.span = self._generation.timeout(self._session, decision.phase) if decision.phase else math.inf
+        leg.since = self._reactor.now
+        if decision.phase == "login":
+            leg.since = self._login_began = self._login_began or self._reactor.now
+        self.due = min(self.due, leg.since + leg.span)
+
+    def sweep(self, now: float) -> None:
+        try:
+            self.due = math.inf
+            for leg in list(self._legs.values()):
+                self._sweep_leg(leg, now)
+                if self._over:
+                    return
+            self.due = min([self.due, *(self._due(leg) for leg in self._legs.values())])
+        except Exception as error:
+            self._bug(error)
+
+    def _sweep_leg(self, leg: Leg, now: float) -> None:
+        if leg.dial is not None:
+            leg.dial.sweep(now)
+        channel = leg.channel
+        if channel is not None:
+            if channel.shaking and leg.shake_by <= now:
+                if leg.number == CLIENT:
+                    self._end(Reason.TIMEOUT_TLS, "client", whole=False)
+                else:
+                    self._tls_failed(leg, "timeout", "no end of the TLS handshake")
+                return
+            if channel.unsent is not None and channel.stalled + self._generation.timeout(self._session, "write") <= now:
+                if leg.number == CLIENT:
+                    self._end(Reason.TIMEOUT_WRITE, "client", whole=False)
+                else:
+                    channel.unsent, channel.lost, channel.eof = None, "takes nothing", True
+                    self._drained(leg.number)
+                    self._feed(events.Closed(leg.number, False, "takes nothing"), leg.number)
+                return
+        if leg.phase and self._phase_ends(leg) <= now:
+            phase, leg.phase, leg.span = leg.phase, "", math.inf
+            self._feed(events.TimedOut(phase, leg.number), leg.number)
+
+    def _phase_ends(self, leg: Leg) -> float:
+        since = max(leg.since, self._active) if leg.phase in _SINCE_LAST_OCTET else leg.since
+        return since + leg.span
+
+    def _due(self, leg: Leg) -> float:
+        due = self._phase_ends(leg)
+        if leg.dial is not None:
+            due = min(due, leg.dial.due)
+        channel = leg.channel
+        if channel is not None:
+            if channel.shaking:
+                due = min(due, leg.shake_by)
+            if channel.unsent is not None:
+                due = min(due, channel.stalled + self._generation.timeout(self._session, "write"))
+        return due
+
+    # -- connections to servers
+
+    def _connect(self, decision: do.Connect) -> None:
+        target = decision.target
+        leg = self._legs.setdefault(decision.leg, Leg(decision.leg))
+        self._drop(leg)
+        leg.target = target
+        leg.dialling = dialling = self._generation.dialling(target)
+        seconds = self._generation.timeout(self._session, "connect")
+        leg.shake_by = self._reactor.now + seconds
+        dial = Dial(self._reactor, dialling.address, seconds, partial(self._connected, leg), partial(self._dial_failed, leg))
+        leg.dial = dial
+        dial.start()
+        self.due = min(self.due, dial.due)
+
+    def _connected(self, leg: Leg, sock: socket.socket, mask: int, registered: bool) -> None:
+        try:
+            leg.dial = None
+            leg.channel = channel = Channel(self._reactor, sock, leg.number, self, mask)
+            if registered:
+                self._reactor.hand_over(sock.fileno(), channel)
+            else:
+                self._reactor.register(sock.fileno(), channel)
+            if leg.target is not None and leg.target.tls == "implicit":
+                self._start_tls(leg.number)
+            else:
+                self._reached(leg, None)
+        except Exception as error:
+            self._bug(error)
+
+    def _reached(self, leg: Leg, error: str | None) -> None:
+        """The dial has ended: health is told, then the session."""
+        if leg.reached or leg.target is None:
+            return
+        leg.reached = True
+        seconds = self._reactor.now - (leg.shake_by - self._generation.timeout(self._session, "connect"))
+        self._generation.connected(leg.target, error, max(0.0, seconds))
+        if error is None:
+            channel = leg.channel
+            assert channel is not None
+            info = tls_info(channel.tls) if channel.tls is not None else None
+            self._feed(events.ServerConnected(leg.number, info), leg.number)
+            if channel.readable or channel.early:
+                self._reactor.later(channel)
+
+    def _dial_failed(self, leg: Leg, reason: str, detail: str) -> None:
+        try:
+            self._reached(leg, reason)
+            self._drop(leg)
+            self._feed(events.ServerFailed(leg.number, reason, detail), leg.number)
+        except Exception as error:
+            self._bug(error)
+
+    def _disconnect(self, decision: do.Disconnect) -> None:
+        leg = self._legs.get(decision.leg)
+        if leg is not None:
+            self._drop(leg)
+
+    def _drop(self, leg: Leg) -> None:
+        """Close a server leg; its clock stays what the session set it to."""
+        if leg.dial is not None:
+            leg.dial.cancel()
+            leg.dial = None
+        channel, leg.channel = leg.channel, None
+        leg.reached = False
+        if channel is not None:
+            if channel.unsent is None:
+                channel.finish()
+            channel.close()
+            self._drained(leg.number)
+        self._waits = {wait for wait in self._waits if wait[1] != leg.number}
+
+    # -- TLS
+
+    def _start_tls_decision(self, decision: do.StartTls) -> None:
+        self._start_tls(decision.leg)
+
+    def _start_tls(self, number: int) -> None:
+        leg = self._legs[number]
+        channel = leg.channel
+        assert channel is not None
+        if number == CLIENT:
+            context = self._generation.client_tls(self._listener)
+            assert context is not None, "no certificate"
+            channel.start_tls(context, server_side=True)
+            leg.shake_by = self._reactor.now + self._generation.timeout(self._session, "tls")
+        else:
+            assert leg.dialling is not None
+            if leg.dialling.context is None:
+                self._tls_failed(leg, "tls", "no TLS context")
+                return
+            if leg.reached:  # STARTTLS: the time to connect has been used already
+                leg.shake_by = self._reactor.now + self._generation.timeout(self._session, "connect")
+            try:
+                channel.start_tls(leg.dialling.context, server_side=False, hostname=leg.dialling.server_hostname)
+            except (OSError, ValueError) as error:
+                self._tls_failed(leg, "tls", getattr(error, "reason", None) or str(error))
+                return
+        self.due = min(self.due, leg.shake_by)
+        if channel.readable:
+            self._shake(channel)
+
+    def _shake(self, channel: Channel) -> None:
+        leg = self._legs[channel.leg]
+        try:
+            if not channel.shake():
+                return
+        except ssl.SSLCertVerificationError as error:
+            self._tls_failed(leg, "tls_verify", error.verify_message)
+            return
+        except OSError as error:
+            self._tls_failed(leg, "tls", getattr(error, "reason", None) or error.strerror or "failed")
+            return
+        assert channel.tls is not None
+        if leg.number == CLIENT:
+            self._client_secured(channel)
+            return
+        assert leg.dialling is not None
+        if leg.dialling.fingerprint is not None and not check_fingerprint(channel.tls, leg.dialling.fingerprint):
+            self._tls_failed(leg, "tls_verify", "another certificate than the one pinned")
+        elif leg.reached:
+            self._feed(events.TlsStarted(leg.number, tls_info(channel.tls)), leg.number)
+            if channel.early:
+                self._reactor.later(channel)
+        else:
+            self._reached(leg, None)
+
+    def _client_secured(self, channel: Channel) -> None:
+        assert channel.tls is not None
+        info = tls_info(channel.tls)
+        self._session.context.peer.tls = info
+        self._generation.record(self._session, "session.tls", {"resumed": info.resumed})
+        if channel.holds & START:
+            self._admit()
+        else:
+            self._feed(events.TlsStarted(CLIENT, info), CLIENT)
+        if channel.early and not channel.holds and channel.owner is self:
+            self._reactor.later(channel)
+
+    def _tls_failed(self, leg: Leg, reason: str, detail: str) -> None:
+        if leg.number == CLIENT:
+            self._end(Reason.TLS_FAILED, "client", detail)
+        else:
+            self._dial_failed(leg, reason, detail)
+
+    # -- ends
+
+    def _tunnel(self, decision: do.Tunnel) -> None:
+        leg = self._legs.pop(decision.leg)
+        client, server = self._channel, leg.channel
+        assert server is not None
+        tunnel = Tunnel(client, server, self._session, self._generation, self._sessions, self._began, decision)
+        self._leave()
+        tunnel.start(decision.to_client, decision.to_server)
+
+    def _close(self, decision: do.Close) -> None:
+        self._end(decision.reason, decision.side, decision.detail)
+
+    def _leave(self) -> None:
+        """Stop everything but the client's channel."""
+        self._over = True
+        self._reactor.forget(self)
+        for task in list(self._tasks):
+            task.cancel()
+        self._tasks.clear()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._queue.clear()
+        self._waits.clear()
+        for leg in list(self._legs.values()):
+            if leg.number != CLIENT:
+                self._drop(leg)
+        self._legs.clear()
+
+    def _end(self, reason: Reason, side: str, detail: str = "", *, whole: bool = True) -> None:
+        if self._over:
+            return
+        self._leave()
+        client = self._channel
+        seconds = self._reactor.now - self._began
+        summary = Summary(reason, side, detail, seconds, client.received, client.sent, False)
+        if client.lost or client.reset:
+            client.close()
+        elif not whole and client.unsent is not None:
+            client.abort()
+        else:
+            Farewell(client, self._generation, self._sessions, self._session, summary, whole=whole).start()
+            return
+        conclude(self._generation, self._sessions, self._session, summary)
+
+    def _bug(self, error: BaseException) -> None:
+        report_bug(self._generation, self._session, error)
+        if self._over:
+            return
+        client = self._channel
+        tell = not client.shaking and not self._line_open
+        if tell:
+            client.push(_INTERNAL_ERROR[self._session.context.protocol])
+        self._end(Reason.BUG, "portico", type(error).__name__, whole=tell)
+
+    # -- as one of the running
+
+    @property
+    def view(self) -> SessionView:
+        return self._session.view
+
+    def kick(self, text: str, *, shutdown: bool = False) -> None:
+        """Tell the session to end; while there is nobody to tell it to, end it."""
+        self._reactor.tick()
+        if self._channel.holds & START:
+            self._end(Reason.SHUTDOWN if shutdown else Reason.KICKED, "operator", whole=False)
+        else:
+            self._feed(events.Kicked(text, shutdown))
+
+    def abort(self) -> None:
+        """End it now."""
+        self._reactor.tick()
+        self._end(Reason.TIMEOUT_DRAIN, "operator", whole=False)
+
+
+_DO: Final[dict[type[Any], Callable[[Driver, Any], None]]] = {
+    do.StartTls: Driver._start_tls_decision,
+    do.Connect: Driver._connect,
+    do.Disconnect: Driver._disconnect,
+    do.CheckLogin: Driver._check_login,
+    do.OpenSession: Driver._open_session,
+    do.HoldClient: Driver._hold_client,
+    do.ReadClient: Driver._read_client,
+    do.HoldServer: Driver._hold_server,
+    do.ReadServer: Driver._read_server,
+    do.LoginEnded: Driver._login_ended,
+    do.Wait: Driver._wait,
+    do.SetPhase: Driver._set_phase,
+    do.Tunnel: Driver._tunnel,
+    do.Record: Driver._record,
+    do.Trace: Driver._trace,
+    do.Close: Driver._close,
+}

@@ -1,0 +1,206 @@
+"""Listening sockets: binding them, and accepting.
+
+Rule of this file: from an address to a Driver that has a connection; what happens on the connection is not known here.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import stat
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from portico.config.address import parse_address
+from portico.relay.channel import Channel
+from portico.relay.driver import Driver
+from portico.relay.farewell import report_bug
+from portico.relay.ports import Generation
+from portico.relay.reactor import Reactor
+from portico.relay.table import Sessions
+from portico.session.context import Peer
+from portico.session.events import CLIENT
+
+_BACKLOG: Final = 4096
+_ACCEPTS: Final = 64
+"""Connections taken in one turn."""
+_PAUSE: Final = 0.5
+"""Seconds without accepting when the process or the machine has no descriptors or memory left."""
+_EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+_WILDCARDS: Final = frozenset({"0.0.0.0", "::"})  # noqa: S104 (compared, not bound)
+
+
+def bind(address: str, *, mode: int = 0o666) -> list[socket.socket]:
+    """Listen on ``host:port``, ``[v6]:port`` or ``unix:/path``; a name gives a socket for each of its addresses.
+
+    `mode`: permissions of a unix socket. A stale unix socket is removed; one that somebody answers on is not.
+    Port 0: the system chooses. Raises OSError (with the reason of the system) and ValueError (not an address).
+    """
+    where = parse_address(address, any_port=True)
+    if where.path:
+        return [_bind_unix(where.path, mode)]
+    found = socket.getaddrinfo(where.host, where.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    sockets: list[socket.socket] = []
+    try:
+        for family, kind, protocol, _, at in dict.fromkeys(found):
+            sock = socket.socket(family, kind, protocol)
+            sockets.append(sock)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            sock.bind(at)
+            sock.listen(_BACKLOG)
+    except OSError:
+        for sock in sockets:
+            sock.close()
+        raise
+    return sockets
+
+
+def _bind_unix(path: str, mode: int) -> socket.socket:
+    _remove_stale(path)
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        sock.bind(path)
+        Path(path).chmod(mode)
+        sock.listen(_BACKLOG)
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def _remove_stale(path: str) -> None:
+    try:
+        if not stat.S_ISSOCK(os.lstat(path).st_mode):
+            raise OSError(errno.EADDRINUSE, "there is a file in its place that is not a socket")
+    except FileNotFoundError:
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)
+        try:
+            probe.connect(path)
+        except ConnectionRefusedError:
+            Path(path).unlink(missing_ok=True)
+            return
+        except BlockingIOError:
+            pass  # its queue is full: somebody is there
+    raise OSError(errno.EADDRINUSE, "another process answers on it")
+
+
+class Listener:
+    """Accepts on `sockets` (bound and listening, made here or inherited) for the virtual server `name`.
+
+    `generation` may be replaced at any time: it holds for connections accepted from then on.
+    """
+
+    __slots__ = ("_doors", "_reactor", "_sessions", "generation", "name")
+
+    def __init__(self, reactor: Reactor, name: str, sockets: Sequence[socket.socket], generation: Generation, sessions: Sessions) -> None:
+        self.name = name
+        self.generation = generation
+        self._reactor = reactor
+        self._sessions = sessions
+        self._doors = [_Door(self, sock) for sock in sockets]
+
+    def __repr__(self) -> str:
+        return f"<Listener {self.name} {' '.join(self.addresses)}>"
+
+    @property
+    def addresses(self) -> list[str]:
+        """Where it listens, as settings write it, with the ports that the system chose."""
+        return [door.address for door in self._doors]
+
+    def close(self, *, remove: bool = True) -> None:
+        """Accept nothing more. `remove`: unlink unix sockets (not for inherited ones)."""
+        for door in self._doors:
+            door.close(remove)
+        self._doors = []
+
+    def accepted(self, sock: socket.socket, peer: Peer) -> None:
+        """A connection has come in; it is closed if it cannot be served."""
+        generation = self.generation
+        try:
+            session = generation.open_session(self.name, peer)
+        except Exception as error:
+            report_bug(generation, None, error)
+            sock.close()
+            return
+        channel = Channel(self._reactor, sock, CLIENT)
+        Driver(self._reactor, channel, session, generation, self._sessions, self.name).start()
+
+
+class _Door:
+    """One listening socket."""
+
+    __slots__ = ("_family", "_local", "_paused", "address", "listener", "sock")
+
+    def __init__(self, listener: Listener, sock: socket.socket) -> None:
+        self.listener = listener
+        self.sock = sock
+        self._paused = False
+        self._family = sock.family
+        sock.setblocking(False)
+        name = sock.getsockname()
+        self._local: tuple[str, int] | None = None
+        if self._family == socket.AF_UNIX:
+            self.address = f"unix:{name if isinstance(name, str) else os.fsdecode(name)}"
+            self._local = ("", 0)
+        else:
+            self.address = f"[{name[0]}]:{name[1]}" if self._family == socket.AF_INET6 else f"{name[0]}:{name[1]}"
+            if name[0] not in _WILDCARDS:
+                self._local = (name[0], name[1])
+        listener._reactor.listen(sock.fileno(), self)
+
+    def ready(self, mask: int) -> None:
+        for _ in range(_ACCEPTS):
+            try:
+                sock, remote = self.sock.accept()
+            except BlockingIOError:
+                return
+            except OSError as error:
+                if error.errno in _EXHAUSTED:
+                    self._pause(error)
+                    return
+                continue  # accept(2): what went wrong on the new connection is reported here; the next one may be well
+            try:
+                peer = self._prepare(sock, remote)
+            except OSError:  # gone already
+                sock.close()
+                continue
+            self.listener.accepted(sock, peer)
+
+    def _prepare(self, sock: socket.socket, remote: tuple[str, int] | str) -> Peer:
+        sock.setblocking(False)
+        if self._family == socket.AF_UNIX:
+            return Peer("", 0, "", 0)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        local = self._local or sock.getsockname()
+        return Peer(remote[0], int(remote[1]), local[0], local[1])
+
+    def _pause(self, error: OSError) -> None:
+        """Without descriptors a waiting connection would wake us for ever (accept(2), EMFILE)."""
+        listener = self.listener
+        listener._reactor.pause(self.sock.fileno())
+        self._paused = True
+        fields = {"listener": listener.name, "detail": error.strerror or ""}
+        listener.generation.record(None, "listener.accept_failed", fields)
+        listener._reactor.loop.call_later(_PAUSE, self._go_on)
+
+    def _go_on(self) -> None:
+        if self._paused:
+            self._paused = False
+            self.listener._reactor.listen(self.sock.fileno(), self)
+
+    def close(self, remove: bool) -> None:
+        self._paused = False
+        listener = self.listener
+        listener._reactor.pause(self.sock.fileno())
+        self.sock.close()
+        if remove and self.address.startswith("unix:"):
+            with suppress(OSError):
+                Path(self.address[5:]).unlink()

@@ -1,0 +1,92 @@
+"""The sessions that run in this worker.
+
+Rule of this file: an index and those who ask by it; what a session does is its own matter (relay.driver, relay.tunnel).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from typing import Protocol
+
+from portico.session.context import SessionView
+
+
+class Running(Protocol):
+    """A session that runs: a Driver, later perhaps a Tunnel."""
+
+    @property
+    def view(self) -> SessionView: ...
+
+    def kick(self, text: str, *, shutdown: bool = False) -> None:
+        """Tell it to end; the client is told `text` where that is possible."""
+
+    def abort(self) -> None:
+        """End it now; nobody is told."""
+
+
+class Sessions:
+    """All running sessions by their id."""
+
+    __slots__ = ("_empty", "_running")
+
+    def __init__(self) -> None:
+        self._running: dict[str, Running] = {}
+        self._empty: asyncio.Event | None = None
+
+    def __len__(self) -> int:
+        return len(self._running)
+
+    def __iter__(self) -> Iterator[Running]:
+        return iter(list(self._running.values()))
+
+    def __repr__(self) -> str:
+        return f"<Sessions {len(self._running)}>"
+
+    # -- for those who run
+
+    def put(self, running: Running) -> None:
+        """Enter a session, or replace a Driver by the Tunnel that it became."""
+        self._running[running.view.id] = running
+
+    def remove(self, session_id: str) -> None:
+        """It has ended."""
+        self._running.pop(session_id, None)
+        if not self._running and self._empty is not None:
+            self._empty.set()
+
+    # -- for those who ask
+
+    def find(self, *, id: str = "", user: str = "", address: str = "") -> list[Running]:
+        """Those for which all that is given holds; nothing given: all."""
+        if id:
+            found = self._running.get(id)
+            candidates = [found] if found is not None else []
+        else:
+            candidates = list(self._running.values())
+        return [each for each in candidates if (not user or each.view.user == user) and (not address or each.view.peer.rip == address)]
+
+    def kick(self, text: str, *, id: str = "", user: str = "", address: str = "") -> list[str]:
+        """End those found; at least one selector must be given. Returns their ids."""
+        if not (id or user or address):
+            raise ValueError("whom to kick must be said: id, user or address")
+        return self._tell(self.find(id=id, user=user, address=address), lambda each: each.kick(text))
+
+    async def stop(self, text: str, seconds: float) -> int:
+        """Tell all to end, wait until they have, at most `seconds`, then end the rest. Returns how many had to be ended so."""
+        self._tell(list(self), lambda each: each.kick(text, shutdown=True))
+        if self._running:
+            self._empty = asyncio.Event()
+            try:
+                async with asyncio.timeout(seconds):
+                    await self._empty.wait()
+            except TimeoutError:
+                pass
+            self._empty = None
+        return len(self._tell(list(self), lambda each: each.abort()))
+
+    def _tell(self, whom: list[Running], what: Callable[[Running], None]) -> list[str]:
+        ids = [each.view.id for each in whom]
+        for each in whom:
+            what(each)
+        return ids

@@ -1,0 +1,181 @@
+"""TLS contexts: made once per reading of the settings, shared by all connections.
+
+Rule of this file: from files and words to an ssl.SSLContext, and from a finished handshake to a TlsInfo. What cannot be used is a
+SettingsError that names the file, never one that shows a key.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import ssl
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from portico.errors import SettingsError
+from portico.session.context import TlsInfo
+
+# Mozilla's "intermediate" list, version 5.7; TLS 1.3 has its own suites, all of them good.
+_CIPHERS: Final = ":".join(
+    (
+        "ECDHE-ECDSA-AES128-GCM-SHA256",
+        "ECDHE-RSA-AES128-GCM-SHA256",
+        "ECDHE-ECDSA-AES256-GCM-SHA384",
+        "ECDHE-RSA-AES256-GCM-SHA384",
+        "ECDHE-ECDSA-CHACHA20-POLY1305",
+        "ECDHE-RSA-CHACHA20-POLY1305",
+        "DHE-RSA-AES128-GCM-SHA256",
+        "DHE-RSA-AES256-GCM-SHA384",
+        "DHE-RSA-CHACHA20-POLY1305",
+    )
+)
+_VERSIONS: Final = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
+
+
+class NamedSSLObject(ssl.SSLObject):
+    """Remembers the name that the client asked for (RFC 6066 3): the ssl module tells it only once, while shaking hands."""
+
+    sni: str | None = None
+
+
+def server_context(
+    certificate: str,
+    key: str | None = None,
+    *,
+    minimum: Literal["1.2", "1.3"] = "1.2",
+    client_ca: str | None = None,
+    client_certificates: Literal["no", "optional", "required"] = "no",
+) -> ssl.SSLContext:
+    """For a listener. `certificate`: PEM with its chain; `key`: PEM, or None where the key is in the same file.
+
+    Raises SettingsError with a line for each file that is missing, unreadable, or does not belong to the other.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = _VERSIONS[minimum]
+    context.set_ciphers(_CIPHERS)
+    context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION
+    # One ticket instead of two: half the bookkeeping of a resumption. They hold in all workers when made before the fork.
+    context.num_tickets = 1
+    # The name is for the log and for plugins; which certificate is shown does not depend on it here.
+    context.sslobject_class = NamedSSLObject
+    context.sni_callback = _note_name
+    problems = _unreadable(certificate, key, client_ca)
+    if not problems:
+        problems = _load_chain(context, certificate, key)
+        if client_certificates != "no":
+            problems += _load_authorities(context, client_ca)
+            context.verify_mode = ssl.CERT_REQUIRED if client_certificates == "required" else ssl.CERT_OPTIONAL
+    if problems:
+        raise SettingsError(problems)
+    return context
+
+
+def client_context(*, verify: bool = True, ca_file: str | None = None, fingerprint: bytes | None = None) -> ssl.SSLContext:
+    """For the way to a server. `fingerprint` given: the chain and the name are not looked at, `check_fingerprint` is what counts.
+
+    Raises SettingsError when `ca_file` cannot be used.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION
+    if not verify or fingerprint is not None:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    elif ca_file is None:
+        context.load_default_certs(ssl.Purpose.SERVER_AUTH)
+    problems = _unreadable(ca_file)
+    if not problems and ca_file is not None:
+        problems = _load_authorities(context, ca_file)
+    if problems:
+        raise SettingsError(problems)
+    return context
+
+
+def check_fingerprint(tls: ssl.SSLObject, fingerprint: bytes) -> bool:
+    """Whether the server's certificate is the pinned one: SHA-256 of its DER form."""
+    certificate = tls.getpeercert(binary_form=True) or b""
+    return hmac.compare_digest(hashlib.sha256(certificate).digest(), fingerprint)
+
+
+def tls_info(tls: ssl.SSLObject) -> TlsInfo:
+    """What a finished handshake agreed on."""
+    cipher = tls.cipher()
+    # With CERT_NONE the certificate is not verified and getpeercert gives nothing of it: a name here is a verified one.
+    certificate = tls.getpeercert() if tls.server_side and tls.context.verify_mode != ssl.CERT_NONE else None
+    return TlsInfo(
+        version=tls.version() or "",
+        cipher=cipher[0] if cipher else "",
+        client_name=client_name(certificate) if certificate else None,
+        resumed=bool(tls.session_reused),
+        sni=tls.sni if isinstance(tls, NamedSSLObject) else None,
+    )
+
+
+def client_name(certificate: Any) -> str | None:
+    """The name in a verified certificate, as `getpeercert` gives it: the first rfc822Name, else the CN (the last, most specific one)."""
+    for kind, value in certificate.get("subjectAltName", ()):
+        if kind == "email":
+            return _printable(value)
+    names = [value for row in certificate.get("subject", ()) for kind, value in row if kind == "commonName"]
+    return _printable(names[-1]) if names else None
+
+
+def _printable(name: str) -> str | None:
+    """A name with control characters could become a line of its own on the way to a server."""
+    return name if name and name.isprintable() else None
+
+
+def _note_name(tls: ssl.SSLObject, name: str | None, context: ssl.SSLContext) -> None:
+    if isinstance(tls, NamedSSLObject) and name is not None:
+        tls.sni = name[:255]
+
+
+def _unreadable(*files: str | None) -> list[str]:
+    problems = []
+    for file in files:
+        if file is None:
+            continue
+        try:
+            with Path(file).open("rb") as opened:
+                opened.read(1)
+        except OSError as error:
+            problems.append(f"{file}: {error.strerror or 'cannot be read'}")
+    return problems
+
+
+def _load_chain(context: ssl.SSLContext, certificate: str, key: str | None) -> list[str]:
+    try:
+        # An empty password: a key under a passphrase fails instead of asking on the terminal.
+        context.load_cert_chain(certificate, key, password=lambda: "")
+    except ssl.SSLError as error:
+        where = key or certificate
+        if error.reason == "KEY_VALUES_MISMATCH":
+            return [f"{where}: this key does not belong to the certificate in {certificate}"]
+        if error.reason in ("EE_KEY_TOO_SMALL", "CA_MD_TOO_WEAK", "CA_KEY_TOO_SMALL"):
+            return [f"{certificate}: too weak to be used ({error.reason.replace('_', ' ').lower()})"]
+        return [_wrong_pem(certificate, where)]
+    except (OSError, ValueError) as error:
+        return [f"{certificate}: {getattr(error, 'strerror', None) or 'cannot be used'}"]
+    return []
+
+
+def _wrong_pem(certificate: str, key: str) -> str:
+    """OpenSSL says only "PEM lib"; which file is meant has to be looked at."""
+    if b"-----BEGIN CERTIFICATE-----" not in Path(certificate).read_bytes():
+        return f"{certificate}: no certificate in PEM form is in it"
+    octets = Path(key).read_bytes()
+    if b"ENCRYPTED" in octets:
+        return f"{key}: the key is under a passphrase; a key without one is needed"
+    if b"PRIVATE KEY-----" not in octets:
+        return f"{key}: no private key in PEM form is in it"
+    return f"{key}: the certificate or the key cannot be read; one of them is damaged"
+
+
+def _load_authorities(context: ssl.SSLContext, file: str | None) -> list[str]:
+    if file is None:
+        return ["client certificates are asked for, but client_ca_file does not say who issues them"]
+    try:
+        context.load_verify_locations(file)
+    except (ssl.SSLError, OSError, ValueError):
+        return [f"{file}: no certificate in PEM form is in it"]
+    return []
