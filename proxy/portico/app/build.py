@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any, Final
 
 from portico.app.generation import Desk, Generation, desk_of
+from portico.app.plugins import NoPlugins, Plugins
 from portico.app.said import report_fault
 from portico.config.address import parse_address
 from portico.config.settings import Listener, Portico, Server
@@ -21,16 +22,14 @@ from portico.gate.gate import Gate, Way, way_of
 from portico.gate.limits import Counts
 from portico.observe.ids import Ids
 from portico.observe.log import Log
-from portico.plugin.host import Host
 from portico.relay.ports import Dialling, Session
 from portico.session.context import Context, Protocol, ServerFacts, Target
 from portico.session.imap.session import ImapSession
-from portico.session.pop3.session import Pop3Session
 from portico.tls.contexts import client_context, server_context
 from portico.upstream.records import Records, ServerRecord
 from portico.wire.sasl import SPOKEN
 
-_SESSIONS: Final[Mapping[Protocol, Callable[[Context], Session]]] = {"imap": ImapSession, "pop3": Pop3Session}
+_SESSIONS: Final[Mapping[Protocol, Callable[[Context], Session]]] = {"imap": ImapSession}
 
 
 @dataclass(slots=True)
@@ -49,7 +48,7 @@ def build_generation(settings: Portico, shared: Shared) -> Generation:
     contexts = {name: _client_context(server, problems) for name, server in settings.servers.items()}
     diallings: dict[str, Dialling] = {}
     records: dict[str, ServerRecord] = {}
-    host = Host.load(settings, shared.log.event)
+    host: Plugins = NoPlugins()
     ways = {
         name: way_of(listener, settings.servers, plugins_route=host.chooses_routes(name)) for name, listener in settings.listeners.items()
     }
