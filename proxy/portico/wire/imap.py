@@ -16,7 +16,7 @@ from portico.errors import PeerError
 Value = bytes | list["Value"] | None
 """An astring or atom as its octets, a parenthesised list, or None for NIL."""
 
-_COMMAND: Final = re.compile(rb"([^\x00-\x20\x7f(){%*\"\\+]+) +([A-Za-z][A-Za-z0-9.=\-]*)(?: (.*))?\Z", re.DOTALL)
+_COMMAND: Final = re.compile(rb"([^\x00-\x20\x7f(){%*\"\\+]{1,128}) +([A-Za-z][A-Za-z0-9.=\-]*)(?: (.*))?\Z", re.DOTALL)
 _TAG: Final = re.compile(rb"[^\x00-\x20\x7f(){%*\"\\+]+")
 _LITERAL_HEAD: Final = re.compile(rb"~?\{(\d{1,20})\+?\}\r?\n")
 _ATOM_END: Final = re.compile(rb"[ ()\r\n\"]|\Z")
@@ -44,7 +44,8 @@ class CommandLine(NamedTuple):
 def parse_command(text: bytes) -> CommandLine:
     """``tag SP command [SP arguments]`` (RFC 9051 9, command) from a line without its line end.
 
-    Raises PeerError where there is no tag or no command; `tag_of` may still find the tag.
+    Raises PeerError where there is no tag, no command, or a tag longer than 128 octets: by it an answer is known from its
+    head, however it is cut (wire.skim). `tag_of` may still find the tag.
     """
     match = _COMMAND.match(text)
     if match is None:

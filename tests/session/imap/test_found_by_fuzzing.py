@@ -66,6 +66,16 @@ def test_what_a_client_said_before_it_closed_its_half_is_still_sent_when_a_step_
     assert tell(watching, BytesReceived(MAIN, b"a2 OK x\r\n"))[-1] == Close(Reason.CLIENT_CLOSED, "client")
 
 
+def test_the_answer_to_a_long_tag_is_known_however_it_is_cut() -> None:
+    tag = b"t" * 128
+    watching = watch()
+    assert tell(watching, BytesReceived(CLIENT, tag + b" NOOP\r\n"), BytesReceived(MAIN, tag), BytesReceived(MAIN, b" OK\r\n"))[
+        -1
+    ] == SendToClient(tag + b" OK\r\n")
+    assert not watching.links[MAIN].pending
+    assert tell(watching, BytesReceived(CLIENT, tag + b"t NOOP\r\n")) == [SendToClient(tag + b"t BAD Invalid command\r\n")]
+
+
 def test_a_login_that_the_gate_was_never_asked_about_does_not_end() -> None:
     session = ImapSession(context(facts=SCRAM, known_target=TARGET))
     session.handle(ClientConnected())
@@ -85,6 +95,25 @@ def test_a_login_that_may_not_go_where_it_began_ends() -> None:
     out = session.handle(BytesReceived(CLIENT, b"biwsbj1hbGljZSxyPXh5eg==\r\n"))  # n,,n=alice,r=xyz
     assert any(isinstance(decision, CheckLogin) for decision in out)
     assert LoginEnded(False) in session.handle(LoginAllowed(Route(Target("other", "127.0.0.2:143"), "alice")))
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"a1 AUTHENTICATE FOO\r\nAGFsaWNlAHNlY3JldA==\r\n",  # the answer is sent before the refusal is read
+        b"a1 LOGIN alice {99999999}\r\nsecret word\r\n",
+        b"secret {99999999}\r\n",
+    ],
+)
+def test_a_password_that_comes_as_a_command_is_not_in_the_trace(said: bytes) -> None:
+    session = ImapSession(context(trace_users=("alice",)))
+    session.handle(ClientConnected())
+    out = session.handle(BytesReceived(CLIENT, said))
+    assert b"BAD" in b"".join(decision.data for decision in out if isinstance(decision, SendToClient))
+    traced = b"".join(decision.data for decision in session._prelude)
+    assert b"BAD" in traced
+    assert b"secret" not in traced
+    assert b"AGFsaWNlAHNlY3JldA" not in traced
 
 
 @pytest.mark.parametrize("event", [TimedOut("login"), Kicked("Bye.")])

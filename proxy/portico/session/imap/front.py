@@ -7,14 +7,13 @@ RFC 9051 6.1, 6.2; RFC 2971 (ID); RFC 4959 (SASL-IR).
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 from portico.errors import PeerError
 from portico.session.close import Reason
 from portico.session.context import Context, LoginAttempt, SessionView
 from portico.session.decisions import Close, Decision, Record, SendToClient, StartTls, Trace
 from portico.session.events import CLIENT
 from portico.session.imap.gather import GO_AHEAD, Gather
+from portico.session.life import Wish
 from portico.wire import sasl
 from portico.wire.capability import imap_before_login
 from portico.wire.imap import CommandLine, parse_arguments, parse_command, tag_of
@@ -22,15 +21,6 @@ from portico.wire.lines import Line, Reader
 
 _MAX_ID_PAIRS = 30  # RFC 2971 3.3
 _OWN_ID = b'("name" "Portico")'
-
-
-@dataclass(slots=True)
-class Wish:
-    """A client wants to sign in. `initial` is for a relayed mechanism: its initial response, still in base64, or None; then
-    the attempt has no user yet."""
-
-    attempt: LoginAttempt
-    initial: bytes | None = field(default=None, repr=False)
 
 
 class Front:
@@ -92,6 +82,15 @@ class Front:
 
     # -- the dialogue
 
+    @property
+    def in_exchange(self) -> bool:
+        """The client's next lines are SASL responses, not commands."""
+        return not self.reader.literals
+
+    @in_exchange.setter
+    def in_exchange(self, value: bool) -> None:
+        self.reader.literals = not value
+
     def feed(self, data: bytes) -> None:
         self.reader.feed(data)
 
@@ -120,10 +119,12 @@ class Front:
                 return None
         return None
 
-    def _say(self, out: list[Decision], data: bytes) -> None:
+    def _say(self, out: list[Decision], data: bytes, shown: bytes = b"") -> None:
+        """`shown`: what the trace says instead. The tag of what is no command may be a password: one that came unasked, or
+        behind a command that was refused."""
         out.append(SendToClient(data))
         if self.traced:
-            out.append(Trace("<C", data))
+            out.append(Trace("<C", shown or data))
 
     def _heard(self, out: list[Decision], data: bytes) -> None:
         if self.traced:
@@ -134,7 +135,7 @@ class Front:
         first = self._gather.first or self.reader.refused
         tag = self.tag if self._mechanism is not None else tag_of(first)
         self._mechanism = None
-        self.reader.literals = True
+        self.in_exchange = False
         if not error.fatal:
             self.reader.refuse_literal()
         self._gather.take()
@@ -146,7 +147,8 @@ class Front:
             out.append(Close(Reason.PROTOCOL_ERROR if error.fatal else Reason.TOO_MANY_BAD_COMMANDS, "client", error.text))
             return True
         code = f"[{error.code}] " if error.code else ""
-        self._say(out, b"%b BAD %b\r\n" % (tag, (code + error.text).encode()))
+        text = (code + error.text).encode()
+        self._say(out, b"%b BAD %b\r\n" % (tag, text), b"<hidden> BAD %b\r\n" % text)
         return False
 
     def _command(self, raw: bytes, out: list[Decision]) -> Wish | None:
@@ -160,9 +162,13 @@ class Front:
             self._bad_command(error.text, out)
             return None
         if self.traced:
-            # A mistyped LOGIN has a password too: only what is known to have none is written out.
-            known = command.name in _COMMANDS and command.name not in ("LOGIN", "AUTHENTICATE")
-            self._heard(out, raw + b"\r\n" if known else b"%b %b <hidden>\r\n" % (command.tag, command.name.encode()))
+            # A mistyped LOGIN has a password too, and a password may be two words: only what is known to have none is written out.
+            if command.name not in _COMMANDS:
+                self._heard(out, b"<hidden>\r\n")
+            elif command.name in _SIGN_IN:
+                self._heard(out, b"%b %b <hidden>\r\n" % (command.tag, command.name.encode()))
+            else:
+                self._heard(out, raw + b"\r\n")
         handler = None if command.uid else _COMMANDS.get(command.name)
         if handler is None:
             self._bad_command("Sign in first" if command.name in _LATER or command.uid else "Unknown command", out)
@@ -179,7 +185,7 @@ class Front:
 
     def _bad_command(self, text: str, out: list[Decision]) -> None:
         self._bad += 1
-        self._say(out, b"%b BAD %b\r\n" % (self.tag, text.encode()))
+        self._say(out, b"%b BAD %b\r\n" % (self.tag, text.encode()), b"<hidden> BAD %b\r\n" % text.encode())
         if self._bad >= self.context.settings.limits.bad_commands:
             self._say(out, b"* BYE Too many bad commands\r\n")
             out.append(Close(Reason.TOO_MANY_BAD_COMMANDS, "client", text))
@@ -298,7 +304,7 @@ class Front:
     def _after_step(self, ours: sasl.ServerMechanism, said: sasl.Challenge | sasl.Credentials, out: list[Decision]) -> Wish | None:
         if isinstance(said, sasl.Challenge):
             self._mechanism = ours
-            self.reader.literals = False
+            self.in_exchange = True
             self._say(out, b"+ %b\r\n" % sasl.encode(said.data))
             return None
         self._end_exchange()
@@ -306,7 +312,7 @@ class Front:
 
     def _end_exchange(self) -> None:
         self._mechanism = None
-        self.reader.literals = True
+        self.in_exchange = False
 
 
 def _no_arguments(command: CommandLine) -> None:
@@ -323,6 +329,7 @@ _COMMANDS = {
     "LOGIN": Front._login,
     "AUTHENTICATE": Front._authenticate,
 }
+_SIGN_IN = frozenset(("LOGIN", "AUTHENTICATE"))
 _LATER = frozenset((
     "APPEND", "CHECK", "CLOSE", "COPY", "CREATE", "DELETE", "ENABLE", "EXAMINE", "EXPUNGE", "FETCH", "GETACL", "GETMETADATA",
     "GETQUOTA", "GETQUOTAROOT", "IDLE", "LIST", "LSUB", "MOVE", "MYRIGHTS", "NAMESPACE", "NOTIFY", "RENAME", "SEARCH", "SELECT",
