@@ -1,0 +1,183 @@
+"""Targets for the room `wire`.
+
+Rule of this file: any octets give pieces, values or a PeerError, never another exception; what is cut can be put together again;
+what is held stays within its limit.
+"""
+
+from __future__ import annotations
+
+import re
+
+from portico.errors import PeerError
+from portico.wire import capability, imap, sasl
+from portico.wire.lines import Line, Literal, Reader
+from portico.wire.skim import Piece, Skimmer
+
+from portico_fuzz import corpus
+from portico_fuzz.source import Source
+
+_MAX_LINE = 200
+_MAX_LITERAL = 1000
+_HEAD = 256
+"""What a Skimmer may hold of a line before it can judge it, where its limit is smaller."""
+_WANTED = re.compile(rb"\* (?:\d{1,10} )?(?:FETCH|LIST|BYE|CAPABILITY)\b|\+|[^*+\s][^ \r\n]* (?:OK|NO|BAD)\b", re.IGNORECASE)
+
+
+def _read(pieces: list[bytes], *, literals: bool, responses: bool) -> tuple[list[bytes], str]:
+    """What a Reader makes of `pieces`: lines, and literals put together; and the error that ended it."""
+    reader = Reader(_MAX_LINE, _MAX_LITERAL, literals=literals, responses=responses)
+    out: list[bytes] = []
+    fed = read = 0
+    for data in pieces:
+        reader.feed(data)
+        fed += len(data)
+        while True:
+            try:
+                piece = reader.next()
+            except PeerError as error:
+                if error.fatal:
+                    return out, error.text
+                assert reader.refused, "a refused literal has a line with the tag to answer to"
+                read += len(reader.refused)
+                out.append(b"refused " + reader.refused)
+                reader.refuse_literal()
+                continue
+            if piece is None:
+                break
+            read += len(piece.data)
+            if isinstance(piece, Literal):
+                assert piece.data, "a piece of a literal is never empty"
+                if out and out[-1].startswith(b"literal "):
+                    out[-1] += piece.data
+                else:
+                    out.append(b"literal " + piece.data)
+            else:
+                assert isinstance(piece, Line)
+                assert piece.literal <= _MAX_LITERAL, "no literal above the limit is let in"
+                out.append(b"line " + piece.data)
+        assert reader.held == fed - read, "octets fed are octets read or held"
+        assert reader.held <= _MAX_LINE, "what is held never passes its limit"
+    return out, ""
+
+
+def reader(data: bytes) -> None:
+    """However the octets are cut, the lines and literals are the same."""
+    source = Source(data)
+    flags = source.octet()
+    literals, responses = bool(flags & 1), bool(flags & 2)
+    shape = Source(source.octets(20))
+    stream = source.rest()
+    assert _read([stream] if stream else [], literals=literals, responses=responses) == _read(
+        shape.cut(stream), literals=literals, responses=responses
+    ), "cutting changed what was read"
+
+
+def skimmer(data: bytes) -> None:
+    """Runs and wanted pieces, put together again, are the octets that came in; however they are cut, the same is wanted."""
+    source = Source(data)
+    limit = 64 + source.octet() * 4
+    stops = source.octet()
+    shape = Source(source.octets(20))
+    stream = source.rest()
+    wanted: list[list[bytes]] = []
+    for pieces in ([stream] if stream else [], shape.cut(stream)):
+        skim = Skimmer(_WANTED, limit)
+        out = b""
+        found: list[bytes] = []
+        fed = 0
+        for index, piece in enumerate(pieces):
+            skim.stop_at_boundary = bool(stops >> index % 8 & 1)
+            fed += len(piece)
+            for kind, octets in skim.feed(piece):
+                if kind is Piece.RUN or kind is Piece.WANTED:
+                    out += octets
+                if kind is Piece.WANTED and len(octets) <= limit and _judged_early(octets):
+                    found.append(octets)
+            assert skim.held <= max(limit, _HEAD), "what is held never passes its limit"
+            assert len(out) + skim.held == fed, "octets in are octets out or held"
+        assert stream.startswith(out), "octets come out in order"
+        wanted.append(found)
+    assert wanted[0] == wanted[1], "cutting changed what was wanted"
+
+
+def _judged_early(response: bytes) -> bool:
+    """Its head is short enough to be known for what it is, however the octets are cut."""
+    match = _WANTED.match(response)
+    return match is not None and match.end() < _HEAD - 4
+
+
+def syntax(data: bytes) -> None:
+    """Commands, arguments, FETCH and status responses: values or a PeerError."""
+    for parse in (imap.parse_command, imap.parse_arguments):
+        try:
+            parse(data)
+        except PeerError:
+            pass
+    imap.tag_of(data)
+    status = imap.parse_status(data)
+    assert status is None or status.kind in ("OK", "NO", "BAD", "BYE", "PREAUTH")
+    quoted = imap.quote(data)
+    if quoted is not None:
+        assert imap.parse_arguments(quoted) == [data], "what is quoted is read back"
+    try:
+        fetch = imap.parse_fetch(data)
+    except PeerError:
+        pass
+    else:
+        assert fetch.uid is None or fetch.uid >= 0
+        assert fetch.replaced({}) == data
+        assert fetch.replaced({name: fetch.value(name) or b"" for name in fetch.items}) == data, "the same values give the same octets"
+    words = data.split()
+    passed, withheld = capability.filter_imap(words)
+    assert sorted(passed + withheld) == sorted(words)
+    passed, withheld = capability.filter_pop3(data.split(b"\r\n"))
+    assert len(passed) + len(withheld) == len(data.split(b"\r\n"))
+
+
+def mechanisms(data: bytes) -> None:
+    """SASL on both sides: a challenge, credentials or a PeerError."""
+    source = Source(data)
+    name = source.choice(sorted(sasl.SPOKEN))
+    server = sasl.start(name, external_name=source.choice([None, "alice"]))
+    client = sasl.choose({name}, name, "alice", sasl.password(b"x"))
+    relayed = source.choice(["SCRAM-SHA-256", "SCRAM-SHA-1-PLUS", "DIGEST-MD5", "CRAM-MD5", "GSSAPI"])
+    assert server is not None
+    for line in source.rest().split(b"\n"):
+        for decode in (sasl.decode, sasl.decode_initial):
+            try:
+                decode(line)
+            except PeerError:
+                pass
+        try:
+            said = server.step(line or None)
+            if isinstance(said, sasl.Credentials):
+                assert not any(character < " " for character in said.user + said.authzid), "a user name has no control characters"
+        except PeerError:
+            pass
+        try:
+            assert sasl.name_in(relayed, line)
+        except PeerError:
+            pass
+        if client is not None:
+            try:
+                client.step(line)
+            except PeerError:
+                pass
+
+
+_STREAMS = [
+    b"".join(b"a%d " % number + command for number, command in enumerate(corpus.IMAP_COMMANDS)),
+    b"".join(b"b%d " % number + command for number, command in enumerate(corpus.IMAP_SIGN_IN + corpus.IMAP_BEFORE_LOGIN)),
+    corpus.IMAP_GREETINGS[0] + b"".join(corpus.IMAP_UNTAGGED) + b"a1 OK done\r\n",
+    b"".join(corpus.IMAP_UNTAGGED[:12]) * 3,
+]
+STREAM_SEEDS = [b"\x03" * 22 + stream for stream in _STREAMS] + [
+    b"\x01" * 22 + line for line in (*corpus.IMAP_UNTAGGED, *corpus.IMAP_COMMANDS)
+]
+SYNTAX_SEEDS = [*corpus.IMAP_UNTAGGED, *corpus.IMAP_ANSWERS, *(b"a1 " + line for line in corpus.IMAP_COMMANDS + corpus.IMAP_SIGN_IN)]
+SASL_SEEDS = [
+    bytes([mechanism, 1, relayed]) + b"\n".join(pair)
+    for mechanism in range(5)
+    for relayed in range(5)
+    for pair in zip(corpus.SASL_RESPONSES, corpus.SASL_RESPONSES[1:], strict=False)
+]
