@@ -68,6 +68,7 @@ _ALL: Final = (
     _session("plugin.held_too_much", "warning", "Something was too large to be held for the plugins; it passed unchanged.", "octets what"),
     # a session, from accept to close
     _session("session.connected", "debug", "A client has connected."),
+    _session("session.tls", "debug", "TLS with the client is ready.", "resumed", "sni"),
     _session("session.plaintext_discarded", "warning", "Octets sent in clear behind STARTTLS were thrown away.", "octets side"),
     _session("session.protocol_error", "info", "The peer broke the protocol.", "text"),
     _session("login.failed", "info", "A login did not succeed, and the client was told.", "method code reason side text", "server"),
