@@ -13,34 +13,13 @@ from enum import Enum, auto
 from portico.errors import PeerError
 from portico.session.context import Context, LoginAttempt, Route
 from portico.session.decisions import Decision, Record, SendToClient, SendToServer, SetPhase, StartTls
+from portico.session.life import Failed, SignedIn
 from portico.wire import sasl
 from portico.wire.imap import Status, parse_status, quote
 from portico.wire.lines import Line, Reader
 
 _MAX_LINE = 1 << 20  # a capability list or an ID of a server; servers are not held to 8,192 octets (RFC 2683 3.2.1.5)
 _MAX_LITERAL = 1 << 16
-
-
-@dataclass(slots=True)
-class SignedIn:
-    """The leg is ready. `untagged`: what the client must still see (alerts), whole lines."""
-
-    capabilities: list[bytes]
-    text: bytes
-    untagged: bytes = b""
-
-
-@dataclass(slots=True)
-class Failed:
-    """The leg is of no use. `told`: the server's own words; else the sentence is ours."""
-
-    reason: str
-    """A word for the log: refused_by_server, unavailable, no_starttls, no_mechanism, preauth, bye, protocol."""
-    code: str
-    text: bytes
-    counts: bool = False
-    """A wrong login, not an outage."""
-    untagged: bytes = b""
 
 
 class _State(Enum):

@@ -1,0 +1,533 @@
+"""The life of a session, the same for IMAP and POP3.
+
+Rule of this file: everything that moves a session from one phase to the next is here; what is said in a phase is
+in the front.py, sign_in.py and watch.py of each protocol. It does not know on which side TLS ends, and opens nothing itself.
+
+    new -> front -> checking -> connecting -> signing_in -> opening -> tunnel | watch -> closed
+                ^------- refusing (Wait) <----------'
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from typing import Any, Protocol
+
+from portico.errors import PeerError
+from portico.session.close import Reason
+from portico.session.context import Context, LoginAttempt, Refusal, Route, SessionView
+from portico.session.decisions import (
+    CheckLogin,
+    Close,
+    Connect,
+    Decision,
+    Disconnect,
+    Ending,
+    HoldClient,
+    LoginEnded,
+    OpenSession,
+    ReadClient,
+    Record,
+    SendToClient,
+    SetPhase,
+    Trace,
+    Tunnel,
+    Wait,
+)
+from portico.session.events import (
+    CLIENT,
+    MAIN,
+    BytesReceived,
+    ClientConnected,
+    Closed,
+    Event,
+    Kicked,
+    LoginAllowed,
+    LoginRefused,
+    ServerConnected,
+    ServerFailed,
+    SessionOpened,
+    TimedOut,
+    TlsStarted,
+    WaitEnded,
+)
+from portico.session.interests import Compiled
+from portico.wire import sasl
+from portico.wire.lines import Line, Reader
+
+_TIMEOUT_REASONS = {
+    "tls": Reason.TIMEOUT_TLS,
+    "login": Reason.TIMEOUT_LOGIN,
+    "idle": Reason.TIMEOUT_IDLE,
+    "write": Reason.TIMEOUT_WRITE,
+    "half_close": Reason.CLIENT_CLOSED,
+}
+
+
+@dataclass(slots=True)
+class Wish:
+    """A client wants to sign in. `initial` is for a relayed mechanism: its initial response, still in base64, or None; then
+    the attempt has no user yet."""
+
+    attempt: LoginAttempt
+    initial: bytes | None = field(default=None, repr=False)
+
+
+@dataclass(slots=True)
+class SignedIn:
+    """A leg is ready. `untagged`: what the client must still see (alerts), whole lines."""
+
+    capabilities: list[bytes]
+    text: bytes
+    untagged: bytes = b""
+
+
+@dataclass(slots=True)
+class Failed:
+    """A leg is of no use; `text` is the server's own words, or ours where it said none."""
+
+    reason: str
+    """A word for the log: refused_by_server, no_starttls, no_mechanism, not_verified, preauth, bye, protocol."""
+    code: str
+    text: bytes
+    counts: bool = False
+    """A wrong login, not an outage."""
+    untagged: bytes = b""
+
+
+class Front(Protocol):
+    """The dialogue before login (imap.front, pop3.front)."""
+
+    reader: Reader
+    client_id: dict[str, str]
+    commands: int
+    starting_tls: bool
+    in_exchange: bool
+
+    def greeting(self) -> bytes: ...
+
+    def feed(self, data: bytes) -> None: ...
+
+    def advance(self, out: list[Decision]) -> Wish | None: ...
+
+    def tls_started(self) -> None: ...
+
+
+class SignIn(Protocol):
+    """The proxy as a client of a server (imap.sign_in, pop3.sign_in)."""
+
+    route: Route
+    reader: Reader
+    relayed: bool
+    owed: int
+
+    def feed(self, data: bytes) -> None: ...
+
+    def advance(self, out: list[Decision]) -> SignedIn | Failed | None: ...
+
+    def tls_started(self, out: list[Decision]) -> SignedIn | Failed | None: ...
+
+    def client_line(self, text: bytes, out: list[Decision]) -> None: ...
+
+
+class Watch(Protocol):
+    """The session after login in which somebody is interested (imap.watch, pop3.watch)."""
+
+    commands: int
+
+    def begin(self, from_client: bytes, from_server: bytes, out: list[Decision]) -> None: ...
+
+    def handle(self, event: Event, out: list[Decision]) -> None: ...
+
+
+class Life:
+    """One session, sans-IO. A protocol says its words by the methods below `what a protocol says`."""
+
+    __slots__ = (
+        "_admitted",
+        "_answer",
+        "_before_watch",
+        "_client_gone",
+        "_front",
+        "_phase",
+        "_prelude",
+        "_refusal",
+        "_sign_in",
+        "_signed_in",
+        "_watch",
+        "_wish",
+        "_wrong",
+        "commands",
+        "context",
+        "view",
+    )
+
+    def __init__(self, context: Context) -> None:
+        self.context = context
+        self.view = SessionView(context.id, context.protocol, context.listener, context.peer)
+        self.commands = 0
+        """Commands seen so far; a tunnel counts none."""
+        self._phase = "new"
+        self._front: Front | None = self._make_front()
+        self._wish: Wish | None = None
+        self._sign_in: SignIn | None = None
+        self._signed_in: SignedIn | None = None
+        self._watch: Watch | None = None
+        self._refusal = b""
+        self._answer = b""  # the client's first line of a relayed mechanism, until the gate has let it pass
+        self._admitted = False  # the gate let a login pass that has not ended
+        self._wrong = 0
+        self._before_watch = 0
+        self._client_gone = False
+        self._prelude: list[Trace] = []
+
+    def __repr__(self) -> str:
+        view = self.view
+        return f"<{type(self).__name__} {view.id} {self._phase} {view.user or '-'} -> {view.server or '-'}>"
+
+    # -- events in, decisions out
+
+    def handle(self, event: Event) -> list[Decision]:
+        """What is to be done about `event`, in order. Raises nothing on purpose; an exception is a bug."""
+        out: list[Decision] = []
+        if self._phase == "closed":
+            return out
+        if self._watch is not None:
+            self._watch.handle(event, out)
+        else:
+            _HANDLERS[type(event)](self, event, out)
+        if self.context.trace_users and self._watch is None:
+            self._prelude += [decision for decision in out if isinstance(decision, Trace)]
+            del self._prelude[:-100]
+            out = [decision for decision in out if not isinstance(decision, Trace)]
+        self.commands = self._count()
+        if out and isinstance(out[-1], Close | Tunnel):
+            self._phase = "tunnel" if isinstance(out[-1], Tunnel) else "closed"
+            self._front = self._sign_in = self._watch = None
+        return out
+
+    def _count(self) -> int:
+        if self._watch is not None:
+            return self._before_watch + self._watch.commands
+        return self._front.commands if self._front is not None else self.commands
+
+    def _client_connected(self, event: ClientConnected, out: list[Decision]) -> None:
+        assert self._front is not None
+        refusal = self.context.refusal
+        if refusal is not None:
+            out.append(SendToClient(self._goodbye(refusal.text.encode(), refusal.code)))
+            reason = Reason.LIMIT_ADDRESS if refusal.reason == "limit_address" else Reason.LIMIT_SESSIONS
+            out.append(Close(Reason.REFUSED if refusal.reason == "plugin" else reason, "portico", refusal.reason))
+            return
+        self._phase = "front"
+        out.append(SetPhase("login"))
+        out.append(SendToClient(self._front.greeting()))
+
+    def _tls_started(self, event: TlsStarted, out: list[Decision]) -> None:
+        if event.leg == CLIENT:
+            assert self._front is not None
+            self.context.peer.tls = event.info
+            self._front.tls_started()
+            self._advance(out)
+        elif self._sign_in is not None:
+            self._signed(self._sign_in.tls_started(out) or self._sign_in.advance(out), out)
+
+    def _bytes_received(self, event: BytesReceived, out: list[Decision]) -> None:
+        if event.leg == CLIENT:
+            assert self._front is not None
+            self._front.feed(event.data)
+            self._advance(out)
+        elif self._sign_in is not None and event.leg == MAIN:
+            self._sign_in.feed(event.data)
+            self._signed(self._sign_in.advance(out), out)
+            if self._phase == "signing_in" and self._sign_in.owed:
+                out.append(ReadClient())
+                self._advance(out)
+
+    def _advance(self, out: list[Decision]) -> None:
+        """Go on with what the client said, as far as this phase lets it."""
+        front = self._front
+        assert front is not None
+        if self._phase == "front":
+            wish = front.advance(out)
+            if wish is not None:
+                self._check(wish, out)
+            elif self._client_gone and not (out and isinstance(out[-1], Close)):
+                out.append(Close(Reason.CLIENT_CLOSED, "client"))
+        elif self._phase == "signing_in" and self._sign_in is not None and self._sign_in.relayed:
+            self._relay(out)
+
+    # -- signing in
+
+    def _check(self, wish: Wish, out: list[Decision]) -> None:
+        self._wish = wish
+        self.view.user = wish.attempt.user
+        self.view.mechanism = wish.attempt.mechanism
+        out.append(HoldClient())
+        if not wish.attempt.user and self.context.known_target is not None:
+            # A relayed mechanism in which the server speaks first: who comes is known from the client's answer.
+            self._connect(Route(self.context.known_target, ""), out)
+            return
+        self._phase = "checking"
+        out.append(CheckLogin(wish.attempt))
+
+    def _login_allowed(self, event: LoginAllowed, out: list[Decision]) -> None:
+        self._admitted = True
+        route: Route = event.route
+        if self._sign_in is None:
+            self._connect(route, out)
+        elif route.target != self._sign_in.route.target:
+            out.append(Disconnect(MAIN))
+            self._login_ended(out, False)
+            self._turn_down("CANNOT", b"This mechanism cannot be used for this user.", _by_us("no_route", "CANNOT"), out)
+        else:
+            self._phase = "signing_in"
+            self._sign_in.client_line(self._answer, out)
+            self._answer = b""
+
+    def _connect(self, route: Route, out: list[Decision]) -> None:
+        assert self._wish is not None and self._front is not None
+        self.view.server = route.target.name
+        self._phase = "connecting"
+        self._sign_in = self._make_sign_in(route, self._wish)
+        out.append(SetPhase("connect", MAIN))
+        out.append(Connect(MAIN, route.target))
+
+    def _relay(self, out: list[Decision]) -> None:
+        """The client's answers in a relayed mechanism, one for each challenge; it is read only while it owes one."""
+        front, sign_in, wish = self._front, self._sign_in, self._wish
+        assert front is not None and sign_in is not None and wish is not None
+        front.in_exchange = True
+        try:
+            while self._phase == "signing_in" and sign_in.owed and isinstance(line := front.reader.next(), Line):
+                out.append(HoldClient())
+                response = sasl.decode(line.text)
+                if self.view.user:
+                    sign_in.client_line(line.text, out)
+                    continue
+                self.view.user = wish.attempt.user = sasl.name_in(wish.attempt.mechanism, response)
+                self._answer = line.text
+                self._phase = "checking"
+                out.append(CheckLogin(wish.attempt))
+        except PeerError as error:
+            out.append(Disconnect(MAIN))
+            self._login_ended(out, False)
+            out.append(Record("session.protocol_error", {"text": error.text}))
+            self._sign_in = self._wish = None
+            if error.fatal:
+                out.append(SendToClient(self._goodbye(error.text.encode())))
+                out.append(Close(Reason.PROTOCOL_ERROR, "client", error.text))
+                return
+            self._refusal = self._bad(error.text.encode())
+            self._told(out)
+
+    def _login_refused(self, event: LoginRefused, out: list[Decision]) -> None:
+        refusal: Refusal = event.refusal
+        if self._sign_in is not None:
+            out.append(Disconnect(MAIN))
+        self._turn_down(refusal.code, refusal.text.encode(), _by_us(refusal.reason, refusal.code), out, counts=refusal.counts)
+
+    def _server_connected(self, event: ServerConnected, out: list[Decision]) -> None:
+        self._phase = "signing_in"
+        out.append(SetPhase("greeting", MAIN))
+        if self._sign_in is not None:
+            self._sign_in.relayed = self.view.mechanism not in sasl.SPOKEN
+
+    def _server_failed(self, event: ServerFailed, out: list[Decision]) -> None:
+        out.append(Record("upstream.failed", {"server": self.view.server, "reason": event.reason, "detail": event.detail}))
+        self._outage(event.reason, out)
+
+    def _outage(self, reason: str, out: list[Decision]) -> None:
+        fields = {"reason": reason, "code": "UNAVAILABLE", "side": "server"}
+        self._login_ended(out, False)
+        self._turn_down("UNAVAILABLE", b"The mail server cannot be reached.", fields, out)
+
+    def _signed(self, outcome: SignedIn | Failed | None, out: list[Decision]) -> None:
+        if outcome is None:
+            return
+        if isinstance(outcome, Failed):
+            out.append(Disconnect(MAIN))
+            if outcome.untagged:
+                out.append(SendToClient(outcome.untagged))
+            if not outcome.counts:
+                fields = {"server": self.view.server, "reason": outcome.reason, "detail": outcome.text.decode("utf-8", "replace")}
+                out.append(Record("upstream.failed", fields))
+            self._login_ended(out, False, outcome.counts)
+            fields = {"reason": outcome.reason, "code": outcome.code, "side": "client" if outcome.counts else "server"}
+            self._turn_down(outcome.code, outcome.text, fields, out, counts=outcome.counts)
+            return
+        self._signed_in = outcome
+        self._phase = "opening"
+        out.append(SetPhase("", MAIN))
+        self.view.capabilities = tuple(name.decode("ascii", "replace") for name in outcome.capabilities)
+        self._login_ended(out, True)
+        out.append(Record("login.succeeded", {"method": self.view.mechanism, "server": self.view.server}))
+        out.append(OpenSession(self.view))
+
+    def _turn_down(self, code: str, text: bytes, fields: dict[str, str], out: list[Decision], *, counts: bool = False) -> None:
+        """Tell the client NO; a wrong login waits first, each longer than the one before."""
+        assert self._front is not None
+        self._sign_in = self._wish = None
+        out.append(SetPhase("", MAIN))
+        method = self.view.mechanism
+        out.append(Record("login.failed", {"method": method, "text": text.decode("utf-8", "replace"), **fields}))
+        self.view.server = ""
+        self._refusal = self._no(code, text)
+        if not counts:
+            self._told(out)
+            return
+        limits = self.context.settings.limits
+        self._wrong += 1
+        self._phase = "refusing"
+        out.append(Wait(min(limits.wrong_login_delay * 2 ** (self._wrong - 1), limits.wrong_login_delay_max)))
+
+    def _wait_ended(self, event: WaitEnded, out: list[Decision]) -> None:
+        if self._phase == "refusing":
+            self._told(out)
+
+    def _told(self, out: list[Decision]) -> None:
+        assert self._front is not None
+        out.append(SendToClient(self._refusal))
+        if self._wrong >= self.context.settings.limits.wrong_logins:
+            out.append(SendToClient(self._goodbye(b"Too many wrong logins")))
+            out.append(Close(Reason.TOO_MANY_WRONG_LOGINS, "client"))
+            return
+        self._phase = "front"
+        self._front.in_exchange = False
+        out.append(ReadClient())
+        self._advance(out)  # what was sent behind the login is still there
+
+    def _login_ended(self, out: list[Decision], ok: bool, counts: bool = False) -> None:
+        """Said once for each login that the gate let pass; where the server failed before anybody was named, there was none."""
+        if self._admitted:
+            self._admitted = False
+            out.append(LoginEnded(ok, counts))
+
+    # -- open
+
+    def _session_opened(self, event: SessionOpened, out: list[Decision]) -> None:
+        front, sign_in, signed_in = self._front, self._sign_in, self._signed_in
+        assert front is not None and sign_in is not None and signed_in is not None
+        passed, withheld = self._filter(signed_in.capabilities)
+        interests: Compiled | None = event.interests
+        traced = any(fnmatchcase(self.view.user, pattern) for pattern in self.context.trace_users)
+        out.append(SetPhase("idle"))
+        out.append(SendToClient(signed_in.untagged + self._yes(passed, signed_in.text)))
+        if withheld:
+            names = [name.decode("ascii", "replace") for name in withheld]
+            out.append(Record("session.capabilities_withheld", {"names": names}))
+        watched = interests is not None or bool(withheld) or traced
+        plugins = interests.plugins if interests is not None else []
+        out.append(Record("session.opened", {"mode": "watch" if watched else "tunnel", "plugins": plugins}))
+        if not watched:
+            out.append(Tunnel(MAIN, sign_in.reader.take_rest(), front.reader.take_rest(), self._judge, self._bye))
+            return
+        if traced:
+            out.append(Record("trace.started", {}))
+            out.extend(self._prelude)
+        self._prelude = []
+        self._phase = "watch"
+        self._before_watch = front.commands
+        self._front = self._sign_in = None
+        self._watch = self._make_watch(interests, signed_in.capabilities, traced)
+        out.append(ReadClient())
+        self._watch.begin(front.reader.take_rest(), sign_in.reader.take_rest(), out)
+        if self._client_gone:
+            self._watch.handle(Closed(CLIENT), out)
+
+    # -- ends
+
+    def _closed(self, event: Closed, out: list[Decision]) -> None:
+        if event.leg == CLIENT:
+            if event.clean and self._phase in ("front", "checking", "connecting", "signing_in", "refusing", "opening"):
+                # Its half is closed; what it has asked for is still answered.
+                self._client_gone = True
+                if self._phase == "front":
+                    out.append(Close(Reason.CLIENT_CLOSED, "client"))
+                return
+            out.append(Close(Reason.CLIENT_CLOSED if event.clean else Reason.CLIENT_RESET, "client", event.detail))
+        elif self._sign_in is not None and self._phase in ("connecting", "signing_in"):
+            out.append(Disconnect(MAIN))
+            out.append(Record("upstream.failed", {"server": self.view.server, "reason": "closed", "detail": event.detail}))
+            self._outage("closed", out)
+        elif self._phase == "opening":
+            out.append(SendToClient(self._goodbye(b"The mail server closed the connection.", "UNAVAILABLE")))
+            out.append(Close(Reason.SERVER_CLOSED if event.clean else Reason.SERVER_RESET, "server", event.detail))
+
+    def _timed_out(self, event: TimedOut, out: list[Decision]) -> None:
+        if event.leg == MAIN:
+            out.append(Disconnect(MAIN))
+            out.append(Record("upstream.failed", {"server": self.view.server, "reason": "timeout", "detail": event.phase}))
+            self._outage("timeout", out)
+            return
+        self._say_bye(b"Autologout: too slow or idle for too long.", out)
+        out.append(Close(_TIMEOUT_REASONS.get(event.phase, Reason.TIMEOUT_LOGIN), "client", event.phase))
+
+    def _kicked(self, event: Kicked, out: list[Decision]) -> None:
+        self._say_bye(event.text.encode(), out)
+        out.append(Close(Reason.SHUTDOWN if event.shutdown else Reason.KICKED, "operator"))
+
+    def _say_bye(self, text: bytes, out: list[Decision]) -> None:
+        """Not before the greeting, and not into a handshake."""
+        if self._phase != "new" and not (self._front is not None and self._front.starting_tls):
+            out.append(SendToClient(self._goodbye(text)))
+
+    # -- what a protocol says
+
+    _bye = b""
+    """What Tunnel.bye is."""
+
+    @staticmethod
+    def _judge(client: bytes, server: bytes) -> Ending:
+        """What Tunnel.judge is."""
+        raise AssertionError("each protocol has its own")
+
+    def _make_front(self) -> Front:
+        raise AssertionError("each protocol has its own")
+
+    def _make_sign_in(self, route: Route, wish: Wish) -> SignIn:
+        raise AssertionError("each protocol has its own")
+
+    def _make_watch(self, interests: Compiled | None, capabilities: list[bytes], traced: bool) -> Watch:
+        raise AssertionError("each protocol has its own")
+
+    def _filter(self, capabilities: list[bytes]) -> tuple[list[bytes], list[bytes]]:
+        """The server's list after login: announced, withheld."""
+        raise AssertionError("each protocol has its own")
+
+    def _yes(self, capabilities: list[bytes], text: bytes) -> bytes:
+        """The answer to a login that succeeded."""
+        raise AssertionError("each protocol has its own")
+
+    def _no(self, code: str, text: bytes) -> bytes:
+        """The answer to a login that did not; `code` is IMAP's (RFC 5530)."""
+        raise AssertionError("each protocol has its own")
+
+    def _bad(self, text: bytes) -> bytes:
+        """The answer to a login that made no sense."""
+        raise AssertionError("each protocol has its own")
+
+    def _goodbye(self, text: bytes, code: str = "") -> bytes:
+        """The last line before we close."""
+        raise AssertionError("each protocol has its own")
+
+
+def _by_us(reason: str, code: str) -> dict[str, str]:
+    return {"reason": reason, "code": code, "side": "portico"}
+
+
+_HANDLERS: dict[type[Any], Callable[[Life, Any, list[Decision]], None]] = {
+    ClientConnected: Life._client_connected,
+    TlsStarted: Life._tls_started,
+    BytesReceived: Life._bytes_received,
+    LoginAllowed: Life._login_allowed,
+    LoginRefused: Life._login_refused,
+    ServerConnected: Life._server_connected,
+    ServerFailed: Life._server_failed,
+    SessionOpened: Life._session_opened,
+    WaitEnded: Life._wait_ended,
+    Closed: Life._closed,
+    TimedOut: Life._timed_out,
+    Kicked: Life._kicked,
+}
