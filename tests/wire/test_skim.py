@@ -82,3 +82,19 @@ def test_a_boundary_lies_only_between_whole_responses(responses: list[bytes], po
                 position += len(data)
         if skimmer.at_boundary:
             assert position in ends
+
+
+def test_a_long_status_response_announces_no_literal_even_if_its_head_is_gone() -> None:
+    line = b"* OK " + b"x" * 300 + b" {9}\r\n"
+    assert wanted(skim([line[:280], line[280:] + b"* 1 FETCH (UID 1)\r\n"])) == [b"* 1 FETCH (UID 1)\r\n"]
+
+
+def test_an_announcement_cut_in_a_long_line_is_still_one() -> None:
+    unwanted = b"* 1 X (" + b"x" * 300 + b" BODY[] {17}\r\n* 9 FETCH (UID 2)\r\n)\r\n"
+    held = b"* 1 FETCH (A {1}\r\nx" + b" " + b"x" * 2000 + b" BODY[] {17}\r\n* 9 FETCH (UID 2)\r\n)\r\n"
+    for response in (unwanted, held):
+        brace = response.index(b"{17}")
+        for cut in range(brace, brace + 6):
+            pieces = skim([response[:cut], response[cut:] + b"* 1 FETCH (UID 1)\r\n"])
+            assert wanted(pieces) == [b"* 1 FETCH (UID 1)\r\n"]
+            assert octets(pieces) == response + b"* 1 FETCH (UID 1)\r\n"

@@ -32,7 +32,7 @@ class Skimmer:
     `wanted` is matched at the start of each response. `limit` bounds what is held for one response.
     """
 
-    __slots__ = ("_held", "_inside", "_kept", "_left", "_open", "limit", "stop_at_boundary", "wanted")
+    __slots__ = ("_free_text", "_held", "_inside", "_kept", "_left", "_open", "limit", "stop_at_boundary", "wanted")
 
     def __init__(self, wanted: re.Pattern[bytes], limit: int) -> None:
         self.wanted = wanted
@@ -43,6 +43,7 @@ class Skimmer:
         self._left = 0  # octets of a literal still to come
         self._inside = False  # behind a literal: the response goes on, the next line is not a head
         self._open = False  # the start of a line has been given out as a run
+        self._free_text = False  # and it was that of a status response
 
     @property
     def at_boundary(self) -> bool:
@@ -84,8 +85,7 @@ class Skimmer:
             if not end:
                 if self._held is not None:
                     if self._too_much(out, size - pos):
-                        pos = size
-                        self._open = True
+                        self._open = True  # and once more, for the start of an announcement at the very end
                     else:
                         self._kept = data[pos:]
                         return self._finish(out, data, start, pos)
@@ -97,16 +97,19 @@ class Skimmer:
                         out.append((Piece.RUN, data[start:pos]))
                         out.append((Piece.TOO_MUCH, data[pos : pos + _LONG_HEAD]))
                         start = pos
-                    pos, self._open = size, True
+                    self._open = True
+                    self._free_text = _STATUS.match(data, pos) is not None
                 else:
                     # The tail may be the start of a literal's announcement: keep it from its brace on.
                     keep = self._announcement(data, pos)
+                    if head:
+                        self._free_text = _STATUS.match(data, pos) is not None
                     self._open = self._open or keep > pos
                     self._kept = data[keep:]
                     return self._finish(out, data, start, keep)
                 continue
-            self._open = False
-            count = self._literal(data, pos, end, head)
+            count = -1 if self._free_text else self._literal(data, pos, end, head)
+            self._open = self._free_text = False
             if head and match(data, pos):
                 if start < pos:
                     out.append((Piece.RUN, data[start:pos]))
