@@ -200,6 +200,17 @@ def test_a_reload_keeps_running_sessions_and_open_addresses(house: House) -> Non
     assert {line["reason"] for line in house.events("session.closed")} >= {"logout", "limit_sessions"}
 
 
+def test_a_server_that_nobody_verifies_is_said_at_start_and_at_reload(house: House) -> None:
+    unverified = '[servers.other]\nimap = "127.0.0.1:1"\ntls = "implicit"\nverify = false\nprobe = false'
+
+    async def letters(proxy: Proxy, server: Server) -> None:
+        assert await proxy.reload(read)
+
+    play(house, letters, more=unverified)
+    assert [line["server"] for line in house.events("server.unverified")] == ["other", "other"]
+    assert house.events("settings.warning")
+
+
 def test_a_broken_file_changes_nothing(house: House) -> None:
     async def letters(proxy: Proxy, server: Server) -> None:
         old = proxy.generation
@@ -220,7 +231,7 @@ def test_a_reload_opens_new_addresses_closes_old_ones_and_never_those_that_stay(
         port = server._server.sockets[0].getsockname()[1]
         house.write(port, [tcp, f"unix:{path}"])
         assert await proxy.reload(read)
-        kept = [opened.sockets[f"unix:{path}"][0] for opened in proxy._open.values()][0].getsockname()
+        kept = proxy._open["imap"].sockets[f"unix:{path}"][0].getsockname()
         house.write(port, [f"unix:{path}"])
         assert await proxy.reload(read)
         assert proxy.addresses["imap"] == [f"unix:{path}"] and kept == str(path)
@@ -351,7 +362,7 @@ def test_signals_reload_and_end_the_process_with_code_zero(house: House) -> None
 
         async def until(event: str) -> None:
             async with asyncio.timeout(20):
-                while not house.logfile.exists() or event not in house.logfile.read_text():
+                while not house.logfile.exists() or event not in house.logfile.read_text():  # noqa: ASYNC110 (another process)
                     await asyncio.sleep(0.02)
 
         try:

@@ -112,8 +112,6 @@ class Proxy:
                 _close_all(of_one)
             self._reactor.close()
             raise CannotStart("plugin", [str(error)]) from error
-        for fields in unverified(self.settings):
-            self.log.event("server.unverified", fields)
         await self._ask_servers()
         for name, of_one in sockets.items():
             self._accept(name, of_one)
@@ -135,6 +133,8 @@ class Proxy:
     async def _ask_servers(self) -> None:
         """Begin to ask those servers that may be asked; wait only for those that a listener cannot do without."""
         generation = self._generation
+        for fields in unverified(generation.settings):
+            self.log.event("server.unverified", fields)
         self._prober = Prober(self._shared.records, self.log.event, asyncio.sleep)
         for key, record in generation.server_records.items():
             if generation.settings.servers[record.target.name].probe:
