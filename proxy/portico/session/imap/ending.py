@@ -19,7 +19,8 @@ BYE = b"* BYE %b\r\n"
 
 def judge(client: bytes, server: bytes) -> Ending:
     """RFC 9051 6.1.3 and 7.1.5: BYE answers LOGOUT, or says why the server goes. Both tails may begin in the middle of a line."""
-    whole = _STATUS.search(server) is not None
+    # Nothing yet: the last that the client saw is the OK to its sign-in.
+    whole = not server or _STATUS.search(server) is not None
     if _LOGOUT.search(client):
         return Ending(Reason.LOGOUT, "client", whole)
     if _BYE.search(server):
