@@ -25,11 +25,12 @@ from portico.observe.log import Log
 from portico.relay.ports import Dialling, Session
 from portico.session.context import Context, Protocol, ServerFacts, Target
 from portico.session.imap.session import ImapSession
+from portico.session.pop3.session import Pop3Session
 from portico.tls.contexts import client_context, server_context
 from portico.upstream.records import Records, ServerRecord
 from portico.wire.sasl import SPOKEN
 
-_SESSIONS: Final[Mapping[Protocol, Callable[[Context], Session]]] = {"imap": ImapSession}
+_SESSIONS: Final[Mapping[Protocol, Callable[[Context], Session]]] = {"imap": ImapSession, "pop3": Pop3Session}
 
 
 @dataclass(slots=True)
