@@ -5,7 +5,8 @@ Rule of this file: a protocol (plugin.host.Host keeps it) and its empty form; no
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Mapping
+from types import MappingProxyType
 from typing import Protocol
 
 from portico.gate.gate import Verdict
@@ -19,7 +20,9 @@ class Plugins(Protocol):
     """The plugins of one reading of the settings. Nothing here raises but `started`; see gate.gate.Plugins for the login."""
 
     @property
-    def names(self) -> Sequence[str]: ...
+    def loaded(self) -> Mapping[str, str]:
+        """Names and versions, in the order in which they are called."""
+        ...
 
     @property
     def active(self) -> bool:
@@ -49,7 +52,7 @@ class Plugins(Protocol):
 class NoPlugins:
     """Nobody takes part."""
 
-    names: Sequence[str] = ()
+    loaded: Mapping[str, str] = MappingProxyType({})
     active = False
 
     def chooses_routes(self, listener: str) -> bool:

@@ -115,7 +115,9 @@ class Proxy:
         await self._ask_servers()
         for name, of_one in sockets.items():
             self._accept(name, of_one)
-        plugins = self._generation.host.names
+        plugins = self._generation.host.loaded
+        for name, version in plugins.items():
+            self.log.event("plugin.loaded", {"plugin": name, "version": version})
         addresses = [address for each in self.addresses.values() for address in each]
         self.log.event(
             "proxy.started", {"version": portico.__version__, "pid": os.getpid(), "addresses": addresses, "plugins": list(plugins)}
