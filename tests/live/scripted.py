@@ -158,6 +158,8 @@ class Scripted:
             connection.socket.close()
 
     def stop(self) -> None:
+        # close alone would leave the thread in accept, and with it the port open.
+        self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
         for connection in self.connections:
             connection.socket.close()
