@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import re
 from pathlib import Path
 
@@ -145,6 +146,13 @@ def test_a_process_is_counted_with_what_it_started() -> None:
     among = {1: machine.Process(0, 1.0, 1), 2: machine.Process(1, 2.0, 1), 3: machine.Process(2, 4.0, 1), 4: machine.Process(9, 8.0, 1)}
     assert machine.descendants([2], among) == {2, 3}
     assert machine.descendants([7], among) == set()
+
+
+def test_cpu_is_counted_finer_than_in_ticks_and_only_grows() -> None:
+    before = machine.cpu([os.getpid()])
+    sum(range(100_000))
+    after = machine.cpu([os.getpid()])
+    assert 0 < before < after < before + 60
 
 
 def test_a_target_without_tls_says_so_to_the_load_generator() -> None:

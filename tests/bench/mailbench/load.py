@@ -26,6 +26,7 @@ class Target:
     pop3: int
     pids: list[int]
     tls: bool = True
+    speaks_pop3: bool = True
     fresh: machine.Memory = field(default_factory=machine.Memory)
     """Its memory right after the start, before any session."""
 

@@ -48,20 +48,23 @@ class Measures:
     def _note(self, target: Target, metric: str, value: float) -> None:
         self.rows.append(Row(target.name, metric, self.round, value))
 
-    def _refused(self, target: Target, what: str, sample: Sample) -> bool:
-        """Say why a sample does not count; False, for the caller to return."""
+    def _refused(self, target: Target, what: str, sample: Sample) -> None:
+        """Say why a sample does not count."""
         self.notes.append(f"{target.name}: {what}: failed {sample.failed}, timed out {sample.timeout}, {sample.why} {sample.backend or ''}")
-        return False
 
     def sanity(self, target: Target) -> bool:
-        """A right password gets in, on both protocols; a wrong one does not."""
+        """A right password gets in and a wrong one does not. A target without POP3 is measured without it."""
         for pop3 in (False, True):
             right = self._run("setup", target, pop3=pop3, n=64, conns=8, timeout=20)
             if not right.clean or right.finished != 64 or (self._load.counts and right.backend.get("logins") != 64):
-                return self._refused(target, "POP3 sign-in" if pop3 else "IMAP sign-in", right)
+                self._refused(target, "POP3 sign-in" if pop3 else "IMAP sign-in", right)
+                if not pop3:
+                    return False
+                target.speaks_pop3 = False
         wrong = self._run("setup", target, n=2, conns=2, timeout=40, **{"pass": "wrong"})
         if wrong.finished or wrong.failed != 2:
-            return self._refused(target, "a wrong password", wrong)
+            self._refused(target, "a wrong password", wrong)
+            return False
         return True
 
     def measure(self, name: str, target: Target) -> None:
@@ -76,7 +79,8 @@ class Measures:
             "command": self._command,
             "commands": self._commands,
         }
-        methods[name](target)
+        if target.speaks_pop3 or name not in ("pop3_login", "retr"):
+            methods[name](target)
 
     def _login(self, target: Target, metric: str, *, resume: bool = False, pop3: bool = False) -> None:
         count = self.plan.sessions
