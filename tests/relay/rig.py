@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import queue
+import select
 import socket
 import ssl
 import threading
@@ -286,3 +287,94 @@ def echo(sock: socket.socket) -> None:
     """Says everything back until the other half ends."""
     while data := sock.recv(1 << 16):
         sock.sendall(data)
+
+
+class TlsClient:
+    """A TLS client that shows what came: octets, close_notify, FIN; and can end its half. One thread, both ways at once."""
+
+    def __init__(self, sock: socket.socket, context: ssl.SSLContext, hostname: str = "localhost") -> None:
+        self.sock = sock
+        self._in, self._out = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self.tls = context.wrap_bio(self._in, self._out, server_hostname=hostname)
+        self.notified = False
+        """close_notify has come."""
+        self.fin = False
+        self.received = bytearray()
+        sock.settimeout(15)
+        while True:
+            try:
+                self.tls.do_handshake()
+                break
+            except ssl.SSLWantReadError:
+                self._flush()
+                data = sock.recv(1 << 16)
+                if not data:
+                    raise ConnectionResetError("closed in the handshake") from None
+                self._in.write(data)
+        self._flush()
+
+    def _flush(self) -> None:
+        if self._out.pending:
+            self.sock.sendall(self._out.read())
+
+    def send(self, data: bytes) -> None:
+        self.tls.write(data)
+        self._flush()
+
+    def close_notify(self) -> None:
+        """End our half."""
+        try:
+            self.tls.unwrap()
+        except (ssl.SSLWantReadError, ssl.SSLError):
+            pass
+        self._flush()
+
+    def take(self, data: bytes) -> None:
+        """What the socket gave."""
+        if not data:
+            self.fin = True
+            return
+        self._in.write(data)
+        try:
+            while not self.notified:
+                part = self.tls.read(1 << 18)
+                if not part:
+                    self.notified = True
+                self.received += part
+        except ssl.SSLWantReadError:
+            pass
+        except ssl.SSLZeroReturnError:
+            self.notified = True
+        self._flush()
+
+    def read(self, count: int) -> bytes:
+        """At least `count` octets in all, unless the stream ends before: the octets so far."""
+        while len(self.received) < count and not self.notified and not self.fin:
+            self.take(self.sock.recv(1 << 18))
+        return bytes(self.received)
+
+    def read_end(self) -> bytes:
+        """All until the FIN."""
+        while not self.fin:
+            self.take(self.sock.recv(1 << 18))
+        return bytes(self.received)
+
+    def converse(self, data: bytes, cuts: Callable[[], int], expected: int, seconds: float = 30.0) -> bytes:
+        """Send `data` in pieces of `cuts()` octets and read at the same time, until `expected` octets are here."""
+        view = memoryview(data)
+        pending = b""
+        self.sock.setblocking(False)
+        while len(self.received) < expected and not self.fin:
+            if not pending and view:
+                piece = cuts()
+                self.tls.write(view[:piece])
+                view = view[piece:]
+                pending = self._out.read()
+            readable, writable, _ = select.select([self.sock], [self.sock] if pending else [], [], seconds)
+            assert readable or writable, "nothing moves"
+            if writable:
+                pending = pending[self.sock.send(pending) :]
+            if readable:
+                self.take(self.sock.recv(1 << 18))
+        self.sock.settimeout(15)
+        return bytes(self.received)

@@ -117,6 +117,8 @@ class Channel:
             early, self.early = self.early, b""
             self.received += len(early)
             return memoryview(early)
+        if not self.readable:
+            return None
         reactor = self.reactor
         buffer = reactor.buffer
         try:
@@ -209,15 +211,15 @@ class Channel:
         if self.lost or self.finishing:
             return True
         self.sent += len(data)
-        if self.tls is None:
-            return self._put(data)
-        try:
-            self.tls.write(data)
-        except ssl.SSLError as error:
-            self.lost = f"TLS: {error.reason or 'failed'}"
-            self.reactor.outgoing.read()
-            return True
-        return self._put(self.reactor.outgoing.read())
+        if self.tls is not None:
+            try:
+                self.tls.write(data)
+            except ssl.SSLError as error:
+                self.lost = f"TLS: {error.reason or 'failed'}"
+                self.reactor.outgoing.read()
+                return True
+            data = self.reactor.outgoing.read()
+        return self._put(data)
 
     def _put(self, data: bytes | memoryview) -> bool:
         if self.unsent is not None:
@@ -225,12 +227,12 @@ class Channel:
             return False
         try:
             count = self.sock.send(data)  # type: ignore[union-attr]
+            if count == len(data):
+                return True
         except BlockingIOError:
             count = 0
         except OSError as error:
             self.lost = error.strerror or "connection lost"
-            return True
-        if count == len(data):
             return True
         rest = memoryview(data)[count:]
         # A slice of the shared buffer has to be copied; of a ciphertext only when that frees more than it costs.
@@ -331,17 +333,24 @@ class Channel:
 
     def _finish(self) -> None:
         self.finished = True
-        if self.sock is None or self.lost:
-            return
-        if self.tls is not None and not self.shaking:
-            with suppress(ssl.SSLError, ValueError):
-                self.tls.unwrap()  # writes close_notify, then wants the peer's, for which nobody waits here
-            self._empty()
-        with suppress(OSError):
-            self.sock.shutdown(socket.SHUT_WR)
+        if self.sock is not None and not self.lost:
+            self._alert()
+            with suppress(OSError):
+                self.sock.shutdown(socket.SHUT_WR)
 
-    def _empty(self) -> None:
+    def depart(self) -> None:
+        """End both halves at once, orderly as far as nothing waits: for a peer that expects nothing more."""
+        if self.sock is not None and not self.lost and not self.finished and self.unsent is None:
+            self._alert()
+        self.close()
+
+    def _alert(self) -> None:
+        """Say close_notify."""
+        if self.tls is None or self.shaking:
+            return
         reactor = self.reactor
+        with suppress(ssl.SSLError, ValueError):
+            self.tls.unwrap()  # writes close_notify, then wants the peer's, for which nobody waits here
         if reactor.outgoing.pending:
             octets = reactor.outgoing.read()
             with suppress(OSError):

@@ -469,9 +469,7 @@ class Driver:
         channel, leg.channel = leg.channel, None
         leg.reached = False
         if channel is not None:
-            if channel.unsent is None:
-                channel.finish()
-            channel.close()
+            channel.depart()
             self._drained(leg.number)
         self._waits = {wait for wait in self._waits if wait[1] != leg.number}
 

@@ -67,6 +67,12 @@ class Farewell:
         channel.owner = self
         channel.peer = None
         channel.early = b""
+        if channel.unsent is None and self._summary.reason is Reason.LOGOUT:
+            # Nothing more can come from a client that has said LOGOUT or QUIT, so closing at once resets nothing.
+            self._channel = None
+            channel.depart()
+            self._tell()
+            return
         if channel.unsent is not None:
             self._write = self._generation.timeout(session, "write")
             self._sessions.put(self)

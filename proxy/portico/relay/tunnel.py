@@ -92,9 +92,9 @@ class Tunnel:
         client.holds = server.holds = 0
         self._sessions.put(self)
         self._reactor.watch(self)
-        for channel, data in ((server, to_client), (client, to_server)):
+        for channel, peer, data in ((server, client, to_client), (client, server, to_server)):
             if data:
-                self._pass(channel, memoryview(data))
+                self._pass(channel, peer, memoryview(data))
             # What was seen before may be there still, and no event will come for it.
             if channel.readable or channel.early or channel.eof:
                 self._reactor.later(channel)
@@ -130,12 +130,10 @@ class Tunnel:
             self._bug(error)
 
     def _pump(self, channel: Channel, peer: Channel) -> None:
-        pull = channel.pull
         for _ in range(_ROUNDS):
-            if channel.readable or channel.early:
-                data = pull()
-                if data is not None:
-                    self._pass(channel, data)
+            data = channel.pull()
+            if data is not None:
+                self._pass(channel, peer, data)
                 if peer.lost:
                     self._lost(peer)
                     return
@@ -146,15 +144,14 @@ class Tunnel:
                 return
         self._reactor.later(channel)
 
-    def _pass(self, channel: Channel, data: memoryview) -> None:
+    def _pass(self, channel: Channel, peer: Channel, data: memoryview) -> None:
         if channel is self._server:
             self._from_server = bytes(data[-_TAIL:]) if len(data) >= _TAIL else (self._from_server + data)[-_TAIL:]
         else:
             self._from_client = bytes(data[-_TAIL:]) if len(data) >= _TAIL else (self._from_client + data)[-_TAIL:]
         self._talker = channel
         self.active = self._reactor.now
-        peer = channel.peer
-        if peer is not None and not peer.push(data):
+        if not peer.push(data):
             self.due = min(self.due, self.active + self._write)
 
     def _flush(self, channel: Channel) -> None:
@@ -235,9 +232,7 @@ class Tunnel:
         self._reactor.forget(self)
         seconds = self._reactor.now - self._began
         summary = Summary(reason, side, detail, seconds, client.received, client.sent, True)
-        if server.unsent is None:
-            server.finish()
-        server.close()
+        server.depart()
         if reason is Reason.CLIENT_RESET or client.lost or client.reset:
             client.close()
         elif reason is Reason.TIMEOUT_WRITE:

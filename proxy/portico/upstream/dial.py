@@ -13,6 +13,7 @@ import os
 import select
 import socket
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any, Final, Protocol
 
 from portico.config.address import parse_address
@@ -23,6 +24,19 @@ _LEAST: Final = 1.0
 
 _Place = tuple[int, Any]
 """Family and address, as connect takes it."""
+
+
+@lru_cache(maxsize=64)
+def _place(address: str) -> _Place:
+    """What an address says by itself; AF_UNSPEC: a name that has to be resolved. Raises ValueError."""
+    where = parse_address(address)
+    if where.path:
+        return socket.AF_UNIX, where.path
+    try:
+        version = ipaddress.ip_address(where.host).version
+    except ValueError:
+        return socket.AF_UNSPEC, (where.host, where.port)
+    return socket.AF_INET6 if version == 6 else socket.AF_INET, (where.host, where.port)
 
 
 class Board(Protocol):
@@ -76,20 +90,14 @@ class Dial:
     def start(self) -> None:
         """Begin."""
         try:
-            where = parse_address(self._address)
+            family, at = _place(self._address)
         except ValueError as error:
             self._fail("unreachable", str(error))
             return
-        if where.path:
-            self._places = [(socket.AF_UNIX, where.path)]
-        else:
-            try:
-                literal = ipaddress.ip_address(where.host)
-            except ValueError:
-                self._task = self._board.loop.create_task(self._resolve(where.host, where.port))
-                return
-            family = socket.AF_INET6 if literal.version == 6 else socket.AF_INET
-            self._places = [(family, (where.host, where.port))]
+        if family == socket.AF_UNSPEC:
+            self._task = self._board.loop.create_task(self._resolve(*at))
+            return
+        self._places = [(family, at)]
         self._next()
 
     async def _resolve(self, host: str, port: int) -> None:

@@ -1,0 +1,330 @@
+"""The tunnel, with real sockets and real TLS."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import random
+import socket
+import ssl
+import struct
+import subprocess
+import time
+
+import pytest
+
+from portico.relay.ports import Dialling
+from portico.session.close import Reason
+from portico.tls.contexts import client_context
+from tests.relay.certs import Certs
+from tests.relay.rig import Backend, Rig, TlsClient, Tunnelling, echo, read_all, read_exactly
+
+RESET = struct.pack("ii", 1, 0)
+
+
+@pytest.mark.parametrize("server_side", ["none", "implicit"])
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_every_octet_passes_however_the_stream_is_cut(
+    version: ssl.TLSVersion, server_side: str, certs: Certs, server_tls: ssl.SSLContext, client_tls: ssl.SSLContext
+) -> None:
+    client_tls.maximum_version = version
+    to_server = client_context(ca_file=certs.ca)
+    to_server.maximum_version = version
+    data = random.Random(7).randbytes(1_500_000)
+    chance = random.Random(11)
+
+    def cuts() -> int:
+        return chance.choice((1, 2, 5, 100, 1460, 16384, 16385, 70000, 300000))
+
+    with Backend(echo, server_tls if server_side == "implicit" else None) as backend:
+        dial = Dialling(f"127.0.0.1:{backend.port}", to_server, "localhost")
+        world = backend.world(Tunnelling, tls="implicit", client_context=server_tls, mode=server_side, dial=dial)
+        with Rig(world) as rig:
+            client = TlsClient(rig.connect(), client_tls)
+            assert client.tls.version() == ("TLSv1.2" if version is ssl.TLSVersion.TLSv1_2 else "TLSv1.3")
+            assert client.converse(data, cuts, len(data)) == data
+            client.sock.close()
+            summary = world.end()
+    assert (summary.bytes_in, summary.bytes_out, summary.tunnel) == (len(data), len(data), True)
+    assert world.dials == [("backend", None)]
+
+
+@pytest.mark.parametrize("tls", ["none", "implicit"])
+def test_fifty_megabytes_pass_each_way_unchanged(tls: str, server_tls: ssl.SSLContext, client_tls: ssl.SSLContext) -> None:
+    down, up = os.urandom(1 << 20) * 50, os.urandom(1 << 20) * 50
+    sums: list[bytes] = []
+
+    def script(sock: socket.socket) -> None:
+        sums.append(hashlib.sha256(read_exactly(sock, len(up))).digest())
+        sock.sendall(down)
+        read_all(sock)
+
+    with Backend(script) as backend, Rig(backend.world(tls=tls, client_context=server_tls)) as rig:
+        client = rig.connect(client_tls if tls == "implicit" else None)
+        client.sendall(up)
+        assert hashlib.sha256(read_exactly(client, len(down))).digest() == hashlib.sha256(down).digest()
+        client.close()
+        summary = rig.world.end()
+    assert sums == [hashlib.sha256(up).digest()]
+    assert (summary.bytes_in, summary.bytes_out) == (len(up), len(down))
+
+
+def _fill(sock: socket.socket, digest: "hashlib._Hash", limit: int) -> int:
+    """Send until nobody takes any more for half a second; how much was taken."""
+    sent = 0
+    chunk = os.urandom(1 << 16)
+    sock.settimeout(0.5)
+    try:
+        while sent < limit:
+            count = sock.send(chunk)
+            digest.update(chunk[:count])
+            sent += count
+    except TimeoutError:
+        pass
+    return sent
+
+
+@pytest.mark.parametrize("tls", ["none", "implicit"])
+def test_a_client_that_does_not_read_stops_the_server_from_being_read(
+    tls: str, server_tls: ssl.SSLContext, client_tls: ssl.SSLContext
+) -> None:
+    digest, counts = hashlib.sha256(), []
+
+    def script(sock: socket.socket) -> None:
+        counts.append(_fill(sock, digest, 200 << 20))
+
+    with Backend(script) as backend, Rig(backend.world(tls=tls, client_context=server_tls)) as rig:
+        client = rig.connect(client_tls if tls == "implicit" else None)
+        deadline = time.monotonic() + 10
+        while not counts and time.monotonic() < deadline:
+            time.sleep(0.05)
+        (running,) = rig.sessions
+        assert 0 < rig.call(lambda: running._client.waiting) <= 400 << 10
+        got = read_exactly(client, counts[0])
+        assert counts[0] < 64 << 20, "the kernel's buffers, and no more"
+        assert hashlib.sha256(got).digest() == digest.digest()
+
+
+def test_a_server_that_does_not_read_stops_the_client_from_being_read(server_tls: ssl.SSLContext, client_tls: ssl.SSLContext) -> None:
+    digest = hashlib.sha256()
+    sums: list[bytes] = []
+
+    def script(sock: socket.socket) -> None:
+        time.sleep(1.5)
+        sums.append(hashlib.sha256(read_all(sock)).digest())
+
+    with Backend(script) as backend, Rig(backend.world(client_context=server_tls)) as rig:
+        client = rig.connect()
+        sent = _fill(client, digest, 200 << 20)
+        assert sent < 64 << 20
+        (running,) = rig.sessions
+        assert 0 < rig.call(lambda: running._server.waiting) <= 400 << 10
+        client.shutdown(socket.SHUT_WR)
+        assert rig.world.end().bytes_in == sent
+    assert sums == [digest.digest()]
+
+
+def _answer_at_the_end(sock: socket.socket) -> None:
+    question = read_all(sock)
+    sock.sendall(b"you said " + question + b"x" * 3_000_000 + b"\r\nA1 OK done\r\n")
+
+
+def test_a_client_that_ends_its_half_still_gets_the_whole_answer() -> None:
+    with Backend(_answer_at_the_end) as backend, Rig(backend.world()) as rig:
+        client = rig.connect()
+        client.sendall(b"A1 NOOP\r\n")
+        client.shutdown(socket.SHUT_WR)
+        assert read_all(client) == b"you said A1 NOOP\r\n" + b"x" * 3_000_000 + b"\r\nA1 OK done\r\n"
+        assert rig.world.end().reason is Reason.CLIENT_CLOSED
+
+
+def test_close_notify_in_tls_1_3_ends_only_the_half_of_the_client(server_tls: ssl.SSLContext, client_tls: ssl.SSLContext) -> None:
+    with Backend(_answer_at_the_end) as backend, Rig(backend.world(tls="implicit", client_context=server_tls)) as rig:
+        client = TlsClient(rig.connect(), client_tls)
+        client.send(b"A1 NOOP\r\n")
+        client.close_notify()
+        answer = client.read_end()
+        assert answer.startswith(b"you said A1 NOOP") and answer.endswith(b"A1 OK done\r\n")
+        assert client.notified
+        assert rig.world.end().reason is Reason.CLIENT_CLOSED
+
+
+def test_the_answer_of_a_server_that_never_ends_is_bounded_by_the_half_close_time() -> None:
+    def script(sock: socket.socket) -> None:
+        read_all(sock)
+        time.sleep(2)
+
+    with Backend(script) as backend, Rig(backend.world(timeouts={"half_close": 0.3})) as rig:
+        client = rig.connect()
+        client.shutdown(socket.SHUT_WR)
+        began = time.monotonic()
+        with pytest.raises(ConnectionResetError):
+            read_all(client)
+        assert 0.2 < time.monotonic() - began < 1.5
+        assert rig.world.end().reason is Reason.CLIENT_CLOSED
+
+
+@pytest.mark.parametrize("tls", ["none", "implicit"])
+def test_a_server_that_resets_is_never_made_to_look_complete(tls: str, server_tls: ssl.SSLContext, client_tls: ssl.SSLContext) -> None:
+    def script(sock: socket.socket) -> None:
+        sock.sendall(b"* 1 FETCH (BODY[] {1000}\r\nabc")
+        sock.recv(10)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+
+    with Backend(script) as backend, Rig(backend.world(tls=tls, client_context=server_tls)) as rig:
+        sock = rig.connect()
+        if tls == "implicit":
+            client = TlsClient(sock, client_tls)
+            client.read(29)
+            client.send(b"go\r\n")
+            assert client.read_end() == b"* 1 FETCH (BODY[] {1000}\r\nabc"
+            assert not client.notified
+        else:
+            read_exactly(sock, 29)
+            sock.sendall(b"go\r\n")
+            with pytest.raises(ConnectionResetError):
+                read_all(sock)
+        assert rig.world.end().reason is Reason.SERVER_RESET
+
+
+def test_a_server_that_ends_tls_without_close_notify_is_not_made_to_look_complete(
+    certs: Certs, server_tls: ssl.SSLContext, client_tls: ssl.SSLContext
+) -> None:
+    def script(sock: socket.socket) -> None:
+        sock.sendall(b"* 1 FETCH (BODY[] {1000}\r\nabc")
+        sock.recv(10)
+
+    with Backend(script, server_tls) as backend:
+        dial = Dialling(f"127.0.0.1:{backend.port}", client_context(ca_file=certs.ca), "localhost")
+        with Rig(backend.world(tls="implicit", client_context=server_tls, mode="implicit", dial=dial)) as rig:
+            client = TlsClient(rig.connect(), client_tls)
+            client.read(29)
+            client.send(b"go\r\n")
+            client.read_end()
+            assert not client.notified
+            assert rig.world.end().detail == "without close_notify"
+
+
+def test_the_end_of_a_tunnel_is_named_from_its_last_octets(server_tls: ssl.SSLContext, client_tls: ssl.SSLContext) -> None:
+    def script(sock: socket.socket) -> None:
+        sock.recv(100)
+        sock.sendall(b"* BYE Logging out\r\n")
+        sock.sendall(b"A1 OK Logout completed.\r\n")
+
+    with Backend(script) as backend, Rig(backend.world(tls="implicit", client_context=server_tls)) as rig:
+        client = TlsClient(rig.connect(), client_tls)
+        client.send(b"A1 LOG")
+        client.send(b"OUT\r\n")
+        assert client.read_end() == b"* BYE Logging out\r\nA1 OK Logout completed.\r\n"
+        assert client.notified
+        summary = rig.world.end()
+    assert (summary.reason, summary.side) == (Reason.LOGOUT, "client")
+
+
+def test_a_kick_is_told_where_a_line_may_stand() -> None:
+    def script(sock: socket.socket) -> None:
+        sock.sendall(b"* OK ready\r\n")
+        read_all(sock)
+
+    with Backend(script) as backend, Rig(backend.world()) as rig:
+        client = rig.connect()
+        assert read_exactly(client, 12) == b"* OK ready\r\n"
+        assert rig.call(lambda: rig.sessions.kick("Maintenance", id="s1")) == ["s1"]
+        assert read_all(client) == b"* BYE Maintenance\r\n"
+        assert rig.world.end().reason is Reason.KICKED
+
+
+def test_a_kick_in_the_middle_of_a_literal_says_nothing_and_looks_broken(server_tls: ssl.SSLContext, client_tls: ssl.SSLContext) -> None:
+    def script(sock: socket.socket) -> None:
+        sock.sendall(b"* 1 FETCH (BODY[] {1000}\r\nabc")
+        read_all(sock)
+
+    with Backend(script) as backend, Rig(backend.world(tls="implicit", client_context=server_tls)) as rig:
+        client = TlsClient(rig.connect(), client_tls)
+        client.read(29)
+        rig.call(lambda: rig.sessions.kick("Maintenance", user="", address="127.0.0.1"))
+        assert client.read_end() == b"* 1 FETCH (BODY[] {1000}\r\nabc"
+        assert not client.notified
+
+
+def test_an_idle_tunnel_ends_and_says_so() -> None:
+    def script(sock: socket.socket) -> None:
+        for _ in range(4):
+            sock.sendall(b"* OK still here\r\n")
+            time.sleep(0.2)
+        read_all(sock)
+
+    with Backend(script) as backend, Rig(backend.world(timeouts={"idle": 0.4})) as rig:
+        client = rig.connect()
+        began = time.monotonic()
+        said = read_all(client)
+        assert said.count(b"still here") == 4, "what passes keeps it alive"
+        assert said.endswith(b"* BYE Autologout; idle for too long.\r\n")
+        assert time.monotonic() - began > 0.9
+        assert rig.world.end().reason is Reason.TIMEOUT_IDLE
+
+
+def test_a_client_that_takes_nothing_is_ended_after_the_write_time() -> None:
+    def script(sock: socket.socket) -> None:
+        while True:
+            sock.sendall(bytes(1 << 16))
+
+    with Backend(script) as backend, Rig(backend.world(timeouts={"write": 0.4})) as rig:
+        client = rig.connect()
+        summary = rig.world.end()
+        assert (summary.reason, summary.side) == (Reason.TIMEOUT_WRITE, "client")
+        client.close()
+
+
+def test_a_key_update_is_answered_and_disturbs_nothing(certs: Certs, server_tls: ssl.SSLContext) -> None:
+    with Backend(echo) as backend, Rig(backend.world(tls="implicit", client_context=server_tls)) as rig:
+        command = ["openssl", "s_client", "-connect", f"127.0.0.1:{rig.port}", "-CAfile", certs.ca, "-tls1_3"]
+        client = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        assert client.stdin is not None and client.stdout is not None
+        seen = b""
+        try:
+            for line in (b"before\n", b"K\n", b"between\n", b"k\n", b"after\n"):
+                time.sleep(0.25)
+                client.stdin.write(line)
+                client.stdin.flush()
+            time.sleep(0.4)
+            client.stdin.write(b"Q\n")
+            client.stdin.flush()
+            seen, _ = client.communicate(timeout=10)
+        finally:
+            client.kill()
+            client.wait()
+        assert b"KEYUPDATE" in seen
+        assert b"before\n" in seen and b"between\n" in seen and b"after\n" in seen
+        assert rig.world.end().bytes_out == len(b"before\nbetween\nafter\n")
+
+
+def test_one_download_does_not_starve_a_conversation(server_tls: ssl.SSLContext, client_tls: ssl.SSLContext) -> None:
+    def script(sock: socket.socket) -> None:
+        if sock.recv(1) == b"b":
+            while True:
+                sock.sendall(bytes(1 << 20))
+        else:
+            echo(sock)
+
+    with Backend(script) as backend, Rig(backend.world(tls="implicit", client_context=server_tls)) as rig:
+        greedy = rig.connect(client_tls)
+        greedy.sendall(b"b")
+        reader = os.fork()
+        if reader == 0:  # another process, so that only the relay is shared
+            end = time.monotonic() + 3
+            while time.monotonic() < end:
+                greedy.recv(1 << 20)
+            os._exit(0)
+        try:
+            talker = rig.connect(client_tls)
+            talker.sendall(b"t")
+            times = []
+            for _ in range(100):
+                began = time.monotonic()
+                talker.sendall(b"ping")
+                assert read_exactly(talker, 4) == b"ping"
+                times.append(time.monotonic() - began)
+            assert sorted(times)[50] < 0.1
+        finally:
+            os.waitpid(reader, 0)
