@@ -7,7 +7,8 @@ from portico.wire import quirks
 from portico.wire.imap import parse_status
 from portico.wire.lines import Line, Reader
 
-from tests.session.imap.test_session import SERVER_GREETING, Life
+from tests.session.imap.test_session import SERVER_GREETING
+from tests.session.life import Life
 
 
 def test_tagged_ok_without_text() -> None:

@@ -332,7 +332,7 @@ class Life:
         self._phase = "signing_in"
         out.append(SetPhase("greeting", MAIN))
         if self._sign_in is not None:
-            self._sign_in.relayed = self.view.mechanism not in sasl.SPOKEN
+            self._sign_in.relayed = sasl.relayable(self.view.mechanism)
 
     def _server_failed(self, event: ServerFailed, out: list[Decision]) -> None:
         out.append(Record("upstream.failed", {"server": self.view.server, "reason": event.reason, "detail": event.detail}))

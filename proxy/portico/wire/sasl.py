@@ -113,6 +113,20 @@ def relayable(mechanism: str) -> bool:
     return mechanism in ("CRAM-MD5", "DIGEST-MD5")
 
 
+def offered(wanted: Collection[str], *, client_name: str | None, relayed: Collection[str]) -> list[str]:
+    """The mechanisms of the settings that can be offered to a client: EXTERNAL to whom has a certificate with a name, those that
+    are not ours if the only server has them (`relayed`) and they can be relayed."""
+    names = []
+    for name in (each.upper() for each in wanted):
+        if name == "EXTERNAL":
+            if not client_name:
+                continue
+        elif name not in SPOKEN and not (relayable(name) and name in relayed):
+            continue
+        names.append(name)
+    return names
+
+
 # -- the server's side: we speak to the client
 
 

@@ -8,23 +8,17 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from portico.config.settings import Listener
 from portico.errors import Secret
 from portico.session.close import Reason
-from portico.session.context import Context, Peer, Refusal, Route, ServerFacts, Target, TlsInfo
+from portico.session.context import Refusal, Route, ServerFacts, Target, TlsInfo
 from portico.session.decisions import (
     CheckLogin,
-    Close,
     Connect,
-    Decision,
     Disconnect,
     HoldClient,
     LoginEnded,
-    OpenSession,
     ReadClient,
     Record,
-    SendToClient,
-    SendToServer,
     StartTls,
     Trace,
     Tunnel,
@@ -34,24 +28,17 @@ from portico.session.events import (
     CLIENT,
     MAIN,
     BytesReceived,
-    ClientConnected,
     Closed,
     Event,
     Kicked,
-    LoginAllowed,
-    LoginRefused,
-    ServerConnected,
     ServerFailed,
-    SessionOpened,
     TimedOut,
     TlsStarted,
-    WaitEnded,
 )
-from portico.session.imap.session import ImapSession
-from portico.session.interests import Compiled, Interests, compile_interests
+from portico.session.interests import Interests
 
-TLS = TlsInfo("TLSv1.3", "TLS_AES_256_GCM_SHA384")
-TARGET = Target("main", "127.0.0.1:143")
+from tests.session.life import TARGET, TLS, Life
+
 GREETING = b"* OK [CAPABILITY IMAP4rev1 SASL-IR ID AUTH=PLAIN AUTH=LOGIN AUTH=XOAUTH2 AUTH=OAUTHBEARER] Portico ready.\r\n"
 SERVER_GREETING = b"* OK [CAPABILITY IMAP4rev1 SASL-IR ID LITERAL+ AUTH=PLAIN] Dovecot ready.\r\n"
 ID = (
@@ -59,87 +46,6 @@ ID = (
     b'"x-connected-ip" "192.0.2.2" "x-connected-port" "993")\r\n'
 )
 ALICE = b"AGFsaWNlAHNlY3JldA=="  # \0alice\0secret
-
-
-class Life:
-    """A session, its two correspondents and a gate that lets everybody in."""
-
-    def __init__(
-        self,
-        *,
-        tls: TlsInfo | None = TLS,
-        route: Route | Refusal | None = None,
-        interests: Interests | None = None,
-        facts: ServerFacts | None = None,
-        known: Target | None = None,
-        trace: tuple[str, ...] = (),
-        refusal: Refusal | None = None,
-        **settings: Any,
-    ) -> None:
-        listener = Listener.model_validate({"protocol": "imap", "addresses": ["127.0.0.1:0"], **settings})
-        peer = Peer("192.0.2.1", 4711, "192.0.2.2", 993, tls)
-        context = Context("sid", "imap", "l", peer, listener, facts or ServerFacts(), known, trace, refusal)
-        self.session = ImapSession(context)
-        self.route = route
-        self.interests = interests
-        self.automatic = True
-        self.to_client = b""
-        self.to_server = b""
-        self.decisions: list[Decision] = []
-        self.tell(ClientConnected())
-
-    def tell(self, event: Event) -> None:
-        queue = [event]
-        while queue:
-            for decision in self.session.handle(queue.pop(0)):
-                self.decisions.append(decision)
-                if isinstance(decision, SendToClient):
-                    self.to_client += decision.data
-                elif isinstance(decision, SendToServer):
-                    self.to_server += decision.data
-                elif not self.automatic:
-                    continue
-                elif isinstance(decision, CheckLogin):
-                    route = self.route or Route(TARGET, decision.attempt.user)
-                    queue.append(LoginRefused(route) if isinstance(route, Refusal) else LoginAllowed(route))
-                elif isinstance(decision, Connect):
-                    queue.append(ServerConnected(MAIN))
-                elif isinstance(decision, OpenSession):
-                    queue.append(SessionOpened(self.compiled(decision)))
-                elif isinstance(decision, Wait):
-                    queue.append(WaitEnded())
-
-    def compiled(self, decision: OpenSession) -> Compiled | None:
-        return compile_interests(decision.view, [("p", self.interests)])
-
-    def client(self, data: bytes) -> bytes:
-        """The client says `data`; what it is answered."""
-        return self._letter(CLIENT, data)[0]
-
-    def server(self, data: bytes) -> bytes:
-        """The server says `data`; what goes to the client."""
-        return self._letter(MAIN, data)[0]
-
-    def _letter(self, leg: int, data: bytes) -> tuple[bytes, bytes]:
-        self.to_client = self.to_server = b""
-        self.tell(BytesReceived(leg, data))
-        return self.to_client, self.to_server
-
-    def asked(self, data: bytes) -> bytes:
-        """The client says `data`; what goes to the server."""
-        return self._letter(CLIENT, data)[1]
-
-    def answered(self, data: bytes) -> bytes:
-        """The server says `data`; what goes back to it."""
-        return self._letter(MAIN, data)[1]
-
-    def all(self, kind: type[Any]) -> list[Any]:
-        return [decision for decision in self.decisions if isinstance(decision, kind)]
-
-    @property
-    def end(self) -> tuple[Reason, str] | None:
-        closes = self.all(Close)
-        return (closes[0].reason, closes[0].side) if closes else None
 
 
 # -- before login
@@ -204,18 +110,8 @@ def test_without_tls_nobody_signs_in() -> None:
     assert not life.all(CheckLogin)
 
 
-def starttls_life() -> Life:
-    life = Life.__new__(Life)
-    listener = Listener.model_validate({"protocol": "imap", "addresses": ["127.0.0.1:0"], "tls": "starttls"})
-    context = Context("sid", "imap", "l", Peer("192.0.2.1", 4711, "192.0.2.2", 993), listener)
-    life.session, life.route, life.interests, life.automatic = ImapSession(context), None, None, True
-    life.to_client, life.to_server, life.decisions = b"", b"", []
-    life.tell(ClientConnected())
-    return life
-
-
 def test_what_was_said_in_clear_behind_starttls_is_not_believed() -> None:
-    life = starttls_life()
+    life = Life(tls=None, settings={"tls": "starttls"})
     assert b" STARTTLS LOGINDISABLED" in life.to_client
     life.client(b'a0 ID ("name" "x")\r\n')
     assert life.client(b"a1 STARTTLS\r\na2 LOGIN eve injected\r\n") == b"a1 OK Begin TLS negotiation now.\r\n"
@@ -464,7 +360,7 @@ def test_what_is_no_answer_in_a_relayed_exchange_ends_the_exchange_not_the_sessi
     life.client(b"a1 AUTHENTICATE SCRAM-SHA-256 " + FIRST + b"\r\n")
     life.server(b"* OK [CAPABILITY IMAP4rev1 SASL-IR] x\r\n")
     life.server(b"+ cj1ub25jZQ==\r\n")
-    assert life._letter(CLIENT, b"*\r\na2 NOOP\r\n") == (b"a1 BAD Authentication cancelled\r\na2 OK Nothing done.\r\n", b"")
+    assert life.letter(CLIENT, b"*\r\na2 NOOP\r\n") == (b"a1 BAD Authentication cancelled\r\na2 OK Nothing done.\r\n", b"")
     assert Disconnect(MAIN) in life.decisions
 
 
@@ -475,7 +371,7 @@ def test_where_the_server_speaks_first_the_gate_is_asked_before_the_answer_goes_
     life.server(b"* OK [CAPABILITY IMAP4rev1] x\r\n")
     assert life.server(b"+ PDEyMz4=\r\n") == b"+ PDEyMz4=\r\n"
     life.route = Refusal("Not you.", "AUTHORIZATIONFAILED", "plugin")
-    assert life._letter(CLIENT, b"YWxpY2UgMDA=\r\n") == (b"a1 NO [AUTHORIZATIONFAILED] Not you.\r\n", b"")
+    assert life.letter(CLIENT, b"YWxpY2UgMDA=\r\n") == (b"a1 NO [AUTHORIZATIONFAILED] Not you.\r\n", b"")
     assert life.all(CheckLogin)[0].attempt.user == "alice"
     assert Disconnect(MAIN) in life.decisions
 

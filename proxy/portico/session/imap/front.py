@@ -55,19 +55,11 @@ class Front:
     def _mechanisms(self) -> list[str]:
         if not self._may_sign_in:
             return []
-        context = self.context
-        offered = []
-        for name in context.settings.mechanisms:
-            upper = name.upper()
-            if upper == "EXTERNAL":
-                if context.peer.tls is None or not context.peer.tls.client_name:
-                    continue
-            elif upper not in sasl.SPOKEN:
-                relayed = sasl.relayable(upper) and upper in context.facts.mechanisms
-                if not relayed or context.known_target is None:
-                    continue
-            offered.append(upper)
-        return offered
+        return sasl.offered(
+            self.context.settings.mechanisms,
+            client_name=self.context.peer.tls.client_name if self.context.peer.tls else None,
+            relayed=self.context.facts.mechanisms if self.context.known_target is not None else (),
+        )
 
     def capabilities(self) -> bytes:
         known = self.context.facts.secured or self.context.facts.plain

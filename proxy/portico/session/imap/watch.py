@@ -10,9 +10,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Any
 
 from portico.errors import PeerError
+from portico.session.ask import ask, blame
 from portico.session.close import Reason
 from portico.session.context import Context, SessionView
 from portico.session.decisions import (
@@ -31,7 +31,7 @@ from portico.session.events import CLIENT, MAIN, BytesReceived, Closed, Event, K
 from portico.session.imap.gather import GO_AHEAD, Gather
 from portico.session.imap.link import Link, Pending
 from portico.session.imap.outlet import Outlet
-from portico.session.interests import Answer, Bound, Change, Command, Compiled, Drop, FetchItem, Refuse, Response
+from portico.session.interests import Answer, Change, Command, Compiled, Drop, FetchItem, Refuse, Response
 from portico.wire.capability import filter_imap, imap_allowed
 from portico.wire.imap import CommandLine, FetchResponse, parse_arguments, parse_command, parse_fetch, parse_status, tag_of
 from portico.wire.lines import Line, Literal, Reader
@@ -301,20 +301,20 @@ class Watch:
         command = Command(head.name, raw[self._offset(head, raw) :], head.tag, head.uid, message is not None, self.mailbox)
         changed = False
         for bound in self._commands.get(head.name, ()):
-            said = self._ask(bound, hook, command, (Change, Refuse, Answer), out)
+            said = ask(bound, self.view, hook, command, (Change, Refuse, Answer), out)
             if said is None:
                 continue
             if isinstance(said, Refuse):
                 self._refuse_command(head, said, message, out)
                 return
             if message is not None:
-                self._blame(bound, hook, "a command with a message can only be refused", out)
+                blame(bound, hook, "a command with a message can only be refused", out)
             elif isinstance(said, Answer):
                 lines = b"".join(b"* %b\r\n" % line for line in said.lines or ())
                 self.outlet.compose(lines + b"%b OK %b\r\n" % (head.tag, said.text.encode()), out)
                 return
             elif b"\n" in _without_literals(said.data):
-                self._blame(bound, hook, "a changed command holds a line end", out)
+                blame(bound, hook, "a changed command holds a line end", out)
             else:
                 command.arguments = said.data
                 changed = True
@@ -401,10 +401,10 @@ class Watch:
     def _asked(self, response: Response, out: list[Decision]) -> bytes | None:
         """What the plugins make of a response; None: dropped."""
         for bound in self._responses.get(response.kind, ()):
-            said = self._ask(bound, f"response {response.kind}", response, (Change, Drop), out)
+            said = ask(bound, self.view, f"response {response.kind}", response, (Change, Drop), out)
             if isinstance(said, Change):
                 if not said.data.endswith(b"\r\n"):
-                    self._blame(bound, f"response {response.kind}", "a changed response has no line end", out)
+                    blame(bound, f"response {response.kind}", "a changed response has no line end", out)
                 else:
                     response.raw = said.data
             elif isinstance(said, Drop) and response.kind != "TAGGED":
@@ -424,7 +424,7 @@ class Watch:
                 continue
             for bound in handlers:
                 item = FetchItem(name, items[name], fetch.number, fetch.uid, self.mailbox, items)
-                said = self._ask(bound, f"fetch item {name}", item, (bytes,), out)
+                said = ask(bound, self.view, f"fetch item {name}", item, (bytes,), out)
                 if said is not None:
                     items[name] = values[name] = said
         return fetch.replaced(values) if values else raw
@@ -448,24 +448,6 @@ class Watch:
             self._end_idle()
         changed = self._asked(Response("TAGGED", _filter_code(raw), None, name, self.mailbox), out)
         self.outlet.put(link.leg, changed or raw, True, out)
-
-    # -- plugins
-
-    def _ask(self, bound: Bound, hook: str, thing: Any, allowed: tuple[type, ...], out: list[Decision]) -> Any:
-        """What a handler says; None if it fails (the original goes on)."""
-        try:
-            said = bound.handler(self.view, thing)
-        except Exception as error:  # a plugin's fault never ends a session
-            self._blame(bound, hook, f"{type(error).__name__} raised", out)
-            return None
-        if said is not None and not isinstance(said, allowed):
-            self._blame(bound, hook, f"{type(said).__name__} returned", out)
-            return None
-        return said
-
-    @staticmethod
-    def _blame(bound: Bound, hook: str, error: str, out: list[Decision]) -> None:
-        out.append(Record("plugin.failed", {"plugin": bound.plugin, "hook": hook, "error": error}))
 
     # -- ends
 

@@ -1,0 +1,30 @@
+"""Asking a plugin's handler, so that its faults stay its own.
+
+Rule of this file: one function; both watches use it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from portico.session.context import SessionView
+from portico.session.decisions import Decision, Record
+from portico.session.interests import Bound
+
+
+def ask(bound: Bound, view: SessionView, hook: str, thing: Any, allowed: tuple[type, ...], out: list[Decision]) -> Any:
+    """What the handler says about `thing`; None, and a record, if it raises or says what it may not (the original goes on)."""
+    try:
+        said = bound.handler(view, thing)
+    except Exception as error:  # a plugin's fault never ends a session
+        blame(bound, hook, f"{type(error).__name__} raised", out)
+        return None
+    if said is not None and not isinstance(said, allowed):
+        blame(bound, hook, f"{type(said).__name__} returned", out)
+        return None
+    return said
+
+
+def blame(bound: Bound, hook: str, error: str, out: list[Decision]) -> None:
+    """Record that a plugin broke its contract."""
+    out.append(Record("plugin.failed", {"plugin": bound.plugin, "hook": hook, "error": error}))

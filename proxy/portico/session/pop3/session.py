@@ -1,0 +1,135 @@
+"""A POP3 session: the words of its life.
+
+Rule of this file: what POP3 says where session.life moves on, and APOP, for which the server is asked before the client is greeted.
+"""
+
+from __future__ import annotations
+
+from portico.session.context import Context, Route, Target
+from portico.session.decisions import Connect, Decision, Disconnect, HoldClient, ReadClient, SetPhase
+from portico.session.events import (
+    MAIN,
+    BytesReceived,
+    ClientConnected,
+    Closed,
+    Event,
+    LoginAllowed,
+    ServerConnected,
+    ServerFailed,
+    TimedOut,
+)
+from portico.session.interests import Compiled
+from portico.session.life import Life, Wish
+from portico.session.pop3.ending import BYE, judge
+from portico.session.pop3.front import Front
+from portico.session.pop3.sign_in import SignIn, pop3_code
+from portico.session.pop3.watch import Watch
+from portico.wire.capability import filter_pop3
+
+
+class Pop3Session(Life):
+    """One POP3 session, sans-IO."""
+
+    __slots__ = ("_banner",)
+
+    _bye = BYE
+    _judge = staticmethod(judge)
+
+    def __init__(self, context: Context) -> None:
+        super().__init__(context)
+        self._banner: SignIn | None = None
+
+    def handle(self, event: Event) -> list[Decision]:
+        known = self.context.known_target
+        if isinstance(event, ClientConnected) and self.context.settings.apop and known is not None and self.context.refusal is None:
+            return self._ask_for_banner(known)
+        if self._banner is not None and self._phase == "fetching" and self._about_banner(event):
+            return self._read_banner(event)
+        return super().handle(event)
+
+    # -- APOP: the server's timestamp becomes ours (RFC 1939 7)
+
+    def _ask_for_banner(self, known: Target) -> list[Decision]:
+        self._phase = "fetching"
+        self._banner = SignIn(self.context, MAIN, Route(known, ""), None)
+        return [HoldClient(), SetPhase("login"), SetPhase("connect", MAIN), Connect(MAIN, known)]
+
+    @staticmethod
+    def _about_banner(event: Event) -> bool:
+        return isinstance(event, ServerConnected | ServerFailed) or (
+            isinstance(event, BytesReceived | Closed | TimedOut) and event.leg == MAIN
+        )
+
+    def _read_banner(self, event: Event) -> list[Decision]:
+        banner = self._banner
+        assert banner is not None and isinstance(self._front, Front)
+        out: list[Decision] = []
+        if isinstance(event, ServerConnected):
+            return [SetPhase("greeting", MAIN)]
+        if isinstance(event, BytesReceived):
+            banner.feed(event.data)
+            failed = banner.advance(out) is not None
+            if not failed and not banner.greeted:
+                return out
+        else:
+            failed = True
+        out.append(SetPhase("", MAIN))
+        if failed or not banner.banner:
+            self._banner = None
+            out.append(Disconnect(MAIN))
+        else:
+            self._front.banner = banner.banner
+        out.append(ReadClient())
+        self._phase = "new"
+        return out + super().handle(ClientConnected())
+
+    def _login_allowed(self, event: LoginAllowed, out: list[Decision]) -> None:
+        banner, self._banner = self._banner, None
+        wish = self._wish
+        if banner is None:
+            super()._login_allowed(event, out)
+            return
+        assert wish is not None and isinstance(self._front, Front)
+        apop = wish.attempt.mechanism == "APOP"
+        if not apop or event.route.target != banner.route.target:
+            out.append(Disconnect(MAIN))
+            if apop:
+                self._admitted = True
+                self._login_ended(out, False)
+                fields = {"reason": "no_route", "code": "CANNOT", "side": "portico"}
+                self._turn_down("CANNOT", b"APOP cannot be used for this user.", fields, out)
+                return
+            super()._login_allowed(event, out)
+            return
+        self._admitted = True
+        self.view.server = event.route.target.name
+        self._sign_in = banner
+        self._phase = "signing_in"
+        self._signed(banner.go(event.route, wish.attempt, self._front.digest, out) or banner.advance(out), out)
+
+    # -- what POP3 says
+
+    def _make_front(self) -> Front:
+        return Front(self.context, self.view)
+
+    def _make_sign_in(self, route: Route, wish: Wish) -> SignIn:
+        utf8 = isinstance(self._front, Front) and self._front.utf8
+        return SignIn(self.context, MAIN, route, wish.attempt, wish.initial, utf8=utf8)
+
+    def _make_watch(self, interests: Compiled | None, capabilities: list[bytes], traced: bool) -> Watch:
+        return Watch(self.context, self.view, interests, traced=traced)
+
+    def _filter(self, capabilities: list[bytes]) -> tuple[list[bytes], list[bytes]]:
+        return filter_pop3(capabilities)
+
+    def _yes(self, capabilities: list[bytes], text: bytes) -> bytes:
+        return b"+OK %b\r\n" % text
+
+    def _no(self, code: str, text: bytes) -> bytes:
+        return b"-ERR %b%b\r\n" % (pop3_code(code), text)
+
+    def _bad(self, text: bytes) -> bytes:
+        return b"-ERR %b\r\n" % text
+
+    def _goodbye(self, text: bytes, code: str = "") -> bytes:
+        return b"-ERR %b%b\r\n" % (pop3_code(code), text)
