@@ -5,8 +5,8 @@ from __future__ import annotations
 import ssl
 
 import pytest
-
 from portico.tls.contexts import client_context, server_context
+
 from tests.relay import certs as certificates
 from tests.relay.certs import Certs
 

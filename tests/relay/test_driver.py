@@ -11,7 +11,6 @@ import time
 from typing import Any
 
 import pytest
-
 from portico.relay.ports import Dialling
 from portico.session import decisions as do
 from portico.session import events
@@ -20,6 +19,7 @@ from portico.session.context import LoginAttempt, Refusal, Route, Target
 from portico.session.decisions import Decision
 from portico.session.events import CLIENT
 from portico.tls.contexts import client_context
+
 from tests.relay.certs import Certs
 from tests.relay.rig import Backend, Plain, Rig, TlsClient, Watching, World, echo, read_all, read_exactly
 

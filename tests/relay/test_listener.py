@@ -11,11 +11,11 @@ import time
 from pathlib import Path
 
 import pytest
-
 from portico.relay.listener import Listener, bind
 from portico.relay.ports import Dialling
-from portico.session.context import Target
 from portico.session.close import Reason
+from portico.session.context import Target
+
 from tests.relay.rig import Backend, Rig, World, echo, read_all, read_exactly
 
 
@@ -109,13 +109,19 @@ def test_without_descriptors_accepting_pauses_and_goes_on_by_itself() -> None:
         clients = [socket.socket() for _ in range(3)]
         limits = resource.getrlimit(resource.RLIMIT_NOFILE)
         highest = max(map(int, os.listdir("/proc/self/fd")))
-        resource.setrlimit(resource.RLIMIT_NOFILE, (highest - 1, limits[1]))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 1, limits[1]))
+        fillers: list[int] = []
         try:
+            with pytest.raises(OSError, match="Too many open files"):
+                while True:
+                    fillers.append(os.open("/dev/null", os.O_RDONLY))
             for client in clients:
                 client.settimeout(5)
                 client.connect(("127.0.0.1", rig.port))
             time.sleep(0.3)
         finally:
+            for filler in fillers:
+                os.close(filler)
             resource.setrlimit(resource.RLIMIT_NOFILE, limits)
         for client in clients:
             client.sendall(b"x")

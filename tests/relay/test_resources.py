@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from portico.relay import channel, driver, farewell, tunnel
 from portico.relay.ports import Dialling
 from portico.session.close import Reason
 from portico.session.context import Target
+
 from tests.relay.rig import Backend, Rig, TlsClient, Tunnelling, Watching, World, echo, read_exactly
 
 

@@ -12,10 +12,10 @@ import subprocess
 import time
 
 import pytest
-
 from portico.relay.ports import Dialling
 from portico.session.close import Reason
 from portico.tls.contexts import client_context
+
 from tests.relay.certs import Certs
 from tests.relay.rig import Backend, Rig, TlsClient, Tunnelling, echo, read_all, read_exactly
 
@@ -69,7 +69,7 @@ def test_fifty_megabytes_pass_each_way_unchanged(tls: str, server_tls: ssl.SSLCo
     assert (summary.bytes_in, summary.bytes_out) == (len(up), len(down))
 
 
-def _fill(sock: socket.socket, digest: "hashlib._Hash", limit: int) -> int:
+def _fill(sock: socket.socket, digest: hashlib._Hash, limit: int) -> int:
     """Send until nobody takes any more for half a second; how much was taken."""
     sent = 0
     chunk = os.urandom(1 << 16)
