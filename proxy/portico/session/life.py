@@ -9,7 +9,6 @@ in the front.py, sign_in.py and watch.py of each protocol. It does not know on w
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any, Protocol
@@ -196,7 +195,7 @@ class Life:
         if self._watch is not None:
             self._watch.handle(event, out)
         else:
-            _HANDLERS[type(event)](self, event, out)
+            getattr(self, _HANDLERS[type(event)])(event, out)
         if self.context.trace_users and self._watch is None:
             self._prelude += [decision for decision in out if isinstance(decision, Trace)]
             del self._prelude[:-100]
@@ -517,17 +516,17 @@ def _by_us(reason: str, code: str) -> dict[str, str]:
     return {"reason": reason, "code": code, "side": "portico"}
 
 
-_HANDLERS: dict[type[Any], Callable[[Life, Any, list[Decision]], None]] = {
-    ClientConnected: Life._client_connected,
-    TlsStarted: Life._tls_started,
-    BytesReceived: Life._bytes_received,
-    LoginAllowed: Life._login_allowed,
-    LoginRefused: Life._login_refused,
-    ServerConnected: Life._server_connected,
-    ServerFailed: Life._server_failed,
-    SessionOpened: Life._session_opened,
-    WaitEnded: Life._wait_ended,
-    Closed: Life._closed,
-    TimedOut: Life._timed_out,
-    Kicked: Life._kicked,
+_HANDLERS: dict[type[Any], str] = {  # by name: a protocol may have its own
+    ClientConnected: "_client_connected",
+    TlsStarted: "_tls_started",
+    BytesReceived: "_bytes_received",
+    LoginAllowed: "_login_allowed",
+    LoginRefused: "_login_refused",
+    ServerConnected: "_server_connected",
+    ServerFailed: "_server_failed",
+    SessionOpened: "_session_opened",
+    WaitEnded: "_wait_ended",
+    Closed: "_closed",
+    TimedOut: "_timed_out",
+    Kicked: "_kicked",
 }
