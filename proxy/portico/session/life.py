@@ -24,9 +24,11 @@ from portico.session.decisions import (
     Disconnect,
     Ending,
     HoldClient,
+    HoldServer,
     LoginEnded,
     OpenSession,
     ReadClient,
+    ReadServer,
     Record,
     SendToClient,
     SetPhase,
@@ -62,6 +64,10 @@ _TIMEOUT_REASONS = {
     "write": Reason.TIMEOUT_WRITE,
     "half_close": Reason.CLIENT_CLOSED,
 }
+
+
+_ENOUGH = 1 << 16
+"""Octets of a server that wait while the gate or the plugins are asked; above this it is not read."""
 
 
 @dataclass(slots=True)
@@ -239,10 +245,19 @@ class Life:
             self._advance(out)
         elif self._sign_in is not None and event.leg == MAIN:
             self._sign_in.feed(event.data)
-            self._signed(self._sign_in.advance(out), out)
-            if self._phase == "signing_in" and self._sign_in.owed:
-                out.append(ReadClient())
-                self._advance(out)
+            if self._phase in ("checking", "opening"):
+                # Somebody else is being asked: what the server says is not looked at before the answer.
+                if self._sign_in.reader.held > _ENOUGH:
+                    out.append(HoldServer(MAIN))
+                return
+            self._server_said(out)
+
+    def _server_said(self, out: list[Decision]) -> None:
+        assert self._sign_in is not None
+        self._signed(self._sign_in.advance(out), out)
+        if self._phase == "signing_in" and self._sign_in.owed:
+            out.append(ReadClient())
+            self._advance(out)
 
     def _advance(self, out: list[Decision]) -> None:
         """Go on with what the client said, as far as this phase lets it."""
@@ -274,7 +289,10 @@ class Life:
     def _login_allowed(self, event: LoginAllowed, out: list[Decision]) -> None:
         self._admitted = True
         route: Route = event.route
-        if self._sign_in is None:
+        answer, self._answer = self._answer, b""
+        if self._sign_in is None and answer:
+            self._outage("closed", out)  # the server has left while the gate was asked
+        elif self._sign_in is None:
             self._connect(route, out)
         elif route.target != self._sign_in.route.target:
             out.append(Disconnect(MAIN))
@@ -282,8 +300,10 @@ class Life:
             self._turn_down("CANNOT", b"This mechanism cannot be used for this user.", _by_us("no_route", "CANNOT"), out)
         else:
             self._phase = "signing_in"
-            self._sign_in.client_line(self._answer, out)
-            self._answer = b""
+            if self._sign_in.reader.held > _ENOUGH:
+                out.append(ReadServer(MAIN))
+            self._sign_in.client_line(answer, out)
+            self._server_said(out)
 
     def _connect(self, route: Route, out: list[Decision]) -> None:
         assert self._wish is not None and self._front is not None
@@ -323,6 +343,7 @@ class Life:
 
     def _login_refused(self, event: LoginRefused, out: list[Decision]) -> None:
         refusal: Refusal = event.refusal
+        self._answer = b""
         if self._sign_in is not None:
             out.append(Disconnect(MAIN))
         self._turn_down(refusal.code, refusal.text.encode(), _by_us(refusal.reason, refusal.code), out, counts=refusal.counts)
@@ -411,6 +432,8 @@ class Life:
         passed, withheld = self._filter(signed_in.capabilities)
         interests: Compiled | None = event.interests
         traced = any(fnmatchcase(self.view.user, pattern) for pattern in self.context.trace_users)
+        if sign_in.reader.held > _ENOUGH:
+            out.append(ReadServer(MAIN))
         out.append(SetPhase("idle"))
         out.append(SendToClient(signed_in.untagged + self._yes(passed, signed_in.text)))
         if withheld:
@@ -446,19 +469,25 @@ class Life:
                     out.append(Close(Reason.CLIENT_CLOSED, "client"))
                 return
             out.append(Close(Reason.CLIENT_CLOSED if event.clean else Reason.CLIENT_RESET, "client", event.detail))
-        elif self._sign_in is not None and self._phase in ("connecting", "signing_in"):
-            out.append(Disconnect(MAIN))
-            out.append(Record("upstream.failed", {"server": self.view.server, "reason": "closed", "detail": event.detail}))
-            self._outage("closed", out)
+        elif self._sign_in is not None and self._phase in ("checking", "connecting", "signing_in"):
+            self._server_gone("closed", event.detail, out)
         elif self._phase == "opening":
             out.append(SendToClient(self._goodbye(b"The mail server closed the connection.", "UNAVAILABLE")))
             out.append(Close(Reason.SERVER_CLOSED if event.clean else Reason.SERVER_RESET, "server", event.detail))
 
+    def _server_gone(self, reason: str, detail: str, out: list[Decision]) -> None:
+        """While signing in. Where the gate is being asked (a relayed mechanism), its answer comes first."""
+        out.append(Disconnect(MAIN))
+        out.append(Record("upstream.failed", {"server": self.view.server, "reason": reason, "detail": detail}))
+        if self._phase == "checking":
+            self._sign_in = None
+            out.append(SetPhase("", MAIN))
+        else:
+            self._outage(reason, out)
+
     def _timed_out(self, event: TimedOut, out: list[Decision]) -> None:
         if event.leg == MAIN:
-            out.append(Disconnect(MAIN))
-            out.append(Record("upstream.failed", {"server": self.view.server, "reason": "timeout", "detail": event.phase}))
-            self._outage("timeout", out)
+            self._server_gone("timeout", event.phase, out)
             return
         self._say_bye(b"Autologout: too slow or idle for too long.", out)
         out.append(Close(_TIMEOUT_REASONS.get(event.phase, Reason.TIMEOUT_LOGIN), "client", event.phase))

@@ -110,3 +110,10 @@ POP3_ANSWERS = (
     b"+OK 2 messages\r\n1 120\r\n2 200\r\n.\r\n", b"+OK 120 octets\r\nSubject: x\r\n\r\n..dot\r\n.not the end\r\nbody\r\n.\r\n", b"+ \r\n", b"+ VXNlcm5hbWU6\r\n",
     b"+OK bare\n.\n", b"odd\r\n", b"+OK\r\nCOMPRESS DEFLATE\r\nX-ODD\r\nUIDL\r\n.\r\n",
 )  # fmt: skip
+POP3_BODIES = {
+    b"CAPA": b"+OK\r\nTOP\r\nUIDL\r\nPIPELINING\r\nUSER\r\nSASL PLAIN LOGIN XOAUTH2\r\nXCLIENT ADDR PORT\r\nSTLS\r\n.\r\n",
+    b"LIST": b"+OK 2 messages\r\n1 120\r\n2 200\r\n.\r\n",
+    b"UIDL": b"+OK\r\n1 whqtswO00WBw418f9t5JxYwZ\r\n2 QhdPYR:00WBw1Ph7x7\r\n.\r\n",
+    b"RETR": b"+OK 120 octets\r\nSubject: x\r\n\r\n..dot\r\n.not the end\r\nbody\n.\nmore\r\n.\r\n",
+    b"TOP ": b"+OK\r\nSubject: x\r\n\r\n.\r\n",
+}

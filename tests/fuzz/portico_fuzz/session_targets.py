@@ -14,10 +14,12 @@ from portico.session.decisions import Close, Decision, SendToClient, SendToServe
 from portico.session.events import CLIENT, MAIN, BytesReceived
 from portico.session.imap.session import ImapSession
 from portico.session.imap.watch import Watch
+from portico.session.pop3.session import Pop3Session
+from portico.session.pop3.watch import Watch as Pop3Watch
 
 from portico_fuzz import corpus, plugins
 from portico_fuzz.source import Source, mutated
-from portico_fuzz.world import World
+from portico_fuzz.world import World, held
 
 _TAG = re.compile(rb"(?:^|\n)([A-Za-z0-9]+) (?:[A-Z]+)")
 
@@ -54,23 +56,53 @@ class ImapDialogue:
         return said
 
 
+class Pop3Dialogue:
+    """Servers answer one command after the other, mostly with what belongs to it."""
+
+    def client(self, source: Source, *, signed_in: bool) -> bytes:
+        if signed_in:
+            return source.choice(corpus.POP3_COMMANDS)
+        line = source.choice(corpus.POP3_SIGN_IN) if source.chance(170) else source.choice(corpus.POP3_BEFORE_LOGIN)
+        return line + source.choice(corpus.POP3_COMMANDS) if source.chance(60) else line  # pipelined
+
+    def greeting(self, source: Source) -> bytes:
+        return source.choice(corpus.POP3_GREETINGS[:2]) if source.chance(220) else source.choice(corpus.POP3_GREETINGS)
+
+    def server(self, source: Source, sent: bytes) -> bytes:
+        said = b""
+        for line in sent.splitlines():
+            name = line[:4].upper()
+            if source.chance(50):
+                said += source.choice(corpus.POP3_ANSWERS)
+            elif name in (b"CAPA", b"LIST", b"UIDL", b"RETR", b"TOP "):
+                said += corpus.POP3_BODIES[name]
+            else:
+                said += b"+OK\r\n"
+        return said or source.choice(corpus.POP3_ANSWERS)
+
+
 def imap(data: bytes) -> None:
     """An IMAP session in a world that does what it likes."""
     World(Source(data), "imap", ImapSession, ImapDialogue()).run()
 
 
-def _watch(interested: bool) -> tuple[Watch, Listener]:
-    listener = Listener.model_validate({"protocol": "imap", "addresses": ["127.0.0.1:0"], "limits": {"line": 4000, "held": 3000}})
+def pop3(data: bytes) -> None:
+    """A POP3 session in a world that does what it likes."""
+    World(Source(data), "pop3", Pop3Session, Pop3Dialogue()).run()
+
+
+def _settings(protocol: str) -> tuple[Context, SessionView, Listener]:
+    listener = Listener.model_validate({"protocol": protocol, "addresses": ["127.0.0.1:0"], "limits": {"line": 4000, "held": 3000}})
     peer = Peer("192.0.2.1", 1, "192.0.2.2", 993)
-    view = SessionView("sid", "imap", "l", peer, user="alice", server="main")
-    compiled = plugins.observers(view) if interested else None
-    return Watch(Context("sid", "imap", "l", peer, listener), view, compiled, [b"IMAP4rev1", b"LITERAL+"]), listener
+    view = SessionView("sid", "imap" if protocol == "imap" else "pop3", "l", peer, user="alice", server="main")
+    return Context("sid", view.protocol, "l", peer, listener), view, listener
 
 
 def watch(data: bytes) -> None:
     """Observed or not, what the server says reaches the client octet for octet, and what the client says the server."""
     source = Source(data)
-    watching, listener = _watch(source.chance(128))
+    context, view, listener = _settings("imap")
+    watching = Watch(context, view, plugins.observers(view) if source.chance(128) else None, [b"IMAP4rev1", b"LITERAL+"])
     count = 0
     sent: dict[int, bytes] = {CLIENT: b"", MAIN: b""}
     got: dict[int, bytes] = {CLIENT: b"", MAIN: b""}
@@ -112,3 +144,39 @@ _WHOLE_COMMANDS = (
 )  # fmt: skip
 _PLAIN_RESPONSES = tuple(line for line in corpus.IMAP_UNTAGGED if not _READ_BY_US.search(line))
 _PLAIN_ANSWERS = tuple(line for line in corpus.IMAP_ANSWERS if not _READ_BY_US.search(line))
+
+
+def pop3_watch(data: bytes) -> None:
+    """As `watch`, for POP3: each command has its answer, and the answers pass as they came."""
+    source = Source(data)
+    context, view, listener = _settings("pop3")
+    watching = Pop3Watch(context, view, plugins.observers(view) if source.chance(128) else None)
+    sent: dict[int, bytes] = {CLIENT: b"", MAIN: b""}
+    got: dict[int, bytes] = {CLIENT: b"", MAIN: b""}
+    for _ in range(40):
+        if source.empty:
+            break
+        name = source.choice((b"LIST", b"UIDL", b"RETR", b"TOP "))
+        body = corpus.POP3_BODIES[name]
+        if source.chance(60):
+            body = mutated(source, body[:-5]).replace(b"\r\n.\r\n", b"\r\n..\r\n") + b"\r\n.\r\n"
+            if not body.startswith(b"+OK") or b"\r\n.\r\n" in body[:-5] or b"\n" not in body[:_STATUS_LINE]:
+                continue
+        for leg, text in ((CLIENT, name.strip() + (b" 1\r\n" if name in (b"RETR", b"TOP ") else b"\r\n")), (MAIN, body)):
+            for piece in source.cut(text):
+                out: list[Decision] = []
+                watching.handle(BytesReceived(leg, piece), out)
+                sent[leg] += piece
+                for decision in out:
+                    assert not isinstance(decision, Close), "octets alone do not end a watch"
+                    if isinstance(decision, SendToClient):
+                        got[CLIENT] += decision.data
+                    elif isinstance(decision, SendToServer):
+                        got[MAIN] += decision.data
+        assert sent[CLIENT] == got[MAIN], "what the client says reaches the server as it came"
+        assert sent[MAIN] == got[CLIENT], "what the server says reaches the client as it came"
+    assert held(watching) <= listener.limits.held + 4000, "held memory never passes its limit"
+
+
+_STATUS_LINE = 500
+"""Where a line of a POP3 server has ended at the latest (RFC 2449 4: 512)."""

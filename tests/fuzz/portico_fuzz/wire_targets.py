@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 
 from portico.errors import PeerError
-from portico.wire import capability, imap, sasl
+from portico.wire import capability, imap, pop3, sasl
 from portico.wire.lines import Line, Literal, Reader
 from portico.wire.skim import Piece, Skimmer
 
@@ -134,6 +134,39 @@ def syntax(data: bytes) -> None:
     assert len(passed) + len(withheld) == len(data.split(b"\r\n"))
 
 
+def pop3_framing(data: bytes) -> None:
+    """Commands and status lines: values or a PeerError. The end of an answer is at its CRLF dot CRLF, however it is cut."""
+    source = Source(data)
+    shape = Source(source.octets(20))
+    stream = source.rest()
+    for line in stream.split(b"\r\n"):
+        try:
+            command = pop3.parse_command(line)
+        except PeerError:
+            pass
+        else:
+            pop3.has_body(command.name, command.arguments)
+        status = pop3.parse_status(line)
+        assert status is None or not status.ok or line[:3].upper() == b"+OK"
+        assert pop3.timestamp(line) in line
+    lines = stream.split(b"\r\n")
+    stuffed = pop3.stuffed(lines)
+    assert pop3.body_lines(stuffed) == lines, "what is stuffed is read back"
+    for answer in (stuffed + b"+OK next\r\n", stream):
+        expected = (b"\r\n" + answer).find(pop3.END)
+        body = pop3.Body()
+        position = 0
+        for piece in shape.cut(answer):
+            end = body.end(piece)
+            if end >= 0:
+                assert 0 < end <= len(piece)
+                assert position + end == expected + 3, "a body ends at its dot"
+                break
+            position += len(piece)
+        else:
+            assert expected < 0, "a body that has its dot ends"
+
+
 def mechanisms(data: bytes) -> None:
     """SASL on both sides: a challenge, credentials or a PeerError."""
     source = Source(data)
@@ -175,6 +208,9 @@ STREAM_SEEDS = [b"\x03" * 22 + stream for stream in _STREAMS] + [
     b"\x01" * 22 + line for line in (*corpus.IMAP_UNTAGGED, *corpus.IMAP_COMMANDS)
 ]
 SYNTAX_SEEDS = [*corpus.IMAP_UNTAGGED, *corpus.IMAP_ANSWERS, *(b"a1 " + line for line in corpus.IMAP_COMMANDS + corpus.IMAP_SIGN_IN)]
+POP3_SEEDS = [
+    b"\x05" * 20 + text for text in (*corpus.POP3_ANSWERS, *corpus.POP3_BODIES.values(), *corpus.POP3_COMMANDS, *corpus.POP3_GREETINGS)
+]
 SASL_SEEDS = [
     bytes([mechanism, 1, relayed]) + b"\n".join(pair)
     for mechanism in range(5)

@@ -20,9 +20,11 @@ from portico.session.decisions import (
     Decision,
     Disconnect,
     HoldClient,
+    HoldServer,
     LoginEnded,
     OpenSession,
     ReadClient,
+    ReadServer,
     SendToClient,
     SendToServer,
     SetPhase,
@@ -114,6 +116,7 @@ class World:
         self.tunnel: Tunnel | None = None
         self.client_open = True
         self.client_held = False
+        self.server_held = False
         self.client_tls = False  # a handshake is under way
         self.server = "none"  # none, dialling, up, tls
         self.asked: list[Decision] = []  # questions that wait for an answer
@@ -189,7 +192,7 @@ class World:
         return BytesReceived(CLIENT, data) if data else None
 
     def server_speaks(self) -> Event | None:
-        if self.server != "up":
+        if self.server != "up" or self.server_held:
             return None
         source = self.source
         if not self.greeted:
@@ -272,7 +275,7 @@ class World:
             self.to_answer += decision.data
         elif isinstance(decision, Connect):
             assert decision.leg == MAIN and self.server == "none", f"the server is {self.server}"
-            self.server = "dialling"
+            self.server, self.server_held = "dialling", False
             self.asked.append(decision)
         elif isinstance(decision, Disconnect):
             self.server = "none"
@@ -292,6 +295,8 @@ class World:
                 assert self.checked == 0, "a login that was let pass ends before another one is checked"
             self.asked.append(decision)
             self.signed_in = self.signed_in or isinstance(decision, OpenSession)
+        elif isinstance(decision, HoldServer | ReadServer):
+            self.server_held = isinstance(decision, HoldServer)
         elif isinstance(decision, HoldClient):
             self.client_held = True
         elif isinstance(decision, ReadClient):
@@ -304,6 +309,7 @@ class World:
         elif isinstance(decision, Tunnel):
             self.tunnel = decision
             assert self.server == "up"
+            assert not self.server_held, "a tunnel is read"
             assert self.from_client.endswith(decision.to_server), "what follows the login goes on first"
             assert self.from_server.endswith(decision.to_client)
             self.check_tunnel(decision)

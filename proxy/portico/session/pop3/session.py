@@ -107,6 +107,12 @@ class Pop3Session(Life):
         self._phase = "signing_in"
         self._signed(banner.go(event.route, wish.attempt, self._front.digest, out) or banner.advance(out), out)
 
+    def _connect(self, route: Route, out: list[Decision]) -> None:
+        if self._banner is not None:  # a mechanism in which the server speaks first: it begins on a leg of its own
+            self._banner = None
+            out.append(Disconnect(MAIN))
+        super()._connect(route, out)
+
     # -- what POP3 says
 
     def _make_front(self) -> Front:
@@ -120,7 +126,9 @@ class Pop3Session(Life):
         return Watch(self.context, self.view, interests, traced=traced)
 
     def _filter(self, capabilities: list[bytes]) -> tuple[list[bytes], list[bytes]]:
-        return filter_pop3(capabilities)
+        passed, withheld = filter_pop3(capabilities)
+        # The list may be from before the login, where STLS is of use (RFC 2595 4); after it nobody lists or takes it.
+        return passed, [line for line in withheld if line.upper() not in (b"STLS", b"XCLIENT")]
 
     def _yes(self, capabilities: list[bytes], text: bytes) -> bytes:
         return b"+OK %b\r\n" % text
