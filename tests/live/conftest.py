@@ -132,7 +132,7 @@ class Way:
         return Account(self.front.ports, user, PASSWORD, self.authority, self.implicit)
 
     def new_user(self, folders: Sequence[Folder] = ()) -> str:
-        user = self.people.new()
+        user = self.people.new(self.server)
         load(self.server, user, folders)
         return user
 

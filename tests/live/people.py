@@ -6,7 +6,7 @@ Rule of this file: a user whom a test changes is given out once.
 from __future__ import annotations
 
 import imaplib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 from portico.demo.mailbox import Folder, fill
@@ -21,13 +21,13 @@ class Server(Protocol):
 
 
 class People:
-    """``people.new()`` is the name of a user nobody has used."""
+    """``people.new(server)`` is the name of a user whom nobody has used on that server."""
 
     def __init__(self) -> None:
-        self._names = iter(USERS)
+        self._names: dict[MailPorts, Iterator[str]] = {}
 
-    def new(self) -> str:
-        return next(self._names)
+    def new(self, server: Server) -> str:
+        return next(self._names.setdefault(server.ports, iter(USERS)))
 
 
 def load(server: Server, user: str, folders: Sequence[Folder]) -> None:

@@ -125,7 +125,7 @@ def test_literals_of_lengths_around_a_buffer_come_back_as_they_went(
     people: People,
 ) -> None:
     server: Dovecot = request.getfixturevalue("dovecot_that_compresses" if watched else "dovecot")
-    front, user = portico(server), people.new()
+    front, user = portico(server), people.new(server)
     letters = []
     for size in (*range(edge - 60, edge - 50), *range(edge - 2, edge + 3)):
         head = b"Subject: %d\r\n\r\n" % size
@@ -433,7 +433,7 @@ def test_a_server_that_is_not_there_is_told_with_a_code(place: Path, certificate
 def test_a_message_of_50_mb_goes_both_ways(
     dovecot: Dovecot, portico: Callable[..., Front], certificates: Certificates, people: People, tmp_path: Path
 ) -> None:
-    front, user = portico(dovecot, "implicit"), people.new()
+    front, user = portico(dovecot, "implicit"), people.new(dovecot)
     big = messages.attachments(1, size=37 * MIB)
     assert len(big) > 50_000_000
     account = Account(front.ports, user, PASSWORD, certificates.authority)

@@ -16,8 +16,9 @@ from portico.demo import mailbox, messages
 from portico.demo.certificates import Certificates
 from portico.demo.dovecot import Dovecot
 
+from tests.live.clients import Account, imaplib_connect, poplib_connect
 from tests.live.conftest import Way
-from tests.live.dialogue import Dialogue
+from tests.live.dialogue import Dialogue, eventually
 from tests.live.front import Front
 from tests.live.people import PASSWORD, People, load
 
@@ -108,7 +109,7 @@ def test_the_server_says_the_same_through_portico(
 ) -> None:
     transcripts = []
     for end in (dovecot, portico(dovecot, "starttls")):
-        with sign_in(end, certificates, people.new()) as talk:
+        with sign_in(end, certificates, people.new(dovecot)) as talk:
             transcripts.append(settled(play(talk, SCENARIOS[name])))
     assert transcripts[1].split(b"\r\n") == transcripts[0].split(b"\r\n")
 
@@ -159,7 +160,7 @@ def test_a_session_that_is_watched_says_the_same(
     # Something of this server's list is withheld, so that its sessions are read line by line to the end.
     transcripts = []
     for end in (dovecot_that_compresses, portico(dovecot_that_compresses)):
-        with sign_in(end, certificates, people.new()) as talk:
+        with sign_in(end, certificates, people.new(dovecot_that_compresses)) as talk:
             transcripts.append(settled(play(talk, SCENARIOS[name])))
     assert transcripts[1].split(b"\r\n") == transcripts[0].split(b"\r\n")
 
@@ -191,3 +192,20 @@ def test_a_pop3_transcript_is_the_same(way: Way, certificates: Certificates, tmp
             said += talk.rest()[:3]
         transcripts.append(said)
     assert transcripts[1] == transcripts[0]
+
+
+@pytest.mark.parametrize("protocol", ["imap", "pop3"])
+@pytest.mark.parametrize("tls", ["none", "starttls", "implicit"])
+def test_a_session_that_nobody_is_interested_in_is_a_tunnel(
+    protocol: str, tls: str, dovecot: Dovecot, portico: Callable[..., Front], certificates: Certificates
+) -> None:
+    front = portico(dovecot, tls)
+    already = len(front.events("session.closed"))
+    account = Account(front.ports, "alice", PASSWORD, certificates.authority)
+    if protocol == "imap":
+        with imaplib_connect(account) as connection:
+            connection.noop()
+    else:
+        poplib_connect(account).quit()
+    assert eventually(lambda: len(front.events("session.closed")) > already)
+    assert front.events("session.closed")[-1]["mode"] == "tunnel"

@@ -33,7 +33,10 @@ _IMAP_BEFORE_LOGIN: Final = (b"IMAP4REV2", b"ENABLE", b"IDLE", b"LITERAL+", b"LI
 """Announced before login only where the server is known to have them: what a client sends on the strength of our word,
 pipelined behind its login, the server must understand."""
 
-_POP3: Final = frozenset(b"TOP USER SASL RESP-CODES LOGIN-DELAY PIPELINING EXPIRE UIDL IMPLEMENTATION AUTH-RESP-CODE UTF8 LANG".split())
+# CAPA: Dovecot lists the command itself, and a list that is passed whole is a session that can be a tunnel.
+_POP3: Final = frozenset(
+    b"CAPA TOP USER SASL RESP-CODES LOGIN-DELAY PIPELINING EXPIRE UIDL IMPLEMENTATION AUTH-RESP-CODE UTF8 LANG".split()
+)
 
 
 def imap_allowed(name: bytes) -> bool:
