@@ -14,7 +14,7 @@ from portico.errors import Secret
 from portico.gate.gate import Gate, Plugins, way_of
 from portico.gate.limits import Counts, Ticket
 from portico.session.context import LoginAttempt, Peer, Refusal, Route, SessionView, TlsInfo
-from portico.upstream.routes import Choice
+from portico.session.context import RouteChoice as Choice
 
 SERVERS = {
     "main": Server(imap="mail.example.org:143"),

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import os
 import random
 import socket
 import ssl
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -272,9 +274,7 @@ def test_a_server_whose_certificate_is_of_nobody_known_is_not_used(certs: Certs,
 
 @pytest.mark.parametrize("right", [True, False])
 def test_a_pinned_certificate_is_the_only_one_accepted(right: bool, certs: Certs, server_tls: ssl.SSLContext) -> None:
-    import hashlib
-
-    der = ssl.PEM_cert_to_DER_cert(open(certs.server).read())
+    der = ssl.PEM_cert_to_DER_cert(Path(certs.server).read_text())
     pin = hashlib.sha256(der).digest() if right else bytes(32)
     with Backend(echo, server_tls) as backend:
         dial = Dialling(f"127.0.0.1:{backend.port}", client_context(fingerprint=pin), "whatever", pin)

@@ -108,7 +108,7 @@ def test_without_descriptors_accepting_pauses_and_goes_on_by_itself() -> None:
     with Backend(echo) as backend, Rig(backend.world()) as rig:
         clients = [socket.socket() for _ in range(3)]
         limits = resource.getrlimit(resource.RLIMIT_NOFILE)
-        highest = max(map(int, os.listdir("/proc/self/fd")))
+        highest = max(int(each.name) for each in Path("/proc/self/fd").iterdir())
         resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 1, limits[1]))
         fillers: list[int] = []
         try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import os
 import socket
 import ssl
 import time
@@ -29,7 +28,7 @@ def _rss() -> int:
 
 
 def _descriptors() -> int:
-    return len(os.listdir("/proc/self/fd"))
+    return len(list(Path("/proc/self/fd").iterdir()))
 
 
 KINDS = (channel.Channel, driver.Driver, tunnel.Tunnel, tunnel.Remains, farewell.Farewell, ssl.SSLObject)
@@ -109,13 +108,10 @@ def test_a_thousand_idle_sessions_over_tls_are_small_and_alive(server_tls: ssl.S
                 return client
 
             first = arrive()
-            socks = []
-            for _ in range(50):  # warm
-                socks.append(arrive().sock)
+            socks = [arrive().sock for _ in range(50)]  # warm
             gc.collect()
             before = _rss()
-            for _ in range(count):
-                socks.append(arrive().sock)
+            socks += [arrive().sock for _ in range(count)]
             world.born.clear()
             world.log.clear()
             deadline = time.monotonic() + 5

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from portico.config.settings import RouteRule, Server
+from portico.session.context import RouteChoice as Choice
 from portico.session.context import Target
-from portico.upstream.routes import Choice, Table, fill, targets
+from portico.upstream.routes import Table, fill, targets
 
 RULES = [
     RouteRule(users=["alice", "*@vip.example"], server="one"),

@@ -18,8 +18,8 @@ from typing import Any, Final, Protocol
 
 from portico.config.settings import Limits, Listener, Server
 from portico.gate.limits import Counts, Ticket
-from portico.session.context import LoginAttempt, Refusal, Route, SessionView, Target
-from portico.upstream.routes import Choice, RouteSource, Table, targets
+from portico.session.context import LoginAttempt, Refusal, Route, RouteChoice, SessionView, Target
+from portico.upstream.routes import RouteSource, Table, targets
 
 MAX_NAME: Final = 512
 """Octets of a user name (RFC 5321 4.5.3.1 allows 64 + 1 + 255 for an address)."""
@@ -31,12 +31,12 @@ _Steps = Generator[Any, Any, Verdict]
 class Plugins(Protocol):
     """What the gate asks of plugins (plugin.host supplies it). Whatever fails in there comes out as a Refusal.
 
-    `attempted`: a Refusal ends the login. `routed`: a Choice or Route goes before the table; None: no opinion.
+    `attempted`: a Refusal ends the login. `routed`: a RouteChoice or Route goes before the table; None: no opinion.
     """
 
     def attempted(self, view: SessionView, attempt: LoginAttempt) -> Refusal | Awaitable[Refusal | None] | None: ...
 
-    def routed(self, view: SessionView, attempt: LoginAttempt) -> Choice | Verdict | Awaitable[Choice | Verdict | None] | None: ...
+    def routed(self, view: SessionView, attempt: LoginAttempt) -> RouteChoice | Verdict | Awaitable[RouteChoice | Verdict | None] | None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,15 +171,15 @@ def _sound(view: SessionView, attempt: LoginAttempt) -> Refusal | None:
     return None
 
 
-def _route(way: Way, attempt: LoginAttempt, choice: Choice | None) -> Verdict:
+def _route(way: Way, attempt: LoginAttempt, choice: RouteChoice | None) -> Verdict:
     if choice is None:
         return Refusal("Sign-in failed.", "AUTHENTICATIONFAILED", "no_route", counts=True)
     target = way.targets.get(choice.server)
     if target is None:
         return Refusal("Your mail server is not reachable this way.", "UNAVAILABLE", "no_route")
-    if attempt.mechanism != "EXTERNAL":
-        return Route(target, choice.user)
     server = way.servers[choice.server]
+    if attempt.mechanism != "EXTERNAL" and not (choice.verified and server.master_user is not None):
+        return Route(target, choice.user)  # his own password, which the server itself will check
     if server.master_user is None:
         return Refusal("A certificate is not enough for your mail server.", "AUTHORIZATIONFAILED", "no_master_user")
     return Route(target, choice.user, server.master_user, server.master_password, verified=True)

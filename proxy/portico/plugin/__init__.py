@@ -1,0 +1,36 @@
+"""The door for authors: all that a plugin needs, and the only room it imports from.
+
+Rule of this file: names from deeper rooms, offered under one roof; they stay what they are (docs/how-to/write-a-plugin.md).
+"""
+
+from portico.config.units import Duration, SecretText, Size
+from portico.errors import Secret
+from portico.plugin.hooks import ProxyInfo, Summary, hookimpl
+from portico.plugin.options import Option
+from portico.session.context import LoginAttempt, Peer, RouteChoice, TlsInfo
+from portico.session.context import SessionView as Session
+from portico.session.interests import Answer, Change, Command, Drop, FetchItem, Interests, Refuse, Response
+
+__all__ = [
+    "Answer",
+    "Change",
+    "Command",
+    "Drop",
+    "Duration",
+    "FetchItem",
+    "Interests",
+    "LoginAttempt",
+    "Option",
+    "Peer",
+    "ProxyInfo",
+    "Refuse",
+    "Response",
+    "RouteChoice",
+    "Secret",
+    "SecretText",
+    "Session",
+    "Size",
+    "Summary",
+    "TlsInfo",
+    "hookimpl",
+]

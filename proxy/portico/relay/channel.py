@@ -13,6 +13,7 @@ import ssl
 import struct
 from collections import deque
 from contextlib import suppress
+from itertools import islice
 from typing import Final, Protocol
 
 from portico.config.units import KIB
@@ -248,13 +249,14 @@ class Channel:
             return True
         try:
             while unsent:
-                data = unsent[0]
-                count = self.sock.send(data)  # type: ignore[union-attr]
+                # Several pieces in one call; the limit is well below the system's (IOV_MAX).
+                count = self.sock.send(unsent[0]) if len(unsent) == 1 else self.sock.sendmsg(islice(unsent, 64))  # type: ignore[union-attr]
                 self.stalled = self.reactor.now
-                if count < len(data):
-                    unsent[0] = data[count:]
+                while unsent and count >= len(unsent[0]):
+                    count -= len(unsent.popleft())
+                if count:
+                    unsent[0] = unsent[0][count:]
                     return False
-                unsent.popleft()
         except BlockingIOError:
             return False
         except OSError as error:
@@ -278,7 +280,9 @@ class Channel:
 
     def shake(self) -> bool:
         """Go on with the handshake. True: it is done; what came with its end is in `early`. Raises OSError (ssl.SSLError is
-        one) when it has failed; the peer has been sent the alert."""
+        one) when it has failed; the peer has been sent the alert.
+
+        The last flight of a server may wait as `unsent` for what the owner has to say: it must `flush`."""
         assert self.tls is not None
         reactor = self.reactor
         while self.readable:
@@ -305,17 +309,25 @@ class Channel:
 
     def _step(self, tls: ssl.SSLObject) -> bool:
         reactor = self.reactor
+        done = False
         try:
             tls.do_handshake()
-            return True
+            done = True
         except ssl.SSLWantReadError:
-            return False
+            pass
         except OSError:
             reactor.incoming.read()
             raise
         finally:
             if reactor.outgoing.pending:
-                self._put(reactor.outgoing.read())
+                octets = reactor.outgoing.read()
+                if done and self.unsent is None and tls.server_side:
+                    # The ticket: it goes out together with the greeting, when the owner flushes.
+                    self.unsent = deque((memoryview(octets),))
+                    self.stalled = reactor.now
+                else:
+                    self._put(octets)
+        return done
 
     @property
     def half_closes(self) -> bool:

@@ -255,7 +255,7 @@ class Driver:
         data = parts[0] if len(parts) == 1 else b"".join(parts)
         if to == CLIENT:
             self._line_open = data[-1] != 0x0A
-        if not channel.push(data):
+        if not channel.push(data) and not channel.flush():
             self._blocked(channel, cause)
         elif channel.lost:
             self._lost(channel)
@@ -537,8 +537,11 @@ class Driver:
             self._admit()
         else:
             self._feed(events.TlsStarted(CLIENT, info), CLIENT)
-        if channel.early and not channel.holds and channel.owner is self:
-            self._reactor.later(channel)
+        if channel.owner is self:
+            if channel.unsent is not None:
+                self._flush(channel)
+            if channel.early and not channel.holds:
+                self._reactor.later(channel)
 
     def _tls_failed(self, leg: Leg, reason: str, detail: str) -> None:
         if leg.number == CLIENT:
@@ -593,6 +596,7 @@ class Driver:
         conclude(self._generation, self._sessions, self._session, summary)
 
     def _bug(self, error: BaseException) -> None:
+        self._reactor.wipe()
         report_bug(self._generation, self._session, error)
         if self._over:
             return

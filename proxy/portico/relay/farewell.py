@@ -67,6 +67,7 @@ class Farewell:
         channel.owner = self
         channel.peer = None
         channel.early = b""
+        channel.flush()
         if channel.unsent is None and self._summary.reason is Reason.LOGOUT:
             # Nothing more can come from a client that has said LOGOUT or QUIT, so closing at once resets nothing.
             self._channel = None

@@ -19,6 +19,7 @@ from collections import deque
 from typing import Final, Protocol
 
 from portico.config.units import KIB
+from portico.relay.loop import RelayLoop
 
 IN: Final = select.EPOLLIN
 OUT: Final = select.EPOLLOUT
@@ -73,7 +74,8 @@ class Reactor:
         self.outgoing = ssl.MemoryBIO()
         self.now = time.monotonic()
         """Seconds; read once per turn."""
-        self._epoll = select.epoll()
+        own = isinstance(loop, RelayLoop)
+        self._epoll = loop.selector.epoll if isinstance(loop, RelayLoop) else select.epoll()
         self._handlers: dict[int, Handler] = {}
         self._again: deque[Busy] = deque()
         self._closing: list[socket.socket] = []
@@ -82,7 +84,11 @@ class Reactor:
         self._scheduled = False
         self._interval = interval
         self._sweeper: asyncio.TimerHandle | None = loop.call_later(interval, self._sweep)
-        loop.add_reader(self._epoll.fileno(), self.turn)
+        self._own = not own
+        if isinstance(loop, RelayLoop):
+            loop.selector.serve = self._serve
+        else:
+            loop.add_reader(self._epoll.fileno(), self.turn)
 
     def __repr__(self) -> str:
         return f"<Reactor {len(self._handlers)} sockets, {len(self._again)} busy, {len(self._timed)} timed>"
@@ -143,7 +149,10 @@ class Reactor:
         self._sweeper = self.loop.call_later(self._interval, self._sweep)
         for timed in [timed for timed in self._timed if timed.due <= now]:
             if timed in self._timed:  # one that was due may have ended another
-                timed.sweep(now)
+                try:
+                    timed.sweep(now)
+                except Exception as error:
+                    self._failed(timed, error)
 
     # -- the turn
 
@@ -159,10 +168,17 @@ class Reactor:
                 for fd, mask in events:
                     handler = get(fd)
                     if handler is not None:
-                        handler.ready(mask)
+                        try:
+                            handler.ready(mask)
+                        except Exception as error:
+                            self._failed(handler, error)
                 again = self._again
                 for _ in range(len(again)):
-                    again.popleft().resume()
+                    busy = again.popleft()
+                    try:
+                        busy.resume()
+                    except Exception as error:
+                        self._failed(busy, error)
                 for sock in self._closing:
                     sock.close()
                 self._closing.clear()
@@ -172,6 +188,18 @@ class Reactor:
             self._turning = False
             if self._again:
                 self._schedule()
+
+    def wipe(self) -> None:
+        """Empty the shared BIOs after a fault: what is left in them must never reach another connection."""
+        if self.incoming.pending:
+            self.incoming.read()
+        if self.outgoing.pending:
+            self.outgoing.read()
+
+    def _failed(self, who: object, error: Exception) -> None:
+        """A fault of ours that its owner did not catch. The others are served all the same: an edge that is lost does not come again."""
+        self.wipe()
+        self.loop.call_exception_handler({"message": f"fault while serving {who!r}", "exception": error})
 
     def _schedule(self) -> None:
         if not self._scheduled:

@@ -243,6 +243,7 @@ class Tunnel:
         conclude(self._generation, self._sessions, self._session, summary)
 
     def _bug(self, error: Exception) -> None:
+        self._reactor.wipe()
         report_bug(self._generation, self._session, error)
         self._end(Reason.BUG, "portico", type(error).__name__, whole=False)
 

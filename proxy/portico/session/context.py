@@ -85,6 +85,17 @@ class Target:
 
 
 @dataclass(slots=True, frozen=True)
+class RouteChoice:
+    """A server by its name in the settings, as a routing table or a plugin chose it."""
+
+    server: str
+    user: str = ""
+    """The name to sign in with there; empty: the client's own."""
+    verified: bool = False
+    """Whoever chose has proved that the client is `user` (has checked the password): the server's master user may be used."""
+
+
+@dataclass(slots=True, frozen=True)
 class Route:
     """Where a login goes and as whom."""
 

@@ -1,6 +1,6 @@
 """Which server a user's mail is on.
 
-Rule of this file: a name in, a Choice out; nothing is dialled. A further source (SQL, auth_http, a file that changes)
+Rule of this file: a name in, a RouteChoice out; nothing is dialled. A further source (SQL, auth_http, a file that changes)
 is another class with `choose`; it may answer at once or by an awaitable.
 """
 
@@ -8,28 +8,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Mapping, Sequence
-from dataclasses import dataclass
 from fnmatch import translate
 from typing import Any, Final, Protocol
 
 from portico.config.settings import RouteRule, Server
-from portico.session.context import Target
+from portico.session.context import RouteChoice, Target
 
 _WILD: Final = re.compile(r"[*?\[]")
-
-
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """A server by its name in the settings, and the name to sign in with there (the client's, changed by the rule or not)."""
-
-    server: str
-    user: str
 
 
 class RouteSource(Protocol):
     """Anything that knows where users are. None: it does not know this one, ask the next source."""
 
-    def choose(self, user: str) -> Choice | Awaitable[Choice | None] | None: ...
+    def choose(self, user: str) -> RouteChoice | Awaitable[RouteChoice | None] | None: ...
 
 
 def fill(template: str, user: str) -> str:
@@ -64,7 +55,7 @@ class Table:
                 if not _WILD.search(name):
                     self._exact.setdefault(name.casefold(), number)
 
-    def choose(self, user: str) -> Choice | None:
+    def choose(self, user: str) -> RouteChoice | None:
         """The choice for `user`; None: no rule matches and there is no default."""
         key = user.casefold()
         first = self._exact.get(key, len(self._rules))
@@ -76,8 +67,8 @@ class Table:
                 break
         if first < len(self._rules):
             rule = self._rules[first]
-            return Choice(rule.server, user if rule.user is None else fill(rule.user, user))
-        return Choice(self._default, user) if self._default is not None else None
+            return RouteChoice(rule.server, user if rule.user is None else fill(rule.user, user))
+        return RouteChoice(self._default, user) if self._default is not None else None
 
     def servers(self) -> set[str]:
         """The names of all servers that can be chosen."""

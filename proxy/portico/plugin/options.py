@@ -1,0 +1,83 @@
+"""Options of plugins: declared by the plugin, read from the settings, checked before anything starts.
+
+Rule of this file: from declarations and a table of TOML to typed, frozen values or to problems; the checking is pydantic's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any, Final, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
+
+from portico.config.units import Duration, SecretText, Size
+
+_REQUIRED: Final[Any] = object()
+ENABLED: Final = "enabled"
+"""Reserved: ``enabled = false`` in a listener's table switches a plugin off there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One option. `type`: str, int, bool, float, list[str], Duration, Size or SecretText of portico.plugin; anything pydantic knows."""
+
+    name: str
+    type: Any
+    help: str
+    default: Any = _REQUIRED
+    """Without one the option must be set."""
+    unit: str = ""
+    """For the reader, where the type does not say it."""
+
+    @property
+    def required(self) -> bool:
+        return self.default is _REQUIRED
+
+    @property
+    def type_name(self) -> str:
+        """As people say it."""
+        for known, word in ((Duration, "time"), (Size, "size"), (SecretText, "secret")):
+            if self.type == known:
+                return word
+        return str(self.type) if get_args(self.type) else getattr(self.type, "__name__", str(self.type))
+
+
+class Values(BaseModel):
+    """The values of a plugin's options on one listener, as attributes."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True, hide_input_in_errors=True, strict=True)
+
+
+def model_of(plugin: str, options: Sequence[Option]) -> type[Values]:
+    """The pydantic model of a plugin's options. Raises ValueError for a declaration that makes no sense."""
+    fields: dict[str, Any] = {}
+    for option in options:
+        if not option.name.isidentifier() or option.name.startswith("_") or option.name == ENABLED or option.name in fields:
+            raise ValueError(f"option {option.name!r} cannot be declared: not a name, reserved, or declared twice")
+        if not option.help:
+            raise ValueError(f"option {option.name!r} has no help")
+        default = ... if option.required else option.default
+        fields[option.name] = (option.type, Field(default, description=option.help))
+    return create_model(f"{plugin}_options", __base__=Values, **fields)
+
+
+def read(model: type[Values], table: Mapping[str, Any]) -> tuple[Values | None, list[tuple[str, str]]]:
+    """The values from a table, or (option, what is wrong) for each mistake."""
+    try:
+        return model.model_validate({key: value for key, value in table.items() if key != ENABLED}), []
+    except ValidationError as error:
+        known = [*model.model_fields, ENABLED]
+        problems = []
+        for found in error.errors(include_input=False, include_url=False, include_context=False):
+            key = str(found["loc"][0]) if found["loc"] else ""
+            if found["type"] == "extra_forbidden":
+                near = get_close_matches(key, known, 1)
+                text = f"there is no such option; possible: {', '.join(sorted(known))}" + (f"; did you mean {near[0]}?" if near else "")
+            elif found["type"] == "missing":
+                text = "is needed"
+            else:
+                text = found["msg"].removeprefix("Value error, ")
+            problems.append((key, text))
+        return None, problems
