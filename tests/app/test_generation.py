@@ -144,7 +144,15 @@ def test_a_session_from_connect_to_close_is_told_in_the_log(house: House) -> Non
     assert connected["event"] == "session.connected" and "user" not in connected
     assert dialled == {**dialled, "event": "upstream.connected", "server": "main", "address": "127.0.0.1:143", "seconds": 0.002}
     expected = {"session": session.context.id, "user": "alice", "rip": "192.0.2.7", "lport": 993, "tls": "TLSv1.3", "cipher": TLS.cipher}
-    assert succeeded == {**succeeded, **expected, "address": "127.0.0.1:143", "server": "main", "seconds": 0.25, "method": "PLAIN", "sni": "mail.example.org"}
+    assert succeeded == {
+        **succeeded,
+        **expected,
+        "address": "127.0.0.1:143",
+        "server": "main",
+        "seconds": 0.25,
+        "method": "PLAIN",
+        "sni": "mail.example.org",
+    }
     assert closed == {**closed, **expected, "reason": "logout", "side": "client", "seconds": 1.235, "commands": None, "mode": "tunnel"}
     assert house.host.closed == [session.context.id] and not house.generation.visits
 
@@ -276,7 +284,9 @@ def test_a_server_that_repeats_the_password_does_not_bring_it_into_the_log(
     assert all("<secret>" in text for text in texts)
 
 
-@given(st.lists(st.tuples(st.sampled_from(["open", "login", "failed", "end"]), st.integers(0, 5), st.sampled_from(["a", "b"])), max_size=40))
+@given(
+    st.lists(st.tuples(st.sampled_from(["open", "login", "failed", "end"]), st.integers(0, 5), st.sampled_from(["a", "b"])), max_size=40)
+)
 @settings(max_examples=60, deadline=None)
 def test_whatever_sessions_do_nothing_stays_counted_when_they_have_gone(
     tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[str, int, str]]

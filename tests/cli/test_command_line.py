@@ -322,7 +322,9 @@ def test_certs_new_without_names_is_for_localhost(ask: Ask, place: Path) -> None
 def test_certs_show_says_what_people_ask_for(ask: Ask) -> None:
     result = ask("certs", "show", "server.pem")
     assert result.exit_code == 0
-    assert re.search(r"server\.pem \(1 of 2\)\n  subject +CN=localhost\n  names +localhost, 127\.0\.0\.1\n  issuer +CN=Portico", result.stdout)
+    assert re.search(
+        r"server\.pem \(1 of 2\)\n  subject +CN=localhost\n  names +localhost, 127\.0\.0\.1\n  issuer +CN=Portico", result.stdout
+    )
     assert re.search(r"  valid +\d{4}-\d\d-\d\d .* UTC, 36\d days left\n  key +ECDSA P-256\n  fingerprint +[0-9a-f]{64}\n", result.stdout)
     assert "issuer       itself" in result.stdout
 

@@ -16,7 +16,9 @@ from portico.config.show import key_text, value_text
 from portico.errors import SettingsError
 
 KEYS = [*sorted({key for _, model in sections() for key in model.model_fields}), "mail", "imaps", "x y", "file", "env"]
-TEXTS = st.sampled_from(["mail", "127.0.0.1:993", "[::1]:1", "unix:/x", "starttls", "30s", "1KiB", "PLAIN", "{user}", "{", "*", "", "\0", "é\u2028", "pop3"])
+TEXTS = st.sampled_from(
+    ["mail", "127.0.0.1:993", "[::1]:1", "unix:/x", "starttls", "30s", "1KiB", "PLAIN", "{user}", "{", "*", "", "\0", "é\u2028", "pop3"]
+)
 LEAVES = st.one_of(
     st.booleans(),
     st.integers(-5, 5),

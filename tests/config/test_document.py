@@ -80,7 +80,10 @@ VALUES = st.sampled_from(["1", '"x"', "[1, [2]]", "{p = 1, q.r = [{s = 2}]}", '"
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.lists(st.tuples(st.lists(KEYS, min_size=1, max_size=3), VALUES), max_size=8), st.lists(st.sampled_from(["", "# c", "  "]), max_size=3))
+@given(
+    st.lists(st.tuples(st.lists(KEYS, min_size=1, max_size=3), VALUES), max_size=8),
+    st.lists(st.sampled_from(["", "# c", "  "]), max_size=3),
+)
 def test_whatever_toml_the_lines_cover_its_keys(pairs: list[tuple[list[str], str]], blank: list[str]) -> None:
     text = "\n".join([*blank, *(f"[t{number}]\n{'.'.join(keys)} = {value}" for number, (keys, value) in enumerate(pairs))])
     document = parse_document("f.toml", text)
@@ -93,7 +96,7 @@ def test_whatever_toml_the_lines_cover_its_keys(pairs: list[tuple[list[str], str
 
 
 @settings(max_examples=100, deadline=None)
-@given(st.text(alphabet='a=[]{}"\'\n.#1 \\,', max_size=40))
+@given(st.text(alphabet="a=[]{}\"'\n.#1 \\,", max_size=40))
 def test_any_text_gives_a_document_or_one_line(text: str) -> None:
     try:
         assert parse_document("f.toml", text).data == tomllib.loads(text)

@@ -76,7 +76,9 @@ def test_a_good_file_gives_settings_with_paths_from_its_own_directory(made: Path
 
 def test_units_secrets_routes_and_plugin_options_are_read(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MASTER", "geheim")
-    text = with_server('master_user = "m"\nmaster_password = {env = "MASTER"}\nfingerprint = "' + ":".join(["AB"] * 32) + '"\ntls = "starttls"')
+    text = with_server(
+        'master_user = "m"\nmaster_password = {env = "MASTER"}\nfingerprint = "' + ":".join(["AB"] * 32) + '"\ntls = "starttls"'
+    )
     text += """\
 timeouts.idle = "45m"
 limits.line = "1MiB"
@@ -176,8 +178,14 @@ ONE_MISTAKE = {
         'portico.toml:11: listeners.imaps.timeouts: found "30s"; possible: a table',
     ),
     "no listener": (GOOD.partition("[listeners")[0], "portico.toml:1: listeners: is missing; possible: a table"),
-    "listeners that are empty": (GOOD.partition("[listeners")[0] + "[listeners]\n", "portico.toml:5: listeners: is empty; at least one is needed"),
-    "no address to listen on": (replaced('["127.0.0.1:1993"]', "[]"), "portico.toml:7: listeners.imaps.addresses: is empty; at least one is needed"),
+    "listeners that are empty": (
+        GOOD.partition("[listeners")[0] + "[listeners]\n",
+        "portico.toml:5: listeners: is empty; at least one is needed",
+    ),
+    "no address to listen on": (
+        replaced('["127.0.0.1:1993"]', "[]"),
+        "portico.toml:7: listeners.imaps.addresses: is empty; at least one is needed",
+    ),
     "a server without address": (
         GOOD + "[servers.empty]\n",
         "portico.toml:11: servers.empty: has no address; possible: imap, pop3 or both",

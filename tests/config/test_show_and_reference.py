@@ -75,7 +75,13 @@ def test_shown_settings_have_every_key_also_those_at_their_default(example: Port
 
 
 def test_options_of_plugins_that_sound_like_secrets_are_blotted_out() -> None:
-    options = {"api_token": "geheim", "nested": {"Password": "geheim", "n": 1}, "url": "u", "when": datetime.date(2026, 1, 2), "list": [1.5, True]}
+    options = {
+        "api_token": "geheim",
+        "nested": {"Password": "geheim", "n": 1},
+        "url": "u",
+        "when": datetime.date(2026, 1, 2),
+        "list": [1.5, True],
+    }
     server = Server(imap="localhost:143")
     listener = Listener(protocol="imap", addresses=["localhost:1143"], server="s", plugins={"my plugin": options})
     text = as_toml(Portico(servers={"s": server}, listeners={"l": listener}))

@@ -27,7 +27,17 @@ def test_what_is_no_time_is_refused(value: object) -> None:
 
 @pytest.mark.parametrize(
     ("value", "octets"),
-    [("64KiB", 64 * KIB), ("64kib", 64 * KIB), ("10MB", 10_000_000), ("1 GiB", GIB), ("100", 100), ("100B", 100), (100, 100), (0, 0), ("1kB", 1000)],
+    [
+        ("64KiB", 64 * KIB),
+        ("64kib", 64 * KIB),
+        ("10MB", 10_000_000),
+        ("1 GiB", GIB),
+        ("100", 100),
+        ("100B", 100),
+        (100, 100),
+        (0, 0),
+        ("1kB", 1000),
+    ],
 )
 def test_sizes(value: object, octets: int) -> None:
     assert parse_size(value) == octets

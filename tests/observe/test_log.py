@@ -103,7 +103,9 @@ secrets = st.one_of(
 
 @given(secrets, st.sampled_from(sorted(EVENTS)))
 @settings(max_examples=60, deadline=None)
-def test_no_secret_reaches_the_log_in_any_field_of_any_event(tmp_path_factory: pytest.TempPathFactory, octets: bytes | str, name: str) -> None:
+def test_no_secret_reaches_the_log_in_any_field_of_any_event(
+    tmp_path_factory: pytest.TempPathFactory, octets: bytes | str, name: str
+) -> None:
     secret = Secret(octets)
     raw = secret.reveal()
     written = Written(tmp_path_factory.mktemp("log") / "log", strict=False)

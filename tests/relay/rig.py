@@ -17,6 +17,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from portico.relay.listener import Listener, bind
+from portico.relay.loop import RelayLoop
 from portico.relay.ports import Dialling, Session, Summary
 from portico.relay.reactor import Reactor
 from portico.relay.table import Sessions
@@ -163,12 +164,20 @@ class World:
 class Rig:
     """The relay's thread. Use as a context manager; `port` is where it listens."""
 
-    def __init__(self, world: World, *, address: str = "127.0.0.1:0", interval: float = 0.05) -> None:
+    def __init__(
+        self,
+        world: World,
+        *,
+        address: str = "127.0.0.1:0",
+        interval: float = 0.05,
+        loop: Callable[[], asyncio.AbstractEventLoop] = RelayLoop,
+    ) -> None:
         self.world = world
         self._address = address
         self._interval = interval
         self._ready = threading.Event()
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._main()), daemon=True)
+        self._loop_factory = loop
+        self._thread = threading.Thread(target=self._run, daemon=True)
 
     def __enter__(self) -> Rig:
         self._thread.start()
@@ -179,6 +188,10 @@ class Rig:
         self.loop.call_soon_threadsafe(self._stopped.set)
         self._thread.join(10)
         assert not self._thread.is_alive()
+
+    def _run(self) -> None:
+        with asyncio.Runner(loop_factory=self._loop_factory) as runner:
+            runner.run(self._main())
 
     async def _main(self) -> None:
         self.loop = asyncio.get_running_loop()

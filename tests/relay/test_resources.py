@@ -101,6 +101,7 @@ def test_a_thousand_idle_sessions_over_tls_are_small_and_alive(server_tls: ssl.S
         address = f"127.0.0.1:{backend.getsockname()[1]}"
         world = World(Target("b", address), Dialling(address, None, None), Tunnelling, tls="implicit", client_context=server_tls)
         with Rig(world) as rig:
+
             def arrive() -> TlsClient:
                 client = TlsClient(rig.connect(), client_tls)
                 world.born.clear()

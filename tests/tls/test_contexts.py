@@ -41,7 +41,13 @@ def shake(
 def test_a_handshake_tells_version_cipher_and_the_name_asked_for(certs: Certs) -> None:
     server, client = shake(server_context(certs.server, certs.server_key), client_context(ca_file=certs.ca))
     info = tls_info(server)
-    assert (info.version, info.cipher, info.sni, info.client_name, info.resumed) == ("TLSv1.3", "TLS_AES_256_GCM_SHA384", "localhost", None, False)
+    assert (info.version, info.cipher, info.sni, info.client_name, info.resumed) == (
+        "TLSv1.3",
+        "TLS_AES_256_GCM_SHA384",
+        "localhost",
+        None,
+        False,
+    )
     assert tls_info(client).version == "TLSv1.3"
 
 
@@ -67,7 +73,9 @@ def test_tls_1_2_has_forward_secrecy_and_no_renegotiation(certs: Certs) -> None:
     assert server.options & ssl.OP_NO_RENEGOTIATION
 
 
-@pytest.mark.parametrize(("asked", "shown", "name"), [("optional", True, "alice@example.org"), ("optional", False, None), ("no", True, None)])
+@pytest.mark.parametrize(
+    ("asked", "shown", "name"), [("optional", True, "alice@example.org"), ("optional", False, None), ("no", True, None)]
+)
 def test_the_name_in_a_verified_client_certificate_is_known(certs: Certs, asked: Any, shown: bool, name: str | None) -> None:
     client = client_context(ca_file=certs.ca)
     if shown:
@@ -92,7 +100,10 @@ def test_a_client_certificate_of_another_authority_is_refused(certs: Certs, tmp_
 
 def test_the_name_is_the_first_address_or_else_the_most_specific_common_name() -> None:
     subject = ((("commonName", "Company"),), (("commonName", "bob"),))
-    assert client_name({"subject": subject, "subjectAltName": (("DNS", "x"), ("email", "b@example.org"), ("email", "c@example.org"))}) == "b@example.org"
+    assert (
+        client_name({"subject": subject, "subjectAltName": (("DNS", "x"), ("email", "b@example.org"), ("email", "c@example.org"))})
+        == "b@example.org"
+    )
     assert client_name({"subject": subject}) == "bob"
     assert client_name({"subject": ((("organizationName", "x"),),)}) is None
     assert client_name({"subject": ((("commonName", "bob\r\nA1 LOGOUT"),),)}) is None

@@ -106,4 +106,6 @@ def test_dovecots_list_after_login_passes_whole() -> None:
 def test_before_login_only_what_is_known_of_the_server_is_promised() -> None:
     assert imap_before_login([], starttls=True, mechanisms=[]) == b"IMAP4rev1 SASL-IR ID STARTTLS LOGINDISABLED".split()
     known = b"IMAP4rev1 IMAP4rev2 IDLE LITERAL+ QUOTA".split()
-    assert imap_before_login(known, starttls=False, mechanisms=["PLAIN"]) == b"IMAP4rev1 IMAP4rev2 IDLE LITERAL+ SASL-IR ID AUTH=PLAIN".split()
+    assert (
+        imap_before_login(known, starttls=False, mechanisms=["PLAIN"]) == b"IMAP4rev1 IMAP4rev2 IDLE LITERAL+ SASL-IR ID AUTH=PLAIN".split()
+    )

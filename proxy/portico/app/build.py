@@ -65,9 +65,7 @@ def build_generation(settings: Portico, shared: Shared) -> Generation:
     return Generation(settings, desks, diallings, records, shared.records, gate, host, shared.log, shared.ids)
 
 
-def _desk(
-    name: str, listener: Listener, way: Way, records: Mapping[str, ServerRecord], settings: Portico, problems: list[str]
-) -> Desk:
+def _desk(name: str, listener: Listener, way: Way, records: Mapping[str, ServerRecord], settings: Portico, problems: list[str]) -> Desk:
     facts = records[way.known.server].facts if way.known is not None else ServerFacts()
     users = tuple(settings.trace.users) if settings.trace.directory is not None else ()
     return desk_of(name, listener, way, _SESSIONS[listener.protocol], _server_context(listener, problems), facts, users)

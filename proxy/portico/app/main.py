@@ -15,6 +15,7 @@ from portico.config.load import read
 from portico.config.settings import Portico
 from portico.errors import PluginError, SettingsError
 from portico.observe.log import Log
+from portico.relay.loop import RelayLoop
 from portico.relay.reactor import settle_memory
 
 OK: Final = 0
@@ -43,7 +44,8 @@ def run(settings: Portico, path: Path | None = None) -> int:
     except PluginError as error:
         return _fail(log, SETTINGS, "plugin", [str(error)])
     try:
-        return asyncio.run(_serve(proxy))
+        with asyncio.Runner(loop_factory=RelayLoop) as runner:
+            return runner.run(_serve(proxy))
     except CannotStart as error:
         return _fail(log, ADDRESS if error.reason == "address" else SETTINGS, error.reason, error.problems)
     finally:

@@ -11,9 +11,8 @@ from typing import Protocol
 
 from portico.gate.gate import Verdict
 from portico.relay.ports import Summary
-from portico.session.context import LoginAttempt, Refusal, SessionView
+from portico.session.context import LoginAttempt, Refusal, RouteChoice, SessionView
 from portico.session.interests import Compiled
-from portico.upstream.routes import Choice
 
 
 class Plugins(Protocol):
@@ -42,7 +41,9 @@ class Plugins(Protocol):
 
     def attempted(self, view: SessionView, attempt: LoginAttempt) -> Refusal | Awaitable[Refusal | None] | None: ...
 
-    def routed(self, view: SessionView, attempt: LoginAttempt) -> Choice | Verdict | Awaitable[Choice | Verdict | None] | None: ...
+    def routed(
+        self, view: SessionView, attempt: LoginAttempt
+    ) -> RouteChoice | Verdict | Awaitable[RouteChoice | Verdict | None] | None: ...
 
     def session_opened(self, view: SessionView) -> Compiled | Awaitable[Compiled | None] | None: ...
 

@@ -97,9 +97,7 @@ class Proxy:
         """Bind everything, then ask the servers, then accept. Raises CannotStart, and then nothing is left open."""
         self._reactor = Reactor(asyncio.get_running_loop())
         problems: list[str] = []
-        sockets = {
-            name: _bind_all(name, listener.addresses, problems) for name, listener in self.settings.listeners.items()
-        }
+        sockets = {name: _bind_all(name, listener.addresses, problems) for name, listener in self.settings.listeners.items()}
         if problems:
             for of_one in sockets.values():
                 _close_all(of_one)

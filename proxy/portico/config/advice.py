@@ -90,5 +90,3 @@ def _parsed(text: str) -> Address | None:
         return parse_address(text, any_port=True)
     except ValueError:
         return None
-
-

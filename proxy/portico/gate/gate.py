@@ -36,7 +36,9 @@ class Plugins(Protocol):
 
     def attempted(self, view: SessionView, attempt: LoginAttempt) -> Refusal | Awaitable[Refusal | None] | None: ...
 
-    def routed(self, view: SessionView, attempt: LoginAttempt) -> RouteChoice | Verdict | Awaitable[RouteChoice | Verdict | None] | None: ...
+    def routed(
+        self, view: SessionView, attempt: LoginAttempt
+    ) -> RouteChoice | Verdict | Awaitable[RouteChoice | Verdict | None] | None: ...
 
 
 @dataclass(frozen=True, slots=True)

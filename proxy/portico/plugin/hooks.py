@@ -69,9 +69,7 @@ class Hooks:
         """
 
     @hookspec
-    def login_attempted(
-        self, session: SessionView, attempt: LoginAttempt, options: Options
-    ) -> Refuse | Awaitable[Refuse | None] | None:
+    def login_attempted(self, session: SessionView, attempt: LoginAttempt, options: Options) -> Refuse | Awaitable[Refuse | None] | None:
         """Somebody wants to sign in; the server has not been asked. Once per attempt; may be a coroutine.
 
         A Refuse is told as the answer to the login. Raising, or being too slow, refuses (fails closed).

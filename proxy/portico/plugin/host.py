@@ -205,9 +205,7 @@ class Host:
     # -- the life of a session
 
     def client_connected(self, view: SessionView) -> Refusal | Awaitable[Refusal | None] | None:
-        said: Refusal | Awaitable[Refusal | None] | None = self._first(
-            "client_connected", view, {"session": view}, _refusal("UNAVAILABLE")
-        )
+        said: Refusal | Awaitable[Refusal | None] | None = self._first("client_connected", view, {"session": view}, _refusal("UNAVAILABLE"))
         return said
 
     def attempted(self, view: SessionView, attempt: LoginAttempt) -> Refusal | Awaitable[Refusal | None] | None:
@@ -215,9 +213,7 @@ class Host:
         said: Refusal | Awaitable[Refusal | None] | None = self._first("login_attempted", view, known, _refusal("AUTHORIZATIONFAILED"))
         return said
 
-    def routed(
-        self, view: SessionView, attempt: LoginAttempt
-    ) -> RouteChoice | Refusal | Awaitable[RouteChoice | Refusal | None] | None:
+    def routed(self, view: SessionView, attempt: LoginAttempt) -> RouteChoice | Refusal | Awaitable[RouteChoice | Refusal | None] | None:
         refusal = _refusal("AUTHORIZATIONFAILED")
 
         def judge(said: Any) -> RouteChoice | Refusal | None:

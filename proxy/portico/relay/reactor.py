@@ -1,7 +1,8 @@
-"""One epoll for all sockets of a worker, nested in the asyncio loop.
+"""One epoll for all sockets of a worker, shared with the asyncio loop or nested in it.
 
 Rule of this file: it says which handler is ready and when time has passed; it reads and writes nothing itself. Each socket is
-registered once, edge-triggered, for everything, and never touched by epoll_ctl again. The loop watches only the epoll's own descriptor.
+registered once, edge-triggered, for everything, and never touched by epoll_ctl again. A RelayLoop waits with our own epoll; any other
+loop watches our epoll's descriptor.
 
 What all connections of a worker share is here: one buffer for what is received, one for what was decrypted, and one pair of
 memory BIOs. What makes sharing right: a channel leaves both BIOs empty before another one is served (relay.channel).
@@ -19,7 +20,7 @@ from collections import deque
 from typing import Final, Protocol
 
 from portico.config.units import KIB
-from portico.relay.loop import RelayLoop
+from portico.relay.loop import Events, RelayLoop
 
 IN: Final = select.EPOLLIN
 OUT: Final = select.EPOLLOUT
@@ -30,6 +31,7 @@ _EDGES: Final = select.EPOLLET | IN | OUT | select.EPOLLRDHUP
 BUFFER: Final = 256 * KIB
 _CLEAR: Final = BUFFER + 64 * KIB  # what one full buffer decrypts to, with the part of a record that OpenSSL had kept from before
 _BATCH: Final = 256
+_MANY: Final = 8
 _POLLS: Final = 4
 """Polls in one turn: while there is much to do, the asyncio loop is asked for its turn only every fourth time."""
 
@@ -60,7 +62,7 @@ class Reactor:
     """One per worker. `interval`: seconds between two looks at who is due."""
 
     __slots__ = (
-        "_again", "_closing", "_epoll", "_handlers", "_interval", "_scheduled", "_sweeper", "_timed", "_turning",
+        "_again", "_closing", "_epoll", "_handlers", "_interval", "_scheduled", "_selector", "_sweeper", "_timed", "_turning",
         "buffer", "clear", "incoming", "loop", "now", "outgoing",
     )  # fmt: skip
 
@@ -74,8 +76,8 @@ class Reactor:
         self.outgoing = ssl.MemoryBIO()
         self.now = time.monotonic()
         """Seconds; read once per turn."""
-        own = isinstance(loop, RelayLoop)
-        self._epoll = loop.selector.epoll if isinstance(loop, RelayLoop) else select.epoll()
+        self._selector = loop.selector if isinstance(loop, RelayLoop) and loop.selector.serve is None else None
+        self._epoll = self._selector.epoll if self._selector is not None else select.epoll()
         self._handlers: dict[int, Handler] = {}
         self._again: deque[Busy] = deque()
         self._closing: list[socket.socket] = []
@@ -84,9 +86,8 @@ class Reactor:
         self._scheduled = False
         self._interval = interval
         self._sweeper: asyncio.TimerHandle | None = loop.call_later(interval, self._sweep)
-        self._own = not own
-        if isinstance(loop, RelayLoop):
-            loop.selector.serve = self._serve
+        if self._selector is not None:
+            self._selector.serve = self._serve
         else:
             loop.add_reader(self._epoll.fileno(), self.turn)
 
@@ -158,20 +159,26 @@ class Reactor:
 
     def turn(self) -> None:
         """Serve all who are ready."""
-        self._turning = True
         self._scheduled = False
+        self._serve(self._epoll.poll(0, _BATCH))
+
+    def _serve(self, events: Events) -> Events:
+        """Serve those of `events` who are ready and whoever gave way before; what is left is nobody's here."""
+        self._turning = True
+        self.now = time.monotonic()
+        get = self._handlers.get
+        strange: Events = []
         try:
-            self.now = time.monotonic()
-            get = self._handlers.get
-            for _ in range(_POLLS):
-                events = self._epoll.poll(0, _BATCH)
-                for fd, mask in events:
-                    handler = get(fd)
-                    if handler is not None:
-                        try:
-                            handler.ready(mask)
-                        except Exception as error:
-                            self._failed(handler, error)
+            for polls_left in range(_POLLS, 0, -1):
+                for event in events:
+                    handler = get(event[0])
+                    if handler is None:
+                        strange.append(event)
+                        continue
+                    try:
+                        handler.ready(event[1])
+                    except Exception as error:
+                        self._failed(handler, error)
                 again = self._again
                 for _ in range(len(again)):
                     busy = again.popleft()
@@ -182,12 +189,15 @@ class Reactor:
                 for sock in self._closing:
                     sock.close()
                 self._closing.clear()
-                if not again and len(events) < 8:
-                    break  # a poll that is likely to find nothing costs more than it saves
+                # A poll that is likely to find nothing costs more than it saves; what is not ours is asyncio's, and has waited.
+                if polls_left == 1 or strange or (not again and len(events) < _MANY):
+                    break
+                events = self._epoll.poll(0, _BATCH)
         finally:
             self._turning = False
             if self._again:
                 self._schedule()
+        return strange
 
     def wipe(self) -> None:
         """Empty the shared BIOs after a fault: what is left in them must never reach another connection."""
@@ -211,8 +221,11 @@ class Reactor:
         if self._sweeper is not None:
             self._sweeper.cancel()
             self._sweeper = None
-        self.loop.remove_reader(self._epoll.fileno())
-        self._epoll.close()
+        if self._selector is not None:
+            self._selector.serve = None
+        else:
+            self.loop.remove_reader(self._epoll.fileno())
+            self._epoll.close()
         for sock in self._closing:
             sock.close()
         self._closing.clear()

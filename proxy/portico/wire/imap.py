@@ -82,9 +82,7 @@ def parse_status(rest: bytes) -> Status | None:
     match = _STATUS.match(rest)
     if match is None:
         return None
-    return Status(
-        match[1].decode("ascii").upper(), (match[2] or b"").decode("ascii").upper(), match[3] or b"", match[4].rstrip(b"\r\n")
-    )
+    return Status(match[1].decode("ascii").upper(), (match[2] or b"").decode("ascii").upper(), match[3] or b"", match[4].rstrip(b"\r\n"))
 
 
 def parse_arguments(raw: bytes) -> list[Value]:

@@ -56,7 +56,10 @@ def test_the_proxy_itself_answers_before_login() -> None:
     assert life.to_client == GREETING
     assert life.client(b"a1 NOOP\r\n") == b"a1 OK Nothing done.\r\n"
     assert life.client(b"a2 capability\r\n").startswith(b"* CAPABILITY IMAP4rev1 SASL-IR ID AUTH=PLAIN")
-    assert life.client(b'a3 ID ("name" "Old Mail" "version" NIL "x-originating-ip" "10.0.0.1")\r\n') == b'* ID ("name" "Portico")\r\na3 OK ID completed.\r\n'
+    assert (
+        life.client(b'a3 ID ("name" "Old Mail" "version" NIL "x-originating-ip" "10.0.0.1")\r\n')
+        == b'* ID ("name" "Portico")\r\na3 OK ID completed.\r\n'
+    )
     assert life.session.view.client_id == {"name": "Old Mail"}
     assert life.client(b"a4 LOGOUT\r\n") == b"* BYE Logging out\r\na4 OK Logout completed.\r\n"
     assert life.end == (Reason.LOGOUT, "client")
@@ -465,7 +468,9 @@ def test_kicks_and_timeouts_are_told() -> None:
     assert life.end == (Reason.TIMEOUT_LOGIN, "client")
 
 
-@given(st.lists(st.integers(0, 200), max_size=10), st.sampled_from([said for said, _ in LOGINS]), st.lists(st.integers(0, 200), max_size=10))
+@given(
+    st.lists(st.integers(0, 200), max_size=10), st.sampled_from([said for said, _ in LOGINS]), st.lists(st.integers(0, 200), max_size=10)
+)
 def test_however_the_octets_are_cut_the_session_is_the_same(points: list[int], login: bytes, server_points: list[int]) -> None:
     life = Life()
     client = b'a0 ID ("name" "x")\r\n' + login + b"a2 SELECT {5+}\r\nINBOX\r\n"

@@ -162,7 +162,9 @@ def test_wrong_logins_end_the_session() -> None:
     assert [wait.seconds for wait in life.all(Wait)] == [1.0, 2.0]
 
 
-@pytest.mark.parametrize("event", [ServerFailed(MAIN, "refused"), Closed(MAIN), BytesReceived(MAIN, b"-ERR full\r\n"), BytesReceived(MAIN, b"* OK imap\r\n")])
+@pytest.mark.parametrize(
+    "event", [ServerFailed(MAIN, "refused"), Closed(MAIN), BytesReceived(MAIN, b"-ERR full\r\n"), BytesReceived(MAIN, b"* OK imap\r\n")]
+)
 def test_a_server_that_cannot_be_used_is_told_and_the_client_may_try_again(event: Any) -> None:
     life = Pop3Life()
     life.client(b"USER alice\r\nPASS secret\r\n")
@@ -309,7 +311,9 @@ def test_what_is_too_large_to_hold_passes_untouched_and_is_recorded() -> None:
     assert "plugin.held_too_much" in [record.event for record in life.all(Record)]
 
 
-@pytest.mark.parametrize("fault", [lambda view, thing: 1 / 0, lambda view, thing: Drop(), lambda view, thing: Change(b"+OK\r\n+OK two\r\n")])
+@pytest.mark.parametrize(
+    "fault", [lambda view, thing: 1 / 0, lambda view, thing: Drop(), lambda view, thing: Change(b"+OK\r\n+OK two\r\n")]
+)
 def test_a_plugin_that_fails_is_named_and_the_original_goes_on(fault: Callable[..., Any]) -> None:
     life = opened(interests=Interests(responses={"STAT": fault}))
     life.client(b"STAT\r\n")
