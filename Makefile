@@ -24,6 +24,8 @@ PACKAGES = -e '.[test,check]' $(if $(wildcard plugins/setup.cfg plugins/pyprojec
 SERVERS = dovecot=dovecot-imapd /usr/lib/dovecot/imap-login=dovecot-imapd /usr/lib/dovecot/pop3-login=dovecot-pop3d
 CLIENTS = curl=curl mbsync=isync fetchmail=fetchmail mutt=mutt openssl=openssl node=nodejs npm=npm \
 	setpriv=util-linux unshare=util-linux /etc/ssl/certs/ca-certificates.crt=ca-certificates
+PEERS = nginx=nginx /usr/lib/nginx/modules/ngx_mail_module.so=libnginx-mod-mail haproxy=haproxy gcc=gcc \
+	/usr/include/openssl/ssl.h=libssl-dev openssl=openssl
 NODE = $(CACHE)/node/node_modules/imapflow/package.json
 
 .PHONY: run test check pythons bench fuzz docs clean install
@@ -53,6 +55,7 @@ pythons:
 	done
 
 bench: $(STAMP)
+	@.ci/install $(SERVERS) $(PEERS)
 	$(BIN)/python tests/bench/run.py $(ARGS)
 
 fuzz: $(STAMP)

@@ -1,8 +1,8 @@
 """An asyncio loop that waits with one epoll for asyncio's descriptors and the relay's.
 
-Rule of this file: a selector for asyncio that gives every event to the Reactor first and returns to asyncio what the Reactor does
-not know. A Reactor runs in any loop; in this one it needs one system call less, and no trip through asyncio, for each time that
-something happens.
+Rule of this file: a selector for asyncio that gives every event to the Reactor first and returns to asyncio when there is something for
+asyncio to do. A Reactor runs in any loop; in this one it needs one system call less, and no trip through asyncio, for each time
+that something happens.
 """
 
 from __future__ import annotations
@@ -12,12 +12,15 @@ import math
 import os
 import select
 import selectors
+import time
 from collections.abc import Callable
-from typing import Final
+from contextvars import Context
+from typing import Final, TypeVarTuple, Unpack
 
 _BATCH: Final = 256
 _WRITES: Final = ~select.EPOLLIN
 _READS: Final = ~select.EPOLLOUT
+_Args = TypeVarTuple("_Args")
 
 Events = list[tuple[int, int]]
 """Descriptors, and what holds for each (select.epoll.poll)."""
@@ -31,13 +34,33 @@ class SharedSelector(selectors.EpollSelector):
         self.epoll = select.epoll.fromfd(os.dup(self.fileno()))  # a descriptor of its own, so that each side may close its own
         self.serve: Callable[[Events], Events] | None = None
         """Takes all events; returns those that it does not know."""
+        self.called = False
+        """Somebody has asked asyncio for a call since this was last set to False."""
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        """See selectors.BaseSelector.select; rounds up to whole milliseconds, as EpollSelector does."""
-        seconds = -1 if timeout is None else math.ceil(timeout * 1e3) * 1e-3 if timeout > 0 else 0
-        events = self.epoll.poll(seconds, _BATCH)
-        if self.serve is not None and events:
-            events = self.serve(events)
+        """See selectors.BaseSelector.select; rounds up to whole milliseconds, as EpollSelector does.
+
+        While there is nothing but the relay's events, and asyncio has got nothing to do by them, it goes on waiting.
+        """
+        self.called = False
+        poll, serve = self.epoll.poll, self.serve
+        until = math.inf if timeout is None else time.monotonic() + timeout
+        while True:
+            seconds = -1 if timeout is None else math.ceil(timeout * 1e3) * 1e-3 if timeout > 0 else 0
+            events = poll(seconds, _BATCH)
+            if not events:
+                return []
+            if serve is not None:
+                events = serve(events)
+                if not events and not self.called:
+                    if timeout is not None:
+                        timeout = until - time.monotonic()
+                        if timeout <= 0:
+                            return []
+                    continue
+            return self._asyncios(events)
+
+    def _asyncios(self, events: Events) -> list[tuple[selectors.SelectorKey, int]]:
         ready = []
         for fd, mask in events:
             try:
@@ -60,3 +83,15 @@ class RelayLoop(asyncio.SelectorEventLoop):
     def __init__(self) -> None:
         self.selector = SharedSelector()
         super().__init__(self.selector)
+
+    def call_soon(
+        self, callback: Callable[[Unpack[_Args]], object], *args: *_Args, context: Context | None = None
+    ) -> asyncio.Handle:
+        self.selector.called = True
+        return super().call_soon(callback, *args, context=context)
+
+    def call_at(
+        self, when: float, callback: Callable[[Unpack[_Args]], object], *args: *_Args, context: Context | None = None
+    ) -> asyncio.TimerHandle:
+        self.selector.called = True
+        return super().call_at(when, callback, *args, context=context)
