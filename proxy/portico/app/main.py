@@ -6,6 +6,7 @@ Rule of this file: signals in, an exit code out; everything it has to say goes t
 from __future__ import annotations
 
 import asyncio
+import resource
 import signal
 from pathlib import Path
 from typing import Any, Final
@@ -23,6 +24,11 @@ FAILED: Final = 1
 SETTINGS: Final = 3
 ADDRESS: Final = 4
 
+_PER_SESSION: Final = 2
+"""Descriptors: the client's and the server's."""
+_BESIDES: Final = 64
+"""Listeners, log, traces, the loop's own."""
+
 
 def run(settings: Portico, path: Path | None = None) -> int:
     """Serve until SIGTERM or SIGINT; a second one does not wait for the sessions. SIGHUP reads the settings at `path` again.
@@ -36,7 +42,8 @@ def run(settings: Portico, path: Path | None = None) -> int:
     except OSError as error:
         return _fail(log, SETTINGS, "log", [f"{settings.log.file}: {error.strerror}"])
     try:
-        for warning in read(path).warnings if path is not None else ():
+        warnings = list(read(path).warnings) if path is not None else []
+        for warning in warnings + open_descriptors(settings.limits.sessions):
             log.event("settings.warning", {"text": warning})
         proxy = build(settings, path, log=log)
     except SettingsError as error:
@@ -50,6 +57,22 @@ def run(settings: Portico, path: Path | None = None) -> int:
         return _fail(log, ADDRESS if error.reason == "address" else SETTINGS, error.reason, error.problems)
     finally:
         log.close()
+
+
+def open_descriptors(sessions: int) -> list[str]:
+    """Let this process have as many descriptors as the system allows it. Returns a warning if `sessions` may want more."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        except (OSError, ValueError):  # some systems promise more than they give
+            hard = soft
+    wanted = sessions * _PER_SESSION + _BESIDES
+    if hard == resource.RLIM_INFINITY or hard >= wanted:
+        return []
+    return [
+        f"limits.sessions = {sessions} may need {wanted} descriptors, and the system allows {hard}: LimitNOFILE= of systemd, or ulimit -n"
+    ]
 
 
 def _fail(log: Log, code: int, reason: str, problems: list[str]) -> int:
