@@ -62,7 +62,8 @@ fuzz: $(STAMP)
 	$(BIN)/python tests/fuzz/run.py $(ARGS)
 
 docs: $(STAMP)
-	$(BIN)/python docs/generate.py
+	$(BIN)/python -m portico.config.reference > docs/reference/settings.md
+	$(BIN)/python -m portico.observe.reference docs/reference
 
 clean:
 	rm -rf $(VENV) $(CACHE) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage build dist
