@@ -88,6 +88,13 @@ def test_a_child_and_its_children_end_with_stop(tmp_path: Path) -> None:
     wait_until("its end", lambda: not status.exists() or "State:\tZ" in status.read_text(), seconds=5)
 
 
+def test_a_child_is_started_only_once(tmp_path: Path) -> None:
+    with Child(["sleep", "100"], log=tmp_path / "log") as child:
+        with pytest.raises(AssertionError):
+            child.start()
+        assert child.running
+
+
 def test_waiting_ends_at_once_when_the_process_has_ended() -> None:
     with pytest.raises(DemoError, match="ended before it answered"):
         wait_until("It", lambda: False, seconds=60, alive=lambda: False)

@@ -11,13 +11,14 @@ import shlex
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from portico.demo import dovecot as demo_dovecot
 from portico.demo import mailbox
-from portico.demo.main import taken
+from portico.demo.main import POLL_SECONDS, taken
 from portico.demo.ports import greets
 
 from tests.live.conftest import lacking
@@ -118,6 +119,13 @@ def test_its_openssl_line_reaches_the_mailbox(demo: Demo, need: Callable[..., No
     done = subprocess.run(shlex.split(command[1]), input=said, capture_output=True, text=True, timeout=20, check=False)
     assert "a OK" in done.stdout, done.stderr
     assert "* 14 EXISTS" in done.stdout
+
+
+def test_it_goes_on_until_somebody_ends_it(demo: Demo) -> None:
+    demo.wait_for_screen()
+    time.sleep(5 * POLL_SECONDS)
+    assert demo.process.poll() is None
+    assert greets(demo.base + 143)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -49,7 +49,9 @@ class Child:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Start it; raises `DemoError` if the program cannot be run."""
+        """Start it, once; raises `DemoError` if the program cannot be run."""
+        # A second process would take the place of the first, which nobody would end.
+        assert self._process is None, self
         try:
             with self.log.open("ab") as log:
                 self._process = subprocess.Popen(

@@ -87,7 +87,8 @@ def _run(base: int, directory: Path | None, screen: TextIO, stop: threading.Even
         settings = place / "portico.toml"
         ports = MailPorts.standard_plus(base)
         settings.write_text(settings_text(ports, server.ports, certificate))
-        proxy = stack.enter_context(start_portico(settings, ports, log=place / "portico.log"))
+        proxy = start_portico(settings, ports, log=place / "portico.log")
+        stack.callback(proxy.stop)
         print(screen_text(ports, server, certificate, place), file=screen, flush=True)
         while not stop.wait(POLL_SECONDS):
             if not proxy.running:
