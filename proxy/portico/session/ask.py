@@ -1,6 +1,6 @@
 """Asking a plugin's handler, so that its faults stay its own.
 
-Rule of this file: one function; both watches use it.
+Rule of this file: what both watches need to ask, and to say what was answered.
 """
 
 from __future__ import annotations
@@ -28,3 +28,8 @@ def ask(bound: Bound, view: SessionView, hook: str, thing: Any, allowed: tuple[t
 def blame(bound: Bound, hook: str, error: str, out: list[Decision]) -> None:
     """Record that a plugin broke its contract."""
     out.append(Record("plugin.failed", {"plugin": bound.plugin, "hook": hook, "error": error}))
+
+
+def one_line(text: str) -> bytes:
+    """The words of a plugin or an operator as they are said to a client: on one line, whatever they hold."""
+    return " ".join(text.splitlines()).encode("utf-8", "replace")

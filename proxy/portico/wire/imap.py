@@ -18,7 +18,7 @@ Value = bytes | list["Value"] | None
 
 _COMMAND: Final = re.compile(rb"([^\x00-\x20\x7f(){%*\"\\+]{1,128}) +([A-Za-z][A-Za-z0-9.=\-]*)(?: (.*))?\Z", re.DOTALL)
 _TAG: Final = re.compile(rb"[^\x00-\x20\x7f(){%*\"\\+]+")
-_LITERAL_HEAD: Final = re.compile(rb"~?\{(\d{1,20})\+?\}\r?\n")
+_LITERAL_HEAD: Final = re.compile(rb"~?\{0*(\d{1,19})\+?\}\r?\n")
 _ATOM_END: Final = re.compile(rb"[ ()\r\n\"]|\Z")
 _STATUS: Final = re.compile(
     rb"(OK|NO|BAD|BYE|PREAUTH)(?: +|\r?\n|\Z)(?:\[([A-Za-z0-9\-./]+)(?: ([^\]]*))?\] ?)?(.*)\Z", re.DOTALL | re.IGNORECASE
@@ -26,6 +26,15 @@ _STATUS: Final = re.compile(
 _FETCH: Final = re.compile(rb"\* (\d{1,10}) FETCH +\(", re.IGNORECASE)
 _ITEM_NAME: Final = re.compile(rb"[A-Za-z0-9.\-]+(?:\[[^\]]*\](?:<\d+>)?)?")
 _QUOTABLE: Final = re.compile(rb"[\x01-\x09\x0b\x0c\x0e-\x7f]*\Z")
+COMMANDS: Final = frozenset((
+    "APPEND", "AUTHENTICATE", "CANCELUPDATE", "CAPABILITY", "CHECK", "CLOSE", "COMPRESS", "CONVERSIONS", "CONVERT", "COPY", "CREATE",
+    "DELETE", "DELETEACL", "ENABLE", "ESEARCH", "EXAMINE", "EXPUNGE", "FETCH", "FILTER", "GENURLAUTH", "GETACL", "GETANNOTATION",
+    "GETJMAPACCESS", "GETMETADATA", "GETQUOTA", "GETQUOTAROOT", "ID", "IDLE", "LANGUAGE", "LIST", "LISTRIGHTS", "LOGIN", "LOGOUT",
+    "LSUB", "MOVE", "MYRIGHTS", "NAMESPACE", "NOOP", "NOTIFY", "RENAME", "REPLACE", "RESETKEY", "RLIST", "RLSUB", "SEARCH", "SELECT",
+    "SETACL", "SETANNOTATION", "SETMETADATA", "SETQUOTA", "SORT", "STARTTLS", "STATUS", "STORE", "SUBSCRIBE", "THREAD", "UIDBATCHES",
+    "UNAUTHENTICATE", "UNSELECT", "UNSUBSCRIBE", "URLFETCH", "XAPPLEPUSHSERVICE", "XLIST",
+))  # fmt: skip
+"""Commands of RFC 9051 and of the extensions in the IANA registry. Another word may be a password that was mistyped."""
 _MAX_DEPTH: Final = 64
 """Nested lists deeper than this are refused: nobody sends them but an attacker (BODYSTRUCTURE is bounded elsewhere)."""
 
@@ -173,7 +182,7 @@ class FetchResponse:
     @property
     def uid(self) -> int | None:
         value = self.value("UID")
-        return int(value) if value is not None and value.isdigit() else None
+        return int(value) if value is not None and len(value) <= 10 and value.isdigit() else None
 
     def replaced(self, values: dict[str, bytes]) -> bytes:
         """The response with other values for some items, all other octets as they were."""

@@ -18,7 +18,9 @@ from typing import Final
 
 from portico.errors import PeerError
 
-_LITERAL: Final = re.compile(rb"\{(\d{1,20})(\+?)\}\r?\n\Z")
+_LITERAL: Final = re.compile(rb"\{(\d+)(\+?)\}\r?\n\Z")
+_MOST_DIGITS: Final = 19
+"""Of a count without leading zeros: RFC 9051 9, number64. Servers take any number of zeros before it, and so do we."""
 _STATUS: Final = re.compile(rb"(?:\+|(?:\* |[^ *+(\r\n]+ )(?:OK|NO|BAD|BYE|PREAUTH)\b)", re.IGNORECASE)
 
 
@@ -128,7 +130,8 @@ class Reader:
             return
         if _in_quotes(line.data, match.start()):
             return  # an unclosed quoted string: the server calls it BAD at this line end, and so do we
-        count = int(match[1])
+        digits = match[1].lstrip(b"0")
+        count = int(digits or b"0") if len(digits) <= _MOST_DIGITS else self.max_literal + 1
         line.sync = not self.responses and not match[2]
         if count > self.max_literal:
             self.refused = line.data
@@ -139,11 +142,32 @@ class Reader:
         """The announced synchronising literal will not be asked for: the next octets are a new line."""
         self._left = 0
 
+    def put_back(self, line: Line) -> None:
+        """The line last read was not for whoever read it: it is the next one again, and may then be read otherwise."""
+        self._buffer = line.data + self._buffer[self._pos :]
+        self._pos = self._scan = 0
+
     def take_rest(self) -> bytes:
         """All that was fed and not read; the Reader is empty afterwards."""
         rest = self._buffer[self._pos :]
         self._buffer, self._pos, self._scan = b"", 0, 0
         return rest
+
+
+def count_whole(data: bytes, *, responses: bool = False) -> int:
+    """How many commands or responses `data` is, each ending with CRLF; 0: not whole ones, or a line or literal is open at the end."""
+    reader = Reader(len(data), len(data), responses=responses)
+    reader.feed(data)
+    count, whole = 0, False
+    try:
+        while (piece := reader.next()) is not None:
+            whole = isinstance(piece, Line) and piece.literal < 0
+            if whole and not piece.data.endswith(b"\r\n"):
+                return 0
+            count += whole
+    except PeerError:
+        return 0
+    return count if whole and reader.at_line_start else 0
 
 
 def _in_quotes(data: bytes, end: int) -> bool:

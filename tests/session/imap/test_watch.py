@@ -172,8 +172,17 @@ def test_synchronising_literals_of_an_interesting_command_are_asked_for_and_give
     room.client(b"a1 CREATE {3}\r\n")
     assert room.take() == (b"+ OK\r\n", b"")
     room.client(b"abc\r\n")
-    assert room.take() == (b"", b"a1 CREATE {3+}\r\nabc\r\n")
+    assert room.take() == (b"", b"a1 CREATE {3}\r\n")
+    room.server(b"+ go\r\n")
+    assert room.take() == (b"", b"abc\r\n")
     assert seen == [b"{3}\r\nabc"]
+
+
+def test_where_nobody_asks_about_commands_a_literal_that_we_have_read_goes_on_at_once() -> None:
+    room = Room()
+    room.client(b"a1 SELECT {5}\r\n")
+    room.client(b"INBOX\r\n")
+    assert room.take() == (b"+ OK\r\n", b"a1 SELECT {5+}\r\nINBOX\r\n")
 
 
 def test_a_server_without_literal_plus_is_asked_step_by_step() -> None:
@@ -203,7 +212,9 @@ def test_append_is_seen_by_its_head_and_its_message_streams() -> None:
     room.client(b"a1 APPEND {5}\r\n")
     assert room.take() == (b"+ OK\r\n", b"")
     room.client(b"INBOX (\\Seen) {50000}\r\n")
-    assert room.take() == (b"", b"a1 APPEND {5+}\r\nINBOX (\\Seen) {50000}\r\n")
+    assert room.take() == (b"", b"a1 APPEND {5}\r\n")
+    room.server(b"+ the name\r\n")
+    assert room.take() == (b"", b"INBOX (\\Seen) {50000}\r\n")
     assert seen == [(b"{5}\r\nINBOX (\\Seen) {50000}", True)]
     room.server(b"+ send it\r\n")
     assert room.take() == (b"+ send it\r\n", b"")
@@ -238,8 +249,10 @@ def test_an_early_no_to_a_literal_that_comes_unasked_does_not_make_a_command_of_
     room.client(b"a1 APPEND gone {18+}\r\n")
     room.server(b"a1 NO [TRYCREATE] no such mailbox\r\n")
     room.client(b"a2 DELETE Trash\r\nx\r\n")
-    assert room.take()[1] == b"a1 APPEND gone {18+}\r\na2 DELETE Trash\r\nx\r\n"
+    assert room.take()[1] == b"a1 APPEND gone {18}\r\n"
     assert not seen
+    room.client(b"a3 NOOP\r\n")
+    assert room.take()[1] == b"a3 NOOP\r\n"
 
 
 def test_a_refused_empty_literal_leaves_nothing_behind() -> None:

@@ -6,6 +6,8 @@ goes in only at a boundary. Who began a response has the floor until it is whole
 
 from __future__ import annotations
 
+from collections import deque
+
 from portico.session.decisions import Decision, SendToClient, Trace
 
 _OURS = -2
@@ -15,12 +17,14 @@ _OURS = -2
 class Outlet:
     """`put` what comes from a leg, `compose` what is ours."""
 
-    __slots__ = ("_floor", "_traced", "_waiting")
+    __slots__ = ("_floor", "_traced", "_waiting", "waiting")
 
     def __init__(self, *, traced: bool = False) -> None:
         self._floor: int | None = None
-        self._waiting: list[tuple[int, bytes, bool]] = []
+        self._waiting: deque[tuple[int, bytes, bool, bytes]] = deque()
         self._traced = traced
+        self.waiting = 0
+        """Octets that wait for a boundary."""
 
     @property
     def at_boundary(self) -> bool:
@@ -31,24 +35,20 @@ class Outlet:
         """The leg in the middle of a response, or None."""
         return self._floor
 
-    @property
-    def waiting(self) -> int:
-        """Octets that wait for a boundary."""
-        return sum(len(data) for _, data, _ in self._waiting)
-
-    def put(self, leg: int, data: bytes, whole: bool, out: list[Decision]) -> None:
-        """Octets of `leg`; `whole`: no line or literal of it is open behind them."""
+    def put(self, leg: int, data: bytes, whole: bool, out: list[Decision], shown: bytes = b"") -> None:
+        """Octets of `leg`; `whole`: no line or literal of it is open behind them. `shown`: what the trace says instead."""
         if self._floor is not None and self._floor != leg:
-            self._waiting.append((leg, data, whole))
+            self._waiting.append((leg, data, whole, shown))
+            self.waiting += len(data)
             return
-        self._send(data, out)
+        self._send(data, shown, out)
         self._floor = None if whole else leg
         if whole and self._waiting:
             self._drain(out)
 
-    def compose(self, data: bytes, out: list[Decision]) -> None:
+    def compose(self, data: bytes, out: list[Decision], shown: bytes = b"") -> None:
         """Whole lines of our own: now, or at the next boundary."""
-        self.put(_OURS, data, True, out)
+        self.put(_OURS, data, True, out, shown)
 
     def boundary(self, leg: int, out: list[Decision]) -> None:
         """`leg` has come to a boundary that its last `put` did not know of."""
@@ -63,12 +63,14 @@ class Outlet:
                 index = next((i for i, entry in enumerate(self._waiting) if entry[0] == self._floor), -1)
                 if index < 0:
                     return
-            leg, data, whole = self._waiting.pop(index)
-            self._send(data, out)
+            leg, data, whole, shown = self._waiting[index]
+            del self._waiting[index]
+            self.waiting -= len(data)
+            self._send(data, shown, out)
             self._floor = None if whole else leg
 
-    def _send(self, data: bytes, out: list[Decision]) -> None:
+    def _send(self, data: bytes, shown: bytes, out: list[Decision]) -> None:
         if data:
             out.append(SendToClient(data))
             if self._traced:
-                out.append(Trace("<C", data))
+                out.append(Trace("<C", shown or data))

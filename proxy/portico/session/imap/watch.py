@@ -12,7 +12,7 @@ from collections.abc import Callable
 from functools import lru_cache
 
 from portico.errors import PeerError
-from portico.session.ask import ask, blame
+from portico.session.ask import ask, blame, one_line
 from portico.session.close import Reason
 from portico.session.context import Context, SessionView
 from portico.session.decisions import (
@@ -29,12 +29,21 @@ from portico.session.decisions import (
 )
 from portico.session.events import CLIENT, MAIN, BytesReceived, Closed, Event, Kicked, TimedOut
 from portico.session.imap.gather import GO_AHEAD, Gather
-from portico.session.imap.link import Link, Pending
+from portico.session.imap.link import Link, Pending, announced, announced_head, announcement
 from portico.session.imap.outlet import Outlet
 from portico.session.interests import Answer, Change, Command, Compiled, Drop, FetchItem, Refuse, Response
 from portico.wire.capability import filter_imap, imap_allowed
-from portico.wire.imap import CommandLine, FetchResponse, parse_arguments, parse_command, parse_fetch, parse_status, tag_of
-from portico.wire.lines import Line, Literal, Reader
+from portico.wire.imap import (
+    COMMANDS,
+    CommandLine,
+    FetchResponse,
+    parse_arguments,
+    parse_command,
+    parse_fetch,
+    parse_status,
+    tag_of,
+)
+from portico.wire.lines import Line, Literal, Reader, count_whole
 from portico.wire.skim import Piece, Skimmer
 
 _HOLDABLE_LITERAL = 1 << 16
@@ -45,8 +54,13 @@ _NOWHERE = -3
 """In place of a leg: the octets of a refused command that come all the same."""
 _WITHHELD = frozenset(["COMPRESS", "STARTTLS", "UNAUTHENTICATE"])
 """Commands of extensions that are not announced because they cannot be kept (wire.capability)."""
-_MESSAGE_COMMANDS = frozenset(["APPEND", "REPLACE"])
+_MESSAGE_COMMANDS = {"APPEND": 1, "REPLACE": 2}
+"""And how many arguments stand before the message at least."""
+_SIGN_IN = frozenset(["LOGIN", "AUTHENTICATE"])
+_HIDDEN = b"<hidden>\r\n"
 _UNTAGGED = re.compile(rb"\* (?:(\d{1,10}) )?([A-Za-z0-9\-]+)")
+_DOUBTFUL = re.compile(rb"\{[^{}\"]*\}\r?\n\Z")
+"""The end of a line that is no literal's announcement and that some server might take for one."""
 _CODE_LIST = re.compile(rb"\[CAPABILITY ([^\]]*)\]", re.IGNORECASE)
 
 Owner = Callable[[CommandLine], int]
@@ -69,9 +83,9 @@ class Watch:
     """The watched session. `owner` says which leg a command belongs to (mounts)."""
 
     __slots__ = (
-        "_client_gone", "_commands", "_fetch_items", "_gather", "_head", "_held", "_held_legs", "_idle", "_idle_leg", "_logout",
-        "_responses",
-        "_stream_leg", "_stream_sync", "_stream_tag", "_traced", "commands",
+        "_client_gone", "_commands", "_fetch_items", "_gather", "_guarded", "_head", "_held", "_held_legs", "_hidden", "_idle",
+        "_idle_leg", "_logout", "_responses", "_stream_answered", "_stream_asked", "_stream_leg", "_stream_sync", "_stream_tag",
+        "_traced", "commands",
         "context", "links", "mailbox", "outlet", "owner", "reader", "view",
     )  # fmt: skip
 
@@ -97,11 +111,16 @@ class Watch:
         self._responses = interests.responses if interests else {}
         self._fetch_items = interests.fetch_items if interests else {}
         self._traced = traced
+        # Somebody relies on being asked about every command: no octets may reach a server that it could take for another one.
+        self._guarded = bool(self._commands) or owner is not _everything_on_main or b"UNAUTHENTICATE" in map(bytes.upper, capabilities)
         self._gather = Gather(limits.held)
         self._head: CommandLine | None = None  # of the command that is being gathered
         self._stream_tag: bytes | None = None  # of the command whose literals are passing through
         self._stream_leg = MAIN
         self._stream_sync = False  # its literal has been announced and waits for ``+``
+        self._stream_asked = False  # its literal comes unasked, but the leg must say ``+`` first
+        self._stream_answered = False  # the leg has answered it before it was sent whole
+        self._hidden = False  # what the client is saying may hold a password
         self._idle: bytes | None = None
         self._idle_leg = MAIN
         self._logout = False
@@ -115,7 +134,7 @@ class Watch:
         """A leg that is signed in takes part from now on."""
         kinds = frozenset(self._responses) - {"TAGGED"} | (frozenset(["FETCH"]) if self._fetch_items else frozenset())
         skimmer = Skimmer(_pattern(kinds), self.context.settings.limits.held)
-        self.links[leg] = Link(leg, skimmer, frozenset(name.upper() for name in capabilities))
+        self.links[leg] = Link(leg, skimmer, frozenset(name.upper() for name in capabilities), asks=self._guarded)
 
     def begin(self, from_client: bytes, from_server: bytes, out: list[Decision]) -> None:
         """Go on where the sign-in stopped: with what both sides have already sent."""
@@ -137,7 +156,7 @@ class Watch:
             reason = Reason.TIMEOUT_WRITE if event.phase == "write" else Reason.TIMEOUT_IDLE
             out.append(Close(Reason.CLIENT_CLOSED if self._client_gone else reason, "client", event.phase))
         elif isinstance(event, Kicked):
-            self._say_bye(b"* BYE %b\r\n" % event.text.encode(), out)
+            self._say_bye(b"* BYE %b\r\n" % one_line(event.text), out)
             out.append(Close(Reason.SHUTDOWN if event.shutdown else Reason.KICKED, "operator"))
 
     # -- from the client
@@ -149,10 +168,8 @@ class Watch:
     def _read_client(self, out: list[Decision]) -> None:
         """Read commands until nothing whole is left, or until a leg must say ``+`` before anything may follow."""
         while True:
-            if any(link.blocked or len(link.pending) >= _MAX_PENDING for link in self.links.values()):
-                if not self._held:
-                    self._held = True
-                    out.append(HoldClient())
+            if self._must_wait():
+                self._hold(out)
                 return
             try:
                 piece = self.reader.next()
@@ -161,7 +178,11 @@ class Watch:
                 if self._stream_tag is not None:
                     self._stream(piece, out)
                 elif self._idle is not None:
-                    self._idle_line(piece, out)
+                    assert isinstance(piece, Line)
+                    if not self._idle_line(piece, out):
+                        self.reader.put_back(piece)
+                        self._hold(out)
+                        return
                 else:
                     self._command_piece(piece, out)
             except PeerError as error:
@@ -171,9 +192,26 @@ class Watch:
             self._held = False
             out.append(ReadClient())
 
+    def _must_wait(self) -> bool:
+        """Whether nothing more of the client may be looked at."""
+        return (
+            self._stream_asked
+            or (self._stream_sync and self._guarded)  # a client that does not wait for ``+`` sends a command, or a literal
+            or self.outlet.waiting > self.context.settings.limits.held  # answers of ours to what it said before
+            or any(link.blocked or len(link.pending) >= _MAX_PENDING for link in self.links.values())
+        )
+
+    def _hold(self, out: list[Decision]) -> None:
+        if not self._held:
+            self._held = True
+            out.append(HoldClient())
+
     def _command_piece(self, piece: Line | Literal, out: list[Decision]) -> None:
-        if self._gather.empty and isinstance(piece, Line) and not self._begin(piece, out):
-            return
+        if self._gather.empty and isinstance(piece, Line):
+            if not self._begin(piece, out):
+                return
+        else:
+            self._heard(piece.data, out)
         head = self._head
         assert head is not None
         message = isinstance(piece, Line) and piece.literal >= 0 and self._announces_message(head, piece)
@@ -189,14 +227,24 @@ class Watch:
         self.commands += 1
         try:
             head = parse_command(line.text)
+            if self._guarded and line.literal < 0 and _DOUBTFUL.search(line.data):
+                raise PeerError("Invalid literal")
         except PeerError:
             # Not forwarded: another server might make something of it that nobody here has been asked about.
-            self._trace("C>", line.data, out)
-            self.outlet.compose(b"%b BAD Invalid command\r\n" % tag_of(line.data), out)
+            self._hidden = True
+            self._heard(line.data, out)
+            self._bad(tag_of(line.data), b"Invalid command", out)
             self._pass_over(line)
             return False
-        hidden = head.name in ("LOGIN", "AUTHENTICATE")
-        self._trace("C>", b"%b %b <credentials>\r\n" % (head.tag, head.name.encode()) if hidden else line.data, out)
+        self._hidden = head.name in _SIGN_IN or head.name not in COMMANDS
+        if head.name in _SIGN_IN:
+            self._trace("C>", b"%b %b <hidden>\r\n" % (head.tag, head.name.encode()), out)
+        else:
+            self._heard(line.data, out)
+        if head.name == "IDLE" and line.literal >= 0:
+            self._bad(head.tag, b"IDLE takes no arguments", out)
+            self._pass_over(line)
+            return False
         if any(head.tag in link.pending for link in self.links.values()):
             self.outlet.compose(b"%b BAD This tag is in use\r\n" % head.tag, out)
             self._pass_over(line)
@@ -227,7 +275,7 @@ class Watch:
             known = parse_arguments(arguments[: arguments.rfind(b"{")].rstrip(b"~"))
         except PeerError:
             return False
-        return bool(known)
+        return len(known) >= _MESSAGE_COMMANDS[head.name]
 
     def _note(self, head: CommandLine, leg: int) -> Pending:
         if head.name == "IDLE":
@@ -235,17 +283,18 @@ class Watch:
             self.reader.literals = False
         elif head.name == "LOGOUT":
             self._logout = True
-        return Pending(head.name)
+        return Pending(head.name, waits=head.name == "IDLE")
 
     def _forward(self, leg: int, tag: bytes, pending: Pending, line: Line, out: list[Decision]) -> None:
         """A command nobody is interested in goes on as it comes."""
         self.links[leg].pending[tag] = pending
-        out.append(SendToServer(leg, line.data))
         if line.literal >= 0:
             self._begin_stream(tag, leg, line)
+        out.append(SendToServer(leg, announced(line, sync=True) if self._stream_asked else line.data))
 
     def _begin_stream(self, tag: bytes, leg: int, line: Line) -> None:
-        self._stream_tag, self._stream_leg, self._stream_sync = tag, leg, line.sync
+        self._stream_tag, self._stream_leg, self._stream_sync, self._stream_answered = tag, leg, line.sync, False
+        self._stream_asked = leg != _NOWHERE and not line.sync and self.links[leg].asks
 
     def _pass_over(self, line: Line) -> None:
         """The command that begins with `line` goes nowhere: its literal is not asked for, or swallowed where it comes anyway."""
@@ -257,18 +306,55 @@ class Watch:
 
     def _stream(self, piece: Line | Literal, out: list[Decision]) -> None:
         """Literals, and the lines between them, of a command that is passing through."""
-        if self._stream_leg != _NOWHERE:
-            out.append(SendToServer(self._stream_leg, piece.data))
-        self._trace("C>", piece.data, out)
+        leg = self._stream_leg
+        self._heard(piece.data, out)
         self._stream_sync = isinstance(piece, Line) and piece.sync
-        if isinstance(piece, Line) and piece.literal < 0:
-            self._stream_tag = None
+        if isinstance(piece, Literal) or piece.literal < 0:
+            if leg != _NOWHERE:
+                out.append(SendToServer(leg, piece.data))
+            if isinstance(piece, Line):
+                self._stream_tag = None
+            return
+        if (leg == _NOWHERE or self._stream_answered) and (piece.sync or self._guarded):
+            # The command has had its answer: nobody asks for another literal, and none of it is sent on.
+            if leg != _NOWHERE:
+                out.append(SendToServer(leg, announced_head(piece) + b"\r\n"))
+            self._stream_leg = _NOWHERE
+            if piece.sync:
+                self._unannounce()
+            return
+        if leg != _NOWHERE:
+            self._stream_asked = not piece.sync and self.links[leg].asks
+            out.append(SendToServer(leg, announced(piece, sync=True) if self._stream_asked else piece.data))
 
-    def _idle_line(self, piece: Line | Literal, out: list[Decision]) -> None:
-        """DONE, or whatever the client says instead: the server's to judge (RFC 9051 6.3.13)."""
-        self._trace("C>", piece.data, out)
+    def _stream_ended(self, whole: bool) -> None:
+        """The leg has answered the command that is passing through. `whole`: nothing of it waits here for the leg."""
+        if self._stream_sync:
+            # Answered instead of ``+``: the client does not send its literal.
+            self._unannounce()
+        elif self._stream_asked or not whole:
+            self._stream_leg, self._stream_asked = _NOWHERE, False
+        else:
+            # The literal is on its way, and the server swallows it as we do.
+            self._stream_answered = True
+
+    def _unannounce(self) -> None:
+        """The literal that waits for ``+`` does not come: what follows is a command."""
+        self.reader.refuse_literal()
+        self._stream_tag, self._stream_sync = None, False
+
+    def _idle_line(self, line: Line, out: list[Decision]) -> bool:
+        """DONE, or whatever the client says instead: the server's to judge (RFC 9051 6.3.13). False: not before the server has said
+        whether it idles; else it might take the line for a command that nobody here has been asked about."""
+        done = line.text.strip(b" ").upper() == b"DONE"
+        pending = self.links[self._idle_leg].pending.get(self._idle or b"")
+        if self._guarded and not done and pending is not None and pending.waits:
+            return False
+        self._hidden = not done
+        self._heard(line.data, out)
         self._end_idle()
-        out.append(SendToServer(self._idle_leg, piece.data))
+        out.append(SendToServer(self._idle_leg, line.data))
+        return True
 
     def _end_idle(self) -> None:
         self._idle = None
@@ -287,15 +373,20 @@ class Watch:
             return True
         self.reader.refuse_literal()
         code = f"[{error.code}] " if error.code else ""
-        self.outlet.compose(b"%b BAD %b\r\n" % (tag_of(first), (code + error.text).encode()), out)
+        self._bad(tag_of(first), (code + error.text).encode(), out)
         return False
+
+    def _bad(self, tag: bytes, text: bytes, out: list[Decision]) -> None:
+        """The tag of what is no command may be a password."""
+        line = b"%b BAD %b\r\n" % (tag, text)
+        self.outlet.compose(line, out, shown=b"<hidden> BAD %b\r\n" % text if self._hidden else b"")
 
     # -- a command somebody is interested in
 
     def _dispatch(self, head: CommandLine, raw: bytes, out: list[Decision], message: Line | None = None) -> None:
         """Ask the plugins about a command gathered whole, or, with `message`, up to the line that announces its message."""
         if head.name in _WITHHELD:
-            self.outlet.compose(b"%b NO [CANNOT] This extension is not offered.\r\n" % head.tag, out)
+            self._refuse_command(head, Refuse("This extension is not offered.", "CANNOT"), message, out)
             return
         hook = f"command {head.name}"
         command = Command(head.name, raw[self._offset(head, raw) :], head.tag, head.uid, message is not None, self.mailbox)
@@ -311,10 +402,10 @@ class Watch:
                 blame(bound, hook, "a command with a message can only be refused", out)
             elif isinstance(said, Answer):
                 lines = b"".join(b"* %b\r\n" % line for line in said.lines or ())
-                self.outlet.compose(lines + b"%b OK %b\r\n" % (head.tag, said.text.encode()), out)
+                self.outlet.compose(lines + b"%b OK %b\r\n" % (head.tag, one_line(said.text)), out)
                 return
-            elif b"\n" in _without_literals(said.data):
-                blame(bound, hook, "a changed command holds a line end", out)
+            elif count_whole(b"%b %b\r\n" % (head.tag, said.data)) != 1:
+                blame(bound, hook, "a changed command holds a line end, or a literal of another length", out)
             else:
                 command.arguments = said.data
                 changed = True
@@ -324,16 +415,19 @@ class Watch:
         if head.name in ("SELECT", "EXAMINE"):
             pending.mailbox = _first_string(command.arguments)
         if message is not None:
+            link = self.links[leg]
             self._begin_stream(head.tag, leg, message)
-            self.links[leg].send_head(head.tag, pending, line, out)
+            self._stream_asked = not message.sync and not link.takes_unasked(message.literal)
+            said_so = announcement(message.literal, sync=message.sync or self._stream_asked)
+            link.send_head(head.tag, pending, line, said_so, out)
         else:
             self.links[leg].send_command(head.tag, pending, line, out)
         if changed:
             self._trace("S>", line, out)
 
     def _refuse_command(self, head: CommandLine, said: Refuse, message: Line | None, out: list[Decision]) -> None:
-        code = b"[%b] " % said.code.encode() if said.code else b""
-        self.outlet.compose(b"%b NO %b%b\r\n" % (head.tag, code, said.text.encode()), out)
+        code = b"[%b] " % one_line(said.code) if said.code else b""
+        self.outlet.compose(b"%b NO %b%b\r\n" % (head.tag, code, one_line(said.text)), out)
         if message is not None:
             self._pass_over(message)
 
@@ -375,8 +469,7 @@ class Watch:
 
     def _response(self, link: Link, raw: bytes, out: list[Decision]) -> None:
         if raw[:1] == b"+":
-            if not link.go_ahead(out):
-                self.outlet.put(link.leg, raw, True, out)
+            self._continuation(link, raw, out)
             return
         match = _UNTAGGED.match(raw)
         if match is None:
@@ -384,7 +477,9 @@ class Watch:
             return
         kind = match[2].decode("ascii").upper()
         if kind == "CAPABILITY":
-            raw = b"* CAPABILITY %b\r\n" % _announced(raw[13:].split())
+            names = raw[match.end() :].split()
+            if not all(imap_allowed(name) for name in names):
+                raw = b"* CAPABILITY %b\r\n" % _announced(names)
         elif kind == "BYE":
             link.said_bye = True
         elif kind in ("OK", "NO", "BAD"):
@@ -398,13 +493,27 @@ class Watch:
         if changed != raw:
             self._trace("<S", raw, out)
 
+    def _continuation(self, link: Link, raw: bytes, out: list[Decision]) -> None:
+        """``+``: for the oldest command that waits for one, which is an IDLE before it is a literal; the client's, or ours."""
+        idle = next((pending for pending in link.pending.values() if pending.waits), None)
+        if idle is not None:
+            idle.waits = False
+        elif link.go_ahead(out):
+            return
+        elif link.leg == self._stream_leg and self._stream_asked:
+            self._stream_asked = False
+            return
+        elif link.leg == self._stream_leg:
+            self._stream_sync = False  # the client sends its literal now, whatever else the server says
+        self.outlet.put(link.leg, raw, True, out)
+
     def _asked(self, response: Response, out: list[Decision]) -> bytes | None:
         """What the plugins make of a response; None: dropped."""
         for bound in self._responses.get(response.kind, ()):
             said = ask(bound, self.view, f"response {response.kind}", response, (Change, Drop), out)
             if isinstance(said, Change):
-                if not said.data.endswith(b"\r\n"):
-                    blame(bound, f"response {response.kind}", "a changed response has no line end", out)
+                if not count_whole(said.data, responses=True):
+                    blame(bound, f"response {response.kind}", "a changed response is not whole", out)
                 else:
                     response.raw = said.data
             elif isinstance(said, Drop) and response.kind != "TAGGED":
@@ -431,19 +540,16 @@ class Watch:
 
     def _tagged(self, link: Link, raw: bytes, out: list[Decision]) -> None:
         tag, _, rest = raw.partition(b" ")
-        pending = link.completed(tag)
+        pending, whole = link.completed(tag)
         name = pending.name if pending else ""
         status = parse_status(rest)
         if pending is not None and status is not None:
             if status.kind == "OK" and name in ("SELECT", "EXAMINE", "CLOSE", "UNSELECT"):
                 self.mailbox = pending.mailbox
-            elif name in ("SELECT", "EXAMINE"):
+            elif status.kind == "NO" and name in ("SELECT", "EXAMINE"):
                 self.mailbox = None  # RFC 9051 6.3.2: a failed SELECT unselects
-        if tag == self._stream_tag and self._stream_sync:
-            # Answered instead of ``+``: the client does not send its literal. One that does not wait is sent all the
-            # same, and the server swallows it as we do.
-            self.reader.refuse_literal()
-            self._stream_tag = None
+        if tag == self._stream_tag and link.leg == self._stream_leg:
+            self._stream_ended(whole)
         if tag == self._idle:
             self._end_idle()
         changed = self._asked(Response("TAGGED", _filter_code(raw), None, name, self.mailbox), out)
@@ -464,6 +570,10 @@ class Watch:
         if link is None:
             return
         if event.leg != MAIN and self.outlet.floor != event.leg:
+            if self._stream_tag is not None and self._stream_leg == event.leg:
+                self._stream_ended(False)
+            if self._idle is not None and self._idle_leg == event.leg:
+                self._end_idle()
             for tag in link.pending:
                 self.outlet.compose(b"%b NO [UNAVAILABLE] The mail server of this folder closed the connection.\r\n" % tag, out)
             out.append(Record("upstream.failed", {"server": str(event.leg), "reason": "closed", "detail": event.detail}))
@@ -478,6 +588,9 @@ class Watch:
         """Only at a boundary: inside a literal it would become part of a message."""
         if self.outlet.at_boundary:
             self.outlet.compose(line, out)
+
+    def _heard(self, data: bytes, out: list[Decision]) -> None:
+        self._trace("C>", _HIDDEN if self._hidden else data, out)
 
     def _trace(self, direction: str, data: bytes, out: list[Decision]) -> None:
         if self._traced:
@@ -511,15 +624,3 @@ def _first_string(arguments: bytes) -> bytes | None:
     except PeerError:
         return None
     return values[0] if values and isinstance(values[0], bytes) else None
-
-
-def _without_literals(arguments: bytes) -> bytes:
-    """Arguments with the octets of literals, and the line ends that announce them, taken out."""
-    out = b""
-    pos = 0
-    for match in re.finditer(rb"\{(\d{1,20})\+?\}\r\n", arguments):
-        if match.start() < pos:
-            continue
-        out += arguments[pos : match.start()]
-        pos = match.end() + int(match[1])
-    return out + arguments[pos:]
