@@ -11,7 +11,7 @@ import re
 from binascii import Error, a2b_base64
 from typing import Final
 
-_BASE64: Final = re.compile(r"[A-Za-z0-9+/]{8,}={0,2}")
+_BASE64: Final = re.compile(r"[A-Za-z0-9+/]{2,}={0,2}")
 
 
 def _from_base64(run: str) -> bytes:
