@@ -198,25 +198,34 @@ def parse_fetch(raw: bytes) -> FetchResponse:
     match = _FETCH.match(raw)
     if match is None:
         raise PeerError("Not a FETCH response")
-    items: dict[str, tuple[int, int]] = {}
-    pos, size = match.end(), len(raw)
+    items, pos = fetch_items(raw, match.end())
+    if raw[pos : pos + 1] != b")":
+        raise PeerError("FETCH item expected")
+    return FetchResponse(raw, int(match[1]), {name: (start, end) for name, start, end in items})
+
+
+def fetch_items(raw: bytes, pos: int) -> tuple[list[tuple[str, int, int]], int]:
+    """The items that stand in `raw` from `pos` on: upper-case name, start and end of the value; and the position behind the last one.
+
+    Raises PeerError where a name has no whole value.
+    """
+    items: list[tuple[str, int, int]] = []
+    size = len(raw)
     while True:
         while pos < size and raw[pos] == 0x20:
             pos += 1
-        if pos < size and raw[pos] == 0x29:
-            return FetchResponse(raw, int(match[1]), items)
         name = _ITEM_NAME.match(raw, pos)
         if name is None:
-            raise PeerError("FETCH item expected")
+            return items, pos
         pos = name.end()
         while pos < size and raw[pos] == 0x20:
             pos += 1
-        end = _value_end(raw, pos)
-        items[name[0].decode("latin-1").upper()] = (pos, end)
+        end = value_end(raw, pos)
+        items.append((name[0].decode("latin-1").upper(), pos, end))
         pos = end
 
 
-def _value_end(raw: bytes, pos: int) -> int:
+def value_end(raw: bytes, pos: int) -> int:
     """The position behind the value (string, number, NIL or list) at `pos`."""
     depth, size = 0, len(raw)
     while pos < size:
