@@ -14,6 +14,7 @@ from fnmatch import fnmatchcase
 from typing import Any, Protocol
 
 from portico.errors import PeerError
+from portico.session.ask import one_line
 from portico.session.close import Reason
 from portico.session.context import Context, LoginAttempt, Refusal, Route, SessionView
 from portico.session.decisions import (
@@ -221,7 +222,7 @@ class Life:
         assert self._front is not None
         refusal = self.context.refusal
         if refusal is not None:
-            out.append(SendToClient(self._goodbye(refusal.text.encode(), refusal.code)))
+            out.append(SendToClient(self._goodbye(one_line(refusal.text), refusal.code)))
             reason = Reason.LIMIT_ADDRESS if refusal.reason == "limit_address" else Reason.LIMIT_SESSIONS
             out.append(Close(Reason.REFUSED if refusal.reason == "plugin" else reason, "portico", refusal.reason))
             return
@@ -346,7 +347,7 @@ class Life:
         self._answer = b""
         if self._sign_in is not None:
             out.append(Disconnect(MAIN))
-        self._turn_down(refusal.code, refusal.text.encode(), _by_us(refusal.reason, refusal.code), out, counts=refusal.counts)
+        self._turn_down(refusal.code, one_line(refusal.text), _by_us(refusal.reason, refusal.code), out, counts=refusal.counts)
 
     def _server_connected(self, event: ServerConnected, out: list[Decision]) -> None:
         self._phase = "signing_in"
@@ -493,7 +494,7 @@ class Life:
         out.append(Close(_TIMEOUT_REASONS.get(event.phase, Reason.TIMEOUT_LOGIN), "client", event.phase))
 
     def _kicked(self, event: Kicked, out: list[Decision]) -> None:
-        self._say_bye(event.text.encode(), out)
+        self._say_bye(one_line(event.text), out)
         out.append(Close(Reason.SHUTDOWN if event.shutdown else Reason.KICKED, "operator"))
 
     def _say_bye(self, text: bytes, out: list[Decision]) -> None:

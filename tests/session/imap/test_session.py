@@ -313,7 +313,54 @@ def test_external_is_offered_to_whom_has_a_certificate_only() -> None:
     assert b"EXTERNAL" not in Life(mechanisms=["PLAIN", "EXTERNAL"]).to_client
 
 
+def test_a_literal_that_is_of_no_use_is_not_asked_for() -> None:
+    life = Life()
+    for number, (said, answer) in enumerate([
+        (b"APPEND INBOX {70}", b"BAD Sign in first"),
+        (b"FROB {5}", b"BAD Unknown command"),
+        (b"LOGOUT {5}", b"BAD LOGOUT takes no arguments"),
+        (b"AUTHENTICATE {5}", b"NO [CANNOT] This mechanism is not offered."),
+        (b"AUTHENTICATE PLAIN {5}", b"BAD Invalid base64"),
+    ]):  # fmt: skip
+        tag = b"a%d " % number
+        assert life.client(tag + said + b"\r\n") == tag + answer + b"\r\n"
+        assert life.client(b"b NOOP\r\n") == b"b OK Nothing done.\r\n"
+    assert life.client(b"c ID ({4}\r\n") == b"+ OK\r\n"
+
+
+def test_a_password_is_not_asked_for_in_clear() -> None:
+    life = Life(tls=None)
+    assert life.client(b"a1 LOGIN alice {6}\r\n") == b"a1 NO [PRIVACYREQUIRED] Sign in over TLS only.\r\n"
+    assert life.client(b"a2 NOOP\r\n") == b"a2 OK Nothing done.\r\n"
+
+
+def test_the_servers_list_in_a_refusal_is_not_the_clients_and_it_is_still_a_wrong_login() -> None:
+    life = opened()
+    told = life.server(b"P2 NO [CAPABILITY IMAP4rev1 COMPRESS=DEFLATE AUTH=PLAIN] Wrong.\r\n")
+    assert told == b"a1 NO Wrong.\r\n"
+    assert life.all(LoginEnded) == [LoginEnded(False, True)]
+    life = opened()
+    assert life.server(b"* BYE [REFERRAL imap://other/] go there\r\n") == b"a1 NO [UNAVAILABLE] go there\r\n"
+
+
+def test_a_server_that_hides_the_password_behind_a_mechanism_only_gets_it_so() -> None:
+    life = Life()
+    life.client(b"a1 LOGIN alice secret\r\n")
+    assert life.answered(b"* OK [CAPABILITY IMAP4rev1 LOGINDISABLED AUTH=LOGIN] x\r\n") == b"P1 AUTHENTICATE LOGIN\r\n"
+    assert life.answered(b"+ VXNlcm5hbWU6\r\n") == b"YWxpY2U=\r\n"
+    assert life.answered(b"+ UGFzc3dvcmQ6\r\n") == b"c2VjcmV0\r\n"
+
+
 # -- starttls towards the server
+
+
+def test_an_alert_from_before_tls_is_not_believed() -> None:
+    life = Life(route=Route(Target("main", "x:143", "starttls"), "alice"))
+    life.client(b"a1 LOGIN alice secret\r\n")
+    life.server(b"* OK hello\r\n* OK [ALERT] Call this number\r\nP1 OK go\r\n")
+    life.tell(TlsStarted(MAIN, TLS))
+    life.server(b"* CAPABILITY IMAP4rev1 SASL-IR AUTH=PLAIN\r\nP2 OK\r\n")
+    assert life.server(b"P3 OK [CAPABILITY IMAP4rev1] in\r\n") == b"a1 OK [CAPABILITY IMAP4rev1] in\r\n"
 
 
 def test_the_servers_starttls_is_asked_for_whatever_its_list_says_and_its_words_before_are_forgotten() -> None:
@@ -419,6 +466,28 @@ def test_an_alert_of_the_server_reaches_the_client() -> None:
     life = opened()
     told = life.server(b"* OK [ALERT] Password expires\r\nP2 OK [CAPABILITY IMAP4rev1] in\r\n")
     assert told == b"* OK [ALERT] Password expires\r\na1 OK [CAPABILITY IMAP4rev1] in\r\n"
+
+
+def test_an_alert_in_the_answer_to_the_login_is_told_beside_the_list() -> None:
+    life = opened()
+    life.server(b"P2 OK [ALERT] Password expires\r\n")
+    told = life.server(b"* CAPABILITY IMAP4rev1\r\nP3 OK\r\n")
+    assert told == b"* OK [ALERT] Password expires\r\na1 OK [CAPABILITY IMAP4rev1] Password expires\r\n"
+
+
+def test_endless_alerts_are_not_all_held() -> None:
+    life = opened()
+    for _ in range(200):
+        life.server(b"* OK [ALERT] " + b"x" * 1000 + b"\r\n")
+    assert len(life.server(b"P2 OK [CAPABILITY IMAP4rev1] in\r\n")) < 20_000
+
+
+def test_what_a_plugin_or_an_operator_says_is_one_line() -> None:
+    life = Life(route=Refusal("Not you.\r\na1 OK in", "X]\r\n", "plugin"))
+    assert life.client(b"a1 LOGIN alice secret\r\n").count(b"\n") == 1
+    life.to_client = b""
+    life.tell(Kicked("Bye\r\n* OK really"))
+    assert life.to_client == b"* BYE Bye * OK really\r\n"
 
 
 def test_a_trace_begins_with_the_login_and_has_no_secret() -> None:

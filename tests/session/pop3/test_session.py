@@ -12,7 +12,19 @@ from hypothesis import strategies as st
 from portico.errors import Secret
 from portico.session.close import Reason
 from portico.session.context import Refusal, Route, ServerFacts, Target
-from portico.session.decisions import CheckLogin, Connect, Disconnect, LoginEnded, Record, StartTls, Trace, Tunnel, Wait
+from portico.session.decisions import (
+    CheckLogin,
+    Connect,
+    Disconnect,
+    HoldClient,
+    LoginEnded,
+    ReadClient,
+    Record,
+    StartTls,
+    Trace,
+    Tunnel,
+    Wait,
+)
 from portico.session.events import CLIENT, MAIN, BytesReceived, Closed, Kicked, ServerFailed, TlsStarted
 from portico.session.interests import Answer, Change, Command, Drop, Interests, Refuse, Response
 from portico.session.pop3.ending import judge
@@ -143,6 +155,9 @@ def test_the_client_address_goes_to_a_server_that_trusts_us() -> None:
         (b"-ERR no\r\n", b"-ERR no\r\n", 1),
         (b"-ERR [IN-USE] locked\r\n", b"-ERR [IN-USE] locked\r\n", 0),
         (b"-ERR [SYS/TEMP] later\r\n", b"-ERR [SYS/TEMP] later\r\n", 0),
+        (b"-ERR [SYS/PERM] ask\r\n", b"-ERR [SYS/PERM] ask\r\n", 0),
+        (b"-ERR [LOGIN-DELAY] wait\r\n", b"-ERR [LOGIN-DELAY] wait\r\n", 0),
+        (b"-ERR [X-OWN/CODE] well\r\n", b"-ERR [X-OWN/CODE] well\r\n", 0),
     ],
 )
 def test_a_refusal_is_told_in_the_servers_words_and_codes(answer: bytes, told: bytes, waits: int) -> None:
@@ -186,6 +201,15 @@ def test_a_master_user_and_a_token_go_by_auth() -> None:
     life.server(b"+OK ready\r\n")
     assert life.answered(b"+OK\r\nSASL XOAUTH2\r\n.\r\n") == b"AUTH XOAUTH2\r\n"
     assert life.answered(b"+ \r\n") == b"dXNlcj1hbGljZQFhdXRoPUJlYXJlciB0b2tlbgEB\r\n"
+
+
+def test_an_endless_capability_list_is_not_held() -> None:
+    life = Pop3Life()
+    life.client(b"USER alice\r\nPASS secret\r\n")
+    life.server(b"+OK ready\r\n+OK\r\n+OK in\r\n+OK\r\n")
+    told = b"".join(life.server(b"X\r\n" * 1000) for _ in range(20))
+    assert told.startswith(b"-ERR [SYS/TEMP] ")
+    assert Disconnect(MAIN) in life.decisions
 
 
 def test_the_servers_stls_is_asked_for_and_it_never_falls_back_to_clear() -> None:
@@ -255,6 +279,37 @@ def test_apop_for_a_user_of_another_server_is_refused() -> None:
     assert life.letter(CLIENT, b"APOP alice " + DIGEST + b"\r\n") == (b"-ERR [SYS/PERM] APOP cannot be used for this user.\r\n", b"")
 
 
+@pytest.mark.parametrize("event", [Closed(MAIN), Closed(MAIN, clean=False), BytesReceived(MAIN, b"-ERR [IN-USE] Too slow.\r\n")])
+def test_a_server_that_does_not_wait_for_apop_is_told_and_a_password_still_works(event: Any) -> None:
+    life = apop_life()
+    life.tell(event)
+    said = life.letter(CLIENT, b"APOP alice " + DIGEST + b"\r\nNOOP\r\n")
+    assert said == (b"-ERR [SYS/TEMP] Connect again to sign in by APOP.\r\n+OK\r\n", b"")
+    assert life.all(LoginEnded) == [LoginEnded(False)]
+    life.client(b"USER alice\r\nPASS secret\r\n")
+    assert life.answered(b"+OK ready\r\n") == b"USER alice\r\nPASS secret\r\n"
+
+
+def test_a_second_apop_is_not_tried_with_the_timestamp_of_another_connection() -> None:
+    life = apop_life(limits={"wrong_login_delay": "1s"})
+    life.client(b"APOP alice " + DIGEST + b"\r\n")
+    assert life.server(b"-ERR [AUTH] wrong\r\n") == b"-ERR [AUTH] wrong\r\n"
+    assert life.letter(CLIENT, b"APOP alice " + DIGEST + b"\r\n") == (b"-ERR [SYS/TEMP] Connect again to sign in by APOP.\r\n", b"")
+    assert len(life.all(Connect)) == 1
+
+
+def test_apop_is_for_encrypted_connections_too() -> None:
+    life = apop_life(tls=None)
+    assert life.client(b"APOP alice " + DIGEST + b"\r\n") == b"-ERR Sign in over TLS only\r\n"
+    assert not life.all(CheckLogin)
+
+
+def test_what_a_server_says_behind_its_greeting_is_no_answer_to_apop() -> None:
+    life = Pop3Life(settings={"apop": True}, facts=FACTS, known=TARGET)
+    assert life.server(b"+OK ready <1@x>\r\n+OK in\r\n") == b"+OK Portico ready.\r\n"
+    assert Disconnect(MAIN) in life.decisions
+
+
 def test_without_a_timestamp_apop_is_not_offered() -> None:
     life = Pop3Life(settings={"apop": True}, facts=FACTS, known=TARGET)
     assert life.server(b"+OK ready\r\n") == b"+OK Portico ready.\r\n"
@@ -283,6 +338,20 @@ def test_responses_and_commands_are_seen_changed_answered_and_refused_in_order()
     assert life.server(b"\r\n+OK 2 5\r\n+OK\r\n.\r\n") == (
         b"\r\n-ERR [SYS/PERM] Not here.\r\n+OK Fine.\r\n+OK 1 99\r\n+OK Here.\r\n1 a\r\n..2 b\r\n.\r\n+OK\r\n.\r\n"
     )
+
+
+def test_our_own_answers_that_wait_are_within_the_limit() -> None:
+    life = opened(interests=Interests(commands={"UIDL": lambda view, command: Answer("Here.", [b"x" * 500])}), limits={"held": 2000})
+    life.client(b"RETR 1\r\n" + b"UIDL\r\n" * 20)
+    assert isinstance(life.decisions[-1], HoldClient)
+    assert life.server(b"+OK\r\n.\r\n").count(b"+OK Here.") == 20
+    assert isinstance(life.decisions[-1], ReadClient)
+
+
+def test_a_plugin_cannot_end_its_answer_early() -> None:
+    answer = Answer("Here.\r\n+OK forged", [b"a\r\n.\r\n+OK forged", b"b"])
+    life = opened(interests=Interests(commands={"UIDL": lambda view, command: answer}))
+    assert life.client(b"UIDL\r\n") == b"+OK Here. +OK forged\r\na\r\n..\r\n+OK forged\r\nb\r\n.\r\n"
 
 
 def test_a_message_with_bare_line_feeds_cannot_end_its_answer_early() -> None:

@@ -16,7 +16,7 @@ from portico.session.imap.gather import GO_AHEAD, Gather
 from portico.session.life import Wish
 from portico.wire import sasl
 from portico.wire.capability import imap_before_login
-from portico.wire.imap import CommandLine, parse_arguments, parse_command, tag_of
+from portico.wire.imap import COMMANDS, CommandLine, parse_arguments, parse_command, tag_of
 from portico.wire.lines import Line, Reader
 
 _MAX_ID_PAIRS = 30  # RFC 2971 3.3
@@ -98,9 +98,12 @@ class Front:
                     wish = self._authenticate_step(piece, out)
                 else:
                     if not self._gather.add(piece):
-                        if isinstance(piece, Line) and piece.sync:
+                        if not isinstance(piece, Line) or not piece.sync:
+                            continue
+                        if self._wanted(piece):
                             self._say(out, GO_AHEAD)
-                        continue
+                            continue
+                        self.reader.refuse_literal()
                     wish = self._command(self._gather.take(), out)
                 if wish is not None:
                     return wish
@@ -110,6 +113,17 @@ class Front:
             if out and isinstance(out[-1], Close):
                 return None
         return None
+
+    def _wanted(self, line: Line) -> bool:
+        """Whether the literal that `line` announces can be of use; else the command is answered without it, and a password is not
+        asked for where it may not be sent."""
+        if self._gather.first is not line.data:
+            return True  # a later one: of LOGIN, or ID
+        try:
+            name = parse_command(line.text).name
+        except PeerError:
+            return False
+        return name == "ID" or (name == "LOGIN" and self._may_sign_in)
 
     def _say(self, out: list[Decision], data: bytes, shown: bytes = b"") -> None:
         """`shown`: what the trace says instead. The tag of what is no command may be a password: one that came unasked, or
@@ -163,7 +177,7 @@ class Front:
                 self._heard(out, raw + b"\r\n")
         handler = None if command.uid else _COMMANDS.get(command.name)
         if handler is None:
-            self._bad_command("Sign in first" if command.name in _LATER or command.uid else "Unknown command", out)
+            self._bad_command("Sign in first" if command.name in COMMANDS or command.uid else "Unknown command", out)
             return None
         try:
             wish = handler(self, command, out)
@@ -322,9 +336,3 @@ _COMMANDS = {
     "AUTHENTICATE": Front._authenticate,
 }
 _SIGN_IN = frozenset(("LOGIN", "AUTHENTICATE"))
-_LATER = frozenset((
-    "APPEND", "CHECK", "CLOSE", "COPY", "CREATE", "DELETE", "ENABLE", "EXAMINE", "EXPUNGE", "FETCH", "GETACL", "GETMETADATA",
-    "GETQUOTA", "GETQUOTAROOT", "IDLE", "LIST", "LSUB", "MOVE", "MYRIGHTS", "NAMESPACE", "NOTIFY", "RENAME", "SEARCH", "SELECT",
-    "SETACL", "SORT", "STATUS", "STORE", "SUBSCRIBE", "THREAD", "UNSELECT", "UNSUBSCRIBE",
-))  # fmt: skip
-"""Commands that are right, but not yet."""

@@ -5,6 +5,7 @@ Rule of this file: what IMAP says where session.life moves on. RFC 9051 6.2, 7.1
 
 from __future__ import annotations
 
+from portico.session.ask import one_line
 from portico.session.context import Route
 from portico.session.events import MAIN
 from portico.session.imap.ending import BYE, judge
@@ -56,4 +57,4 @@ class ImapSession(Life):
 
 def _coded(code: str, text: bytes) -> bytes:
     """The text with its response code in front, where there is one."""
-    return b"[%b] %b" % (code.encode("latin-1", "replace"), text) if code else text
+    return b"[%b] %b" % (one_line(code), text) if code else text

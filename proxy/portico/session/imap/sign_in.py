@@ -20,6 +20,8 @@ from portico.wire.lines import Line, Reader
 
 _MAX_LINE = 1 << 20  # a capability list or an ID of a server; servers are not held to 8,192 octets (RFC 2683 3.2.1.5)
 _MAX_LITERAL = 1 << 16
+_MAX_ALERTS = 1 << 14
+"""Octets of alerts that are kept for the client."""
 
 
 class _State(Enum):
@@ -84,6 +86,7 @@ class SignIn:
     def tls_started(self, out: list[Decision]) -> SignedIn | Failed | None:
         """The leg is encrypted now; all that was learned before is forgotten."""
         self.reader.take_rest()
+        self._untagged.clear()
         self._capabilities = list(self.context.facts.secured) or None
         return self._after_capabilities(out)
 
@@ -113,7 +116,7 @@ class SignIn:
                 self._capabilities = rest[11:].split()
             return None
         if status.kind == "BYE":
-            return self._fail("bye", status.text or b"The mail server said goodbye.", status.code or "UNAVAILABLE")
+            return self._fail("bye", status.text or b"The mail server said goodbye.", _code_of(status) or "UNAVAILABLE")
         if self._state is _State.GREETING:
             if status.kind != "OK":
                 # PREAUTH would be somebody else's session, and before STARTTLS an attack on it (RFC 9051 11.2).
@@ -124,8 +127,13 @@ class SignIn:
         if status.code == "CAPABILITY":
             self._capabilities = status.code_arguments.split()
         elif status.code == "ALERT":
-            self._untagged.append(text + b"\r\n")  # RFC 9051 7.1: must be shown to the user
+            self._alert(text)
         return None
+
+    def _alert(self, line: bytes) -> None:
+        """RFC 9051 7.1: it must be shown to the user."""
+        if sum(map(len, self._untagged)) + len(line) <= _MAX_ALERTS:
+            self._untagged.append(line + b"\r\n")
 
     def _greeted(self, out: list[Decision]) -> SignedIn | Failed | None:
         out.append(SetPhase("sign_in", self.leg))
@@ -170,10 +178,12 @@ class SignIn:
                 "refused_by_server",
                 _code_of(status),
                 status.text or b"Sign-in failed.",
-                counts=status.code in ("", "AUTHENTICATIONFAILED", "AUTHORIZATIONFAILED", "EXPIRED", "ALERT"),
+                counts=status.code in ("", "AUTHENTICATIONFAILED", "AUTHORIZATIONFAILED", "CAPABILITY", "EXPIRED", "ALERT"),
                 untagged=b"".join(self._untagged),
             )
         self._text = status.text or b"Signed in."
+        if status.code == "ALERT":
+            self._alert(b"* OK [ALERT] " + self._text)  # its place in the client's answer is the list's
         if self._capabilities is None:
             self._command(b"CAPABILITY", out)
             self._state = _State.LIST
@@ -203,7 +213,8 @@ class SignIn:
             name, initial = attempt.mechanism.encode(), self.initial
         else:
             mechanisms = {name[5:].decode("ascii", "replace") for name in offered if name.startswith(b"AUTH=")}
-            if not route.master_user and attempt.mechanism not in sasl.BEARER and "PLAIN" not in mechanisms:
+            by_login = b"LOGINDISABLED" not in offered or "LOGIN" not in mechanisms
+            if not route.master_user and attempt.mechanism not in sasl.BEARER and "PLAIN" not in mechanisms and by_login:
                 return self._login(lead, offered, out)
             secret = route.master_password if route.master_user else route.password or attempt.password
             self._mechanism = sasl.choose(mechanisms, attempt.mechanism, route.user, secret, route.master_user)
@@ -286,7 +297,10 @@ class SignIn:
 
 
 def _code_of(status: Status) -> str:
-    """The server's response code as it is told to the client. A referral would lead it round the proxy (RFC 2221)."""
+    """The server's response code as it is told to the client. A referral would lead it round the proxy (RFC 2221), and the list of
+    the server's leg is not the client's."""
     if status.code == "REFERRAL":
         return "UNAVAILABLE"
+    if status.code == "CAPABILITY":
+        return ""
     return f"{status.code} {status.code_arguments.decode('latin-1')}" if status.code_arguments else status.code

@@ -192,13 +192,18 @@ class Watch:
             self._held = False
             out.append(ReadClient())
 
+    @property
+    def waits_for_server(self) -> bool:
+        """A server must say ``+``, or refuse, before more of what the client says may be looked at. A client that does not wait for
+        ``+`` itself has sent a command, or a literal: only the server's answer tells which."""
+        return self._stream_asked or (self._stream_sync and self._guarded) or any(link.blocked for link in self.links.values())
+
     def _must_wait(self) -> bool:
         """Whether nothing more of the client may be looked at."""
         return (
-            self._stream_asked
-            or (self._stream_sync and self._guarded)  # a client that does not wait for ``+`` sends a command, or a literal
+            self.waits_for_server
             or self.outlet.waiting > self.context.settings.limits.held  # answers of ours to what it said before
-            or any(link.blocked or len(link.pending) >= _MAX_PENDING for link in self.links.values())
+            or any(len(link.pending) >= _MAX_PENDING for link in self.links.values())
         )
 
     def _hold(self, out: list[Decision]) -> None:

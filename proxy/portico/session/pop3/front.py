@@ -14,7 +14,7 @@ from portico.session.events import CLIENT
 from portico.session.life import Wish
 from portico.wire import sasl
 from portico.wire.lines import Line, Reader
-from portico.wire.pop3 import CommandLine, parse_command, stuffed
+from portico.wire.pop3 import TRANSACTION, CommandLine, parse_command, stuffed
 
 _OFFERED = (b"TOP", b"UIDL", b"RESP-CODES", b"AUTH-RESP-CODE", b"PIPELINING")
 """What every server in use has, or what is ours to keep."""
@@ -131,8 +131,12 @@ class Front:
         self.commands += 1
         command = parse_command(text)
         handler = _COMMANDS.get(command.name)
-        shown = handler is not None and command.name not in ("PASS", "APOP", "AUTH")
-        self._heard(out, text + b"\r\n" if shown else command.name.encode() + b" <hidden>\r\n")
+        if handler is not None and command.name not in ("PASS", "APOP", "AUTH"):
+            self._heard(out, text + b"\r\n")
+        elif handler is not None or command.name in TRANSACTION:
+            self._heard(out, command.name.encode() + b" <hidden>\r\n")
+        else:
+            self._heard(out, b"<hidden>\r\n")  # may be a password, mistyped or unasked
         if handler is None:
             raise PeerError("Unknown command, or sign in first")
         wish = handler(self, command, out)
@@ -200,6 +204,7 @@ class Front:
         return Wish(LoginAttempt(user, "USER", sasl.password(command.arguments)))
 
     def _apop(self, command: CommandLine, out: list[Decision]) -> Wish | None:
+        self._must_be_encrypted()
         if not self.banner:
             raise PeerError("APOP is not offered here")
         name, _, digest = command.arguments.rpartition(b" ")

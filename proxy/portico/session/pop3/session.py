@@ -45,6 +45,10 @@ class Pop3Session(Life):
             return self._ask_for_banner(known)
         if self._banner is not None and self._phase == "fetching" and self._about_banner(event):
             return self._read_banner(event)
+        if self._banner is not None and self._about_banner(event):
+            # It does not wait any longer for somebody to sign in.
+            self._banner = None
+            return [Disconnect(MAIN)]
         return super().handle(event)
 
     # -- APOP: the server's timestamp becomes ours (RFC 1939 7)
@@ -68,7 +72,7 @@ class Pop3Session(Life):
             return [SetPhase("greeting", MAIN)]
         if isinstance(event, BytesReceived):
             banner.feed(event.data)
-            failed = banner.advance(out) is not None
+            failed = banner.advance(out) is not None or (banner.greeted and banner.reader.held > 0)
             if not failed and not banner.greeted:
                 return out
         else:
@@ -86,26 +90,28 @@ class Pop3Session(Life):
     def _login_allowed(self, event: LoginAllowed, out: list[Decision]) -> None:
         banner, self._banner = self._banner, None
         wish = self._wish
-        if banner is None:
-            super()._login_allowed(event, out)
-            return
         assert wish is not None and isinstance(self._front, Front)
-        apop = wish.attempt.mechanism == "APOP"
-        if not apop or event.route.target != banner.route.target:
-            out.append(Disconnect(MAIN))
-            if apop:
-                self._admitted = True
-                self._login_ended(out, False)
-                fields = {"reason": "no_route", "code": "CANNOT", "side": "portico"}
-                self._turn_down("CANNOT", b"APOP cannot be used for this user.", fields, out)
-                return
+        if wish.attempt.mechanism != "APOP":
+            if banner is not None:
+                out.append(Disconnect(MAIN))
             super()._login_allowed(event, out)
             return
         self._admitted = True
-        self.view.server = event.route.target.name
-        self._sign_in = banner
-        self._phase = "signing_in"
-        self._signed(banner.go(event.route, wish.attempt, self._front.digest, out) or banner.advance(out), out)
+        if banner is None:
+            # Its server has gone, or has said no once: another one would have another timestamp.
+            self._apop_ended("UNAVAILABLE", b"Connect again to sign in by APOP.", "closed", out)
+        elif event.route.target != banner.route.target:
+            out.append(Disconnect(MAIN))
+            self._apop_ended("CANNOT", b"APOP cannot be used for this user.", "no_route", out)
+        else:
+            self.view.server = event.route.target.name
+            self._sign_in = banner
+            self._phase = "signing_in"
+            self._signed(banner.go(event.route, wish.attempt, self._front.digest, out) or banner.advance(out), out)
+
+    def _apop_ended(self, code: str, text: bytes, reason: str, out: list[Decision]) -> None:
+        self._login_ended(out, False)
+        self._turn_down(code, text, {"reason": reason, "code": code, "side": "portico"}, out)
 
     def _connect(self, route: Route, out: list[Decision]) -> None:
         if self._banner is not None:  # a mechanism in which the server speaks first: it begins on a leg of its own

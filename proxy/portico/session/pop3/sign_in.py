@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 
 from portico.errors import PeerError
+from portico.session.ask import one_line
 from portico.session.context import Context, LoginAttempt, Route
 from portico.session.decisions import Decision, Record, SendToClient, SendToServer, SetPhase, StartTls
 from portico.session.life import Failed, SignedIn
@@ -19,6 +20,8 @@ from portico.wire.lines import Line, Reader
 from portico.wire.pop3 import Status, parse_status, timestamp
 
 _MAX_LINE = 1 << 16
+_MAX_LIST = 1 << 14
+"""Octets of a capability list."""
 _HOPS = 5
 """XCLIENT's TTL: how many proxies may still follow."""
 
@@ -105,8 +108,10 @@ class SignIn:
     def _line(self, text: bytes, out: list[Decision]) -> SignedIn | Failed | None:
         if self._in_list:
             if text != b".":
-                if self._capabilities is not None:
-                    self._capabilities.append(text)
+                assert self._capabilities is not None
+                self._capabilities.append(text)
+                if sum(map(len, self._capabilities)) + len(self._capabilities) > _MAX_LIST:
+                    return self._fail("protocol", b"The mail server cannot be understood.")
                 return None
             self._in_list = False
             return self._signed_in() if self._state is _State.LIST else self._after_capa(out)
@@ -287,19 +292,28 @@ class SignIn:
     }
 
 
-_CODES = {"AUTH": "AUTHENTICATIONFAILED", "SYS/TEMP": "UNAVAILABLE", "SYS/PERM": "CONTACTADMIN", "IN-USE": "INUSE", "LOGIN-DELAY": "LIMIT"}
+_CODES = {"AUTH": "AUTHENTICATIONFAILED", "SYS/TEMP": "UNAVAILABLE", "SYS/PERM": "CONTACTADMIN", "IN-USE": "INUSE"}
+_OURS = {
+    "AUTHENTICATIONFAILED": b"AUTH",
+    "AUTHORIZATIONFAILED": b"AUTH",
+    "EXPIRED": b"AUTH",
+    "UNAVAILABLE": b"SYS/TEMP",
+    "LIMIT": b"SYS/TEMP",
+    "INUSE": b"IN-USE",
+    "CONTACTADMIN": b"SYS/PERM",
+    "CANNOT": b"SYS/PERM",
+    "NOPERM": b"SYS/PERM",
+}
 
 
 def _imap_code(code: str) -> str:
-    """A POP3 response code (RFC 2449 8, RFC 3206) in RFC 5530's words, which the life of a session speaks."""
-    return _CODES.get(code, "" if not code else "CANNOT")
+    """A POP3 response code (RFC 2449 8, RFC 3206) in RFC 5530's words, which the life of a session speaks. One that IMAP has no
+    word for stays as it is: LOGIN-DELAY, or a server's own."""
+    return _CODES.get(code, code)
 
 
 def pop3_code(code: str) -> bytes:
-    """And back, for the client: with brackets, or nothing."""
-    for pop3, imap in _CODES.items():
-        if imap == code:
-            return b"[" + pop3.encode() + b"] "
-    if code == "AUTHORIZATIONFAILED":
-        return b"[AUTH] "
-    return b"[SYS/PERM] " if code else b""
+    """And back, for the client: with brackets, or nothing where POP3 has no word for it (ALERT)."""
+    if code in _OURS:
+        return b"[" + _OURS[code] + b"] "
+    return b"" if code in ("", "ALERT", "PRIVACYREQUIRED") else b"[" + one_line(code) + b"] "

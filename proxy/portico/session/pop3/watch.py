@@ -7,11 +7,12 @@ framed is refused: no server announces one through us.
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from dataclasses import dataclass
 
 from portico.errors import PeerError
-from portico.session.ask import ask, blame
+from portico.session.ask import ask, blame, one_line
 from portico.session.close import Reason
 from portico.session.context import Context, SessionView
 from portico.session.decisions import Close, Decision, HoldClient, ReadClient, Record, SendToClient, SendToServer, SetPhase, Trace
@@ -21,6 +22,7 @@ from portico.wire.capability import filter_pop3
 from portico.wire.lines import Line, Reader
 from portico.wire.pop3 import TRANSACTION, Body, body_lines, has_body, parse_command, stuffed
 
+_SIGN_IN = frozenset(("USER", "PASS", "APOP", "AUTH"))
 _MAX_PENDING = 1000
 """Commands in flight; the client is not read until some are answered."""
 
@@ -41,8 +43,8 @@ class Watch:
     """The watched session."""
 
     __slots__ = (
-        "_answer", "_body", "_client_gone", "_commands", "_held", "_line", "_pending", "_quit", "_responses", "_traced", "commands",
-        "context", "reader", "view",
+        "_answer", "_body", "_client_gone", "_commands", "_held", "_line", "_pending", "_quit", "_responses", "_traced", "_waiting",
+        "commands", "context", "reader", "view",
     )  # fmt: skip
 
     def __init__(self, context: Context, view: SessionView, interests: Compiled | None, *, traced: bool = False) -> None:
@@ -57,6 +59,7 @@ class Watch:
         self._line = b""  # a status line that has not come whole
         self._body: Body | None = None  # of the answer that is passing
         self._answer: list[bytes] | None = None  # its pieces, where it is collected
+        self._waiting = 0  # octets of our own answers that wait for their turn
         self._held = False
         self._quit = False
         self._client_gone = False
@@ -81,7 +84,7 @@ class Watch:
             reason = Reason.TIMEOUT_WRITE if event.phase == "write" else Reason.TIMEOUT_IDLE
             out.append(Close(Reason.CLIENT_CLOSED if self._client_gone else reason, "client", event.phase))
         elif isinstance(event, Kicked):
-            self._last_words(event.text.encode(), out)
+            self._last_words(one_line(event.text), out)
             out.append(Close(Reason.SHUTDOWN if event.shutdown else Reason.KICKED, "operator"))
 
     # -- from the client
@@ -91,7 +94,7 @@ class Watch:
         self._read_client(out)
 
     def _read_client(self, out: list[Decision]) -> None:
-        while len(self._pending) < _MAX_PENDING:
+        while len(self._pending) < _MAX_PENDING and self._waiting <= self.context.settings.limits.held:
             try:
                 line = self.reader.next()
             except PeerError as error:
@@ -119,7 +122,8 @@ class Watch:
             self._ours(error.text.encode(), False, None, out)
             return
         if head.name not in TRANSACTION:
-            self._trace("C>", head.name.encode() + b" <hidden>\r\n", out)
+            # What is no command may be a password.
+            self._trace("C>", head.name.encode() + b" <hidden>\r\n" if head.name in _SIGN_IN else b"<hidden>\r\n", out)
             self._ours(b"Unknown command", False, None, out)
             return
         self._trace("C>", data, out)
@@ -135,10 +139,11 @@ class Watch:
                     command.arguments, changed = said.data, True
             elif isinstance(said, Refuse):
                 code = f"[{said.code}] " if said.code else ""
-                self._ours((code + said.text).encode(), False, None, out)
+                self._ours(one_line(code + said.text), False, None, out)
                 return
             elif isinstance(said, Answer):
-                self._ours(said.text.encode(), True, None if said.lines is None else list(said.lines), out)
+                lines = said.lines and [part for line in said.lines for part in re.split(rb"\r?\n", line)]
+                self._ours(one_line(said.text), True, None if lines is None else list(lines), out)
                 return
         line = head.name.encode() + (b" " + command.arguments if command.arguments else b"") + b"\r\n" if changed else data
         body = has_body(head.name, command.arguments)
@@ -152,12 +157,14 @@ class Watch:
         """An answer of our own, in its turn."""
         answer = (b"+OK " if ok else b"-ERR ") + text + b"\r\n" + (stuffed(lines) if lines is not None else b"")
         self._pending.append(_Pending("", ours=answer))
+        self._waiting += len(answer)
         self._turn(out)
 
     def _turn(self, out: list[Decision]) -> None:
         """Send those of our answers that are next."""
         while self._pending and (ours := self._pending[0].ours) is not None:
             self._pending.popleft()
+            self._waiting -= len(ours)
             self._send(ours, out)
 
     # -- from the server
