@@ -17,23 +17,28 @@ import ssl
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import imapclient
 from portico.demo.ports import MailPorts
 
 HOST = "localhost"
+Tls = Literal["none", "starttls", "implicit"]
 
 
 @dataclass(frozen=True)
 class Account:
-    """Where a client finds its mail. `implicit`: TLS from the start; else STARTTLS or STLS, and nothing without it."""
+    """Where a client finds its mail. `tls`: from the start, by STARTTLS or STLS (and nothing without it), or none at all."""
 
     ports: MailPorts
     user: str
     password: str
     authority: Path
-    implicit: bool = True
+    tls: Tls = "implicit"
+
+    @property
+    def implicit(self) -> bool:
+        return self.tls == "implicit"
 
     def port(self, protocol: str) -> int:
         port: int = getattr(self.ports, protocol + "s" if self.implicit else protocol)
@@ -69,18 +74,13 @@ def curl(account: Account, directory: Path, protocol: str, count: int) -> dict[s
     directory.mkdir(parents=True)
     scheme = protocol + "s" if account.implicit else protocol
     path = f"/INBOX;MAILINDEX=[1-{count}]" if protocol == "imap" else f"/[1-{count}]"
-    command = [
-        "curl",
-        "--silent",
-        "--show-error",
-        "--cacert",
-        str(account.authority),
-        "--user",
-        f"{account.user}:{account.password}",
-        "--ssl-reqd",
-    ]
-    run(*command, f"{scheme}://{HOST}:{account.port(protocol)}{path}", "--output", "#1.eml", cwd=directory)
+    run(*_curl(account), f"{scheme}://{HOST}:{account.port(protocol)}{path}", "--output", "#1.eml", cwd=directory)
     return files(directory)
+
+
+def _curl(account: Account) -> list[str]:
+    tls = [] if account.tls == "none" else ["--ssl-reqd", "--cacert", str(account.authority)]
+    return ["curl", "--silent", "--show-error", *tls, "--user", f"{account.user}:{account.password}"]
 
 
 def curl_append(account: Account, directory: Path, message: bytes) -> None:
@@ -88,30 +88,21 @@ def curl_append(account: Account, directory: Path, message: bytes) -> None:
     directory.mkdir(parents=True)
     (directory / "message.eml").write_bytes(message)
     scheme = "imaps" if account.implicit else "imap"
-    command = [
-        "curl",
-        "--silent",
-        "--show-error",
-        "--cacert",
-        str(account.authority),
-        "--user",
-        f"{account.user}:{account.password}",
-        "--ssl-reqd",
-    ]
-    run(*command, f"{scheme}://{HOST}:{account.port('imap')}/INBOX", "--upload-file", "message.eml", cwd=directory, timeout=120)
+    run(*_curl(account), f"{scheme}://{HOST}:{account.port('imap')}/INBOX", "--upload-file", "message.eml", cwd=directory, timeout=120)
 
 
 def mbsync(account: Account, directory: Path, *, push: dict[str, bytes] | None = None) -> dict[str, str]:
     """Synchronise all folders into Maildirs; with `push`, put messages into the local inbox first and send them up."""
     directory.mkdir(parents=True, exist_ok=True)
     (directory / "mail").mkdir(exist_ok=True)
-    kind = "IMAPS" if account.implicit else "STARTTLS"
+    kind = {"none": "None", "starttls": "STARTTLS", "implicit": "IMAPS"}[account.tls]
     (directory / "mbsyncrc").write_text(f"""IMAPAccount account
 Host {HOST}
 Port {account.port("imap")}
 User {account.user}
 Pass {account.password}
 SSLType {kind}
+AuthMechs PLAIN LOGIN
 CertificateFile {account.authority}
 Timeout 30
 
@@ -155,10 +146,11 @@ def fetchmail(account: Account, directory: Path, protocol: str) -> list[str]:
     deliver.chmod(0o700)
     settings = directory / "fetchmailrc"
     settings.touch(mode=0o600)
-    tls = "ssl" if account.implicit else 'sslproto "TLS1.2+"'
+    check = f'sslcertck sslcertfile "{account.authority}"'
+    tls = {"none": "sslproto ''", "starttls": f'sslproto "TLS1.2+" {check}', "implicit": f"ssl {check}"}[account.tls]
     settings.write_text(
         f'set invisible\nset no bouncemail\npoll {HOST} service {account.port(protocol)} protocol {protocol} auth password\n'
-        f'user "{account.user}" password "{account.password}" {tls} sslcertck sslcertfile "{account.authority}" '
+        f'user "{account.user}" password "{account.password}" {tls} '
         f'keep fetchall no rewrite mda "{deliver}"\n'
     )  # fmt: skip
     run("fetchmail", "--nodetach", "--nosyslog", "-f", str(settings), "--pidfile", str(directory / "pid"), cwd=directory, timeout=90)
@@ -170,7 +162,8 @@ def imaplib_connect(account: Account) -> imaplib.IMAP4:
         connection: imaplib.IMAP4 = imaplib.IMAP4_SSL(HOST, account.port("imap"), ssl_context=account.context, timeout=30)
     else:
         connection = imaplib.IMAP4(HOST, account.port("imap"), timeout=30)
-        connection.starttls(account.context)
+        if account.tls == "starttls":
+            connection.starttls(account.context)
     connection.login(account.user, account.password)
     return connection
 
@@ -201,7 +194,7 @@ def imapclient_work(account: Account, messages: list[bytes]) -> list[Any]:
     connection = imapclient.IMAPClient(
         HOST, account.port("imap"), ssl=account.implicit, ssl_context=context if account.implicit else None, timeout=30
     )
-    if not account.implicit:
+    if account.tls == "starttls":
         connection.starttls(context)
     steps: list[Any] = []
     with connection:
@@ -249,7 +242,8 @@ def poplib_connect(account: Account) -> poplib.POP3:
         connection: poplib.POP3 = poplib.POP3_SSL(HOST, account.port("pop3"), context=account.context, timeout=30)
     else:
         connection = poplib.POP3(HOST, account.port("pop3"), timeout=30)
-        connection.stls(account.context)
+        if account.tls == "starttls":
+            connection.stls(account.context)
     connection.user(account.user)
     connection.pass_(account.password)
     return connection
@@ -278,7 +272,7 @@ def imapflow(account: Account, project: Path, message: Path) -> Any:
     job = {
         "host": HOST,
         "port": account.port("imap"),
-        "secure": account.implicit,
+        "tls": account.tls,
         "user": account.user,
         "password": account.password,
         "authority": str(account.authority),

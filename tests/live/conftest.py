@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import pytest
 from portico.demo import certificates as demo_certificates
@@ -25,7 +25,7 @@ from portico.demo.mailbox import Folder
 from portico.demo.ports import MailPorts
 from portico.demo.workplace import workplace
 
-from tests.live.clients import Account
+from tests.live.clients import Account, Tls
 from tests.live.courier import NAMESPACES, Courier
 from tests.live.cyrus import Cyrus
 from tests.live.fetch import CannotFetch, fetch
@@ -122,14 +122,20 @@ class Way:
     server: Server
     front: Front
     authority: Path
-    implicit: bool
+    tls: Tls
+    """Of the client."""
     people: People
 
+    @property
+    def ports(self) -> MailPorts:
+        """Portico's, where clients with `tls` come in."""
+        return self.front.clear if self.tls == "none" else self.front.ports
+
     def direct(self, user: str = "alice") -> Account:
-        return Account(self.server.ports, user, PASSWORD, self.authority, self.implicit)
+        return Account(self.server.ports, user, PASSWORD, self.authority, self.tls)
 
     def through(self, user: str = "alice") -> Account:
-        return Account(self.front.ports, user, PASSWORD, self.authority, self.implicit)
+        return Account(self.ports, user, PASSWORD, self.authority, self.tls)
 
     def new_user(self, folders: Sequence[Folder] = ()) -> str:
         user = self.people.new(self.server)
@@ -137,25 +143,27 @@ class Way:
         return user
 
 
-# Each server, each kind of TLS on both legs, without every product of them.
-WAYS = {
-    "dovecot, plain; client implicit": ("dovecot", "none", True),
-    "dovecot, STARTTLS; client STARTTLS": ("dovecot", "starttls", False),
-    "dovecot, implicit; client implicit": ("dovecot", "implicit", True),
-    "dovecot with COMPRESS, plain; client STARTTLS": ("dovecot_that_compresses", "none", False),
-    "cyrus, STARTTLS; client implicit": ("cyrus", "starttls", True),
-    "cyrus, implicit; client STARTTLS": ("cyrus", "implicit", False),
-    "courier, STARTTLS; client STARTTLS": ("courier", "starttls", False),
-    "courier, implicit; client implicit": ("courier", "implicit", True),
+# Each server, and TLS of each kind on both legs; every product of them is in test_tls_each_way.py.
+WAYS: dict[str, tuple[str, ServerTls, Tls]] = {
+    "dovecot, plain; client implicit": ("dovecot", "none", "implicit"),
+    "dovecot, STARTTLS; client STARTTLS": ("dovecot", "starttls", "starttls"),
+    "dovecot, implicit; client plain": ("dovecot", "implicit", "none"),
+    "dovecot with COMPRESS, plain; client STARTTLS": ("dovecot_that_compresses", "none", "starttls"),
+    "cyrus, plain; client plain": ("cyrus", "none", "none"),
+    "cyrus, STARTTLS; client implicit": ("cyrus", "starttls", "implicit"),
+    "cyrus, implicit; client STARTTLS": ("cyrus", "implicit", "starttls"),
+    "courier, plain; client implicit": ("courier", "none", "implicit"),
+    "courier, STARTTLS; client STARTTLS": ("courier", "starttls", "starttls"),
+    "courier, implicit; client plain": ("courier", "implicit", "none"),
 }
 
 
 @pytest.fixture(params=list(WAYS))
 def way(request: pytest.FixtureRequest, portico: Callable[..., Front], certificates: Certificates, people: People) -> Way:
     """Each server behind Portico, with TLS on both legs in each of its kinds."""
-    name, tls, implicit = WAYS[request.param]
+    name, tls, client_tls = WAYS[request.param]
     server: Server = request.getfixturevalue(name)
-    return Way(server, portico(server, tls), certificates.authority, implicit, people)
+    return Way(server, portico(server, tls), certificates.authority, client_tls, people)
 
 
 @pytest.fixture(scope="session")
@@ -164,11 +172,11 @@ def portico(place: Path, certificates: Certificates) -> Iterator[Callable[..., F
     fronts: dict[tuple[MailPorts, str, str], Front] = {}
     with ExitStack() as stack:
 
-        def start(server: Server, tls: ServerTls = "none", **more: str) -> Front:
+        def start(server: Server, tls: ServerTls = "none", **more: Any) -> Front:
             key = (server.ports, tls, repr(sorted(more.items())))
             if key not in fronts:
                 directory = place / f"portico-{len(fronts)}"
-                front = Front(directory, server.ports, certificates, tls, **more)  # type: ignore[arg-type]
+                front = Front(directory, server.ports, certificates, tls, **more)
                 stack.callback(front.stop)
                 fronts[key] = front.start()
             return fronts[key]

@@ -22,7 +22,7 @@ LISTENERS = ("imap", "pop3", "imaps", "pop3s")
 
 @dataclass
 class Front:
-    """Four listeners (IMAP and POP3, STARTTLS and implicit TLS) in front of the server that has `server` ports."""
+    """Six listeners (IMAP and POP3; STARTTLS, implicit TLS and, at `clear`, none) in front of the server that has `server` ports."""
 
     directory: Path
     server: MailPorts
@@ -31,11 +31,13 @@ class Front:
     server_settings: str = ""
     """Further lines of [servers.server]."""
     listener_settings: str = ""
-    """Further lines of each [listeners.…]."""
+    """Further lines of each [listeners.…] that has TLS."""
     more: str = ""
     """Further tables, as [limits]."""
     protocols: tuple[str, ...] = ("imap", "pop3")
     ports: MailPorts = field(default_factory=MailPorts.free)
+    clear: MailPorts = field(default_factory=MailPorts.free)
+    """Where one signs in without TLS, on its `imap` and `pop3`."""
     child: Child | None = None
 
     @property
@@ -68,6 +70,15 @@ certificate = "{self.certificates.certificate}"
 key = "{self.certificates.key}"
 server = "server"
 {self.listener_settings}"""
+        for protocol in self.protocols:
+            text += f"""
+[listeners.{protocol}_clear]
+protocol = "{protocol}"
+addresses = ["{LOOPBACK}:{getattr(self.clear, protocol)}"]
+tls = "none"
+plain_login = true
+server = "server"
+"""
         return text + "\n" + self.more
 
     def start(self) -> Front:
@@ -87,7 +98,7 @@ server = "server"
         return self
 
     def answers(self) -> bool:
-        plain = all(greets(getattr(self.ports, protocol)) for protocol in self.protocols)
+        plain = all(greets(getattr(ports, protocol)) for protocol in self.protocols for ports in (self.ports, self.clear))
         return plain and all(accepts(getattr(self.ports, protocol + "s")) for protocol in self.protocols)
 
     def stop(self) -> None:

@@ -14,8 +14,8 @@ async function main() {
     const client = new ImapFlow({
         host: job.host,
         port: job.port,
-        secure: job.secure,
-        doSTARTTLS: job.secure ? undefined : true,
+        secure: job.tls === 'implicit',
+        doSTARTTLS: { none: false, starttls: true }[job.tls],
         auth: { user: job.user, pass: job.password },
         tls: { ca: fs.readFileSync(job.authority), servername: 'localhost' },
         logger: false

@@ -28,7 +28,7 @@ from tests.live.dialogue import Dialogue, eventually
 from tests.live.front import Front
 from tests.live.people import PASSWORD, People, load
 from tests.live.scripted import CAPABILITIES, Connection, Ended, Scripted
-from tests.live.test_transcripts import sign_in
+from tests.live.test_transcripts import sign_in, sign_in_by
 
 pytestmark = pytest.mark.live
 
@@ -143,9 +143,9 @@ def test_literals_of_lengths_around_a_buffer_come_back_as_they_went(
     assert answer.count(b" FETCH (") == len(letters)
 
 
-def test_an_append_in_crumbs_arrives_whole(way: Way, certificates: Certificates) -> None:
+def test_an_append_in_crumbs_arrives_whole(way: Way) -> None:
     user, letter = way.new_user(), messages.attachments(1, size=3000)
-    with sign_in(way.front, certificates, user, implicit=way.implicit) as talk:
+    with sign_in_by(way, user) as talk:
 
         def crumble(said: bytes) -> None:
             for start in range(0, len(said), 13):
@@ -384,10 +384,10 @@ def test_a_server_that_dies_in_mid_literal_leaves_no_made_up_octet(
     assert closed["reason"] in ("server_closed", "server_reset")
 
 
-def test_a_client_that_vanishes_in_an_append_leaves_nothing_behind(way: Way, certificates: Certificates) -> None:
+def test_a_client_that_vanishes_in_an_append_leaves_nothing_behind(way: Way) -> None:
     user = way.new_user()
     already = len(way.front.events("session.closed"))
-    talk = sign_in(way.front, certificates, user, implicit=way.implicit)
+    talk = sign_in_by(way, user)
     talk.send(b"a APPEND INBOX {100000}\r\n")
     assert talk.line().startswith(b"+")
     talk.send(b"x" * 40000)

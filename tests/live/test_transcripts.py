@@ -83,12 +83,23 @@ SCENARIOS: dict[str, list[bytes]] = {
 }  # fmt: skip
 
 
-def sign_in(front: Front | Dovecot, certificates: Certificates, user: str, *, implicit: bool = True) -> Dialogue:
-    talk = Dialogue(front.ports.imaps if implicit else front.ports.imap, authority=certificates.authority, implicit=implicit)
+def sign_in(end: Front | Dovecot, certificates: Certificates, user: str) -> Dialogue:
+    talk = Dialogue(end.ports.imaps, authority=certificates.authority, implicit=True)
     talk.line()
-    if not implicit:
+    return signed_in(talk, user)
+
+
+def sign_in_by(way: Way, user: str) -> Dialogue:
+    """Through Portico, with the kind of TLS that this way has."""
+    talk = Dialogue(way.through().port("imap"), authority=way.authority, implicit=way.tls == "implicit")
+    talk.line()
+    if way.tls == "starttls":
         talk.command(b"s STARTTLS")
         talk.handshake()
+    return signed_in(talk, user)
+
+
+def signed_in(talk: Dialogue, user: str) -> Dialogue:
     assert b"l OK" in talk.command(b"l LOGIN %s %s" % (user.encode(), PASSWORD.encode()))
     return talk
 
@@ -114,9 +125,9 @@ def test_the_server_says_the_same_through_portico(
     assert transcripts[1].split(b"\r\n") == transcripts[0].split(b"\r\n")
 
 
-def test_idle_tells_of_a_new_message_at_once(way: Way, certificates: Certificates) -> None:
+def test_idle_tells_of_a_new_message_at_once(way: Way) -> None:
     user = way.new_user()
-    with sign_in(way.front, certificates, user, implicit=way.implicit) as talk:
+    with sign_in_by(way, user) as talk:
         talk.command(b"a SELECT INBOX")
         talk.send(b"b IDLE\r\n")
         assert talk.line().startswith(b"+")
