@@ -13,7 +13,7 @@ from portico.config.settings import Limits, Listener, RouteRule, Server
 from portico.errors import Secret
 from portico.gate.gate import Gate, Plugins, way_of
 from portico.gate.limits import Counts, Ticket
-from portico.session.context import LoginAttempt, Peer, Refusal, Route, SessionView, TlsInfo
+from portico.session.context import LoginAttempt, Peer, Refusal, Route, SessionView, Target, TlsInfo
 from portico.session.context import RouteChoice as Choice
 
 SERVERS = {
@@ -106,6 +106,18 @@ def test_a_user_without_a_rule_goes_to_the_default_server_at_once() -> None:
 def test_a_rule_changes_the_name_and_the_master_user_is_not_used_for_an_unproved_password() -> None:
     route = route_of(House().check(login("Bob@SECOND.example")))
     assert (route.target.name, route.user, route.master_user, route.verified) == ("second", "Bob", "", False)
+
+
+def test_a_choice_without_a_name_is_for_the_clients_own() -> None:
+    assert route_of(House(Said(routed=Choice("main"))).check(login("alice"))).user == "alice"
+
+
+@pytest.mark.parametrize("name", ["alice\r\nDELE 1", "a\x00b", "a\u2028b"])
+def test_a_chosen_name_that_would_be_more_than_a_name_is_refused_and_nobody_is_counted(name: str) -> None:
+    for said in (Choice("main", name), Route(Target("main", "x:1"), name)):
+        house = House(Said(routed=said))
+        assert refusal_of(house.check(login("alice"))).reason == "bad_user_name"
+        assert not house.counts.users
 
 
 def test_a_certificate_signs_in_by_the_master_user() -> None:

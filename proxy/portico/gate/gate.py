@@ -145,6 +145,9 @@ class Gate:
         return _route(way, attempt, said)
 
     def _settle(self, ticket: Ticket, verdict: Verdict) -> Verdict:
+        if isinstance(verdict, Route) and not _printable(verdict):
+            # Whoever chose it: a line end in a name would become a command of its own at the server.
+            verdict = Refusal("Temporary failure; try again later.", "UNAVAILABLE", "bad_user_name")
         if isinstance(verdict, Refusal):
             self._counts.unclaim(ticket)
         return verdict
@@ -180,11 +183,16 @@ def _route(way: Way, attempt: LoginAttempt, choice: RouteChoice | None) -> Verdi
     if target is None:
         return Refusal("Your mail server is not reachable this way.", "UNAVAILABLE", "no_route")
     server = way.servers[choice.server]
+    user = choice.user or attempt.user
     if attempt.mechanism != "EXTERNAL" and not (choice.verified and server.master_user is not None):
-        return Route(target, choice.user)  # his own password, which the server itself will check
+        return Route(target, user)  # his own password, which the server itself will check
     if server.master_user is None:
         return Refusal("A certificate is not enough for your mail server.", "AUTHORIZATIONFAILED", "no_master_user")
-    return Route(target, choice.user, server.master_user, server.master_password, verified=True)
+    return Route(target, user, server.master_user, server.master_password, verified=True)
+
+
+def _printable(route: Route) -> bool:
+    return route.user.isprintable() and route.master_user.isprintable()
 
 
 def _bad_name() -> Refusal:
