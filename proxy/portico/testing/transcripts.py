@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from typing import Final
 
-Exchange = tuple[bytes, bytes]
-"""What the client says, and what the server says to that (or of itself, where the client says nothing)."""
+Exchange = tuple[bytes, bytes | tuple[bytes, ...]]
+"""What the client says, and what the server says to that (or of itself, where the client says nothing). Several answers: the client
+says several commands at once, a line each."""
 
 IMAP_CAPABILITIES: Final = (
     b"IMAP4rev1 SASL-IR LITERAL+ ID ENABLE IDLE NAMESPACE UIDPLUS MOVE SORT THREAD=REFERENCES QUOTA CONDSTORE LIST-EXTENDED LIST-STATUS"
@@ -21,7 +22,7 @@ _MAIL: Final = (
     b"a1 OK this is no answer {12}\r\n* 1 EXISTS\r\n)\r\n\r\n--\xc3\xa4\r\n"
 )
 _STRUCTURE: Final = b'("TEXT" "PLAIN" ("CHARSET" "UTF-8") NIL NIL "8BIT" 77 6 NIL NIL NIL NIL)'
-_ENVELOPE: Final = b'("Tue, 1 Sep 2026 09:00:00 +0000" {9}\r\na subject (("A" NIL "a" "example.org")) NIL NIL (("B" NIL "b" "example.org")) NIL NIL NIL "<1@x>")'
+_ENVELOPE: Final = b'("Tue, 1 Sep 2026 09:00:00 +0000" {9}\r\na subject (("A" NIL "a" "example.org")) NIL NIL NIL NIL NIL NIL "<1@x>")'
 
 IMAP: Final[tuple[Exchange, ...]] = (
     (b"a1 CAPABILITY\r\n", b"* CAPABILITY " + IMAP_CAPABILITIES + b"\r\na1 OK done\r\n"),
@@ -30,7 +31,8 @@ IMAP: Final[tuple[Exchange, ...]] = (
     (b"a4 NAMESPACE\r\n", b'* NAMESPACE (("" "/")) NIL (("Public/" "/"))\r\na4 OK done\r\n'),
     (
         b'a5 LIST (SUBSCRIBED) "" "*" RETURN (CHILDREN)\r\n',
-        b'* LIST (\\HasNoChildren) "/" INBOX\r\n* LIST (\\HasChildren) "/" {9}\r\nE&APw-ber\r\n* LIST () "/" "with \\"quotes\\""\r\na5 OK done\r\n',
+        b'* LIST (\\HasNoChildren) "/" INBOX\r\n* LIST (\\HasChildren) "/" {9}\r\nE&APw-ber\r\n'
+        b'* LIST () "/" "with \\"quotes\\""\r\na5 OK done\r\n',
     ),
     (b'a6 LSUB "" "%"\r\n', b'* LSUB () "/" INBOX\r\na6 OK done\r\n'),
     (b"a7 STATUS {5+}\r\nINBOX (MESSAGES UNSEEN)\r\n", b"* STATUS INBOX (MESSAGES 3 UNSEEN 1)\r\na7 OK done\r\n"),
@@ -69,7 +71,7 @@ IMAP: Final[tuple[Exchange, ...]] = (
     (b"a27 IDLE\r\n", b"+ idling\r\n"),
     (b"", b"* 2 EXISTS\r\n* OK still here\r\n"),
     (b"DONE\r\n", b"a27 OK done\r\n"),
-    (b"a28 NOOP\r\na29 CHECK\r\na30 FETCH 1 FLAGS\r\n", b"a28 OK\r\na29 OK done\r\n* 1 FETCH (FLAGS ())\r\na30 OK done\r\n"),
+    (b"a28 NOOP\r\na29 CHECK\r\na30 FETCH 1 FLAGS\r\n", (b"a28 OK\r\n", b"a29 OK done\r\n", b"* 1 FETCH (FLAGS ())\r\na30 OK done\r\n")),
     (b"a31 XUNKNOWN some arguments\r\n", b"* XUNKNOWN answer\r\na31 BAD what?\r\n"),
     (b"a32 CLOSE\r\n", b"a32 OK done\r\n"),
     (b"a33 GETACL INBOX\r\n", b"* ACL INBOX alice lrswipkxtecda\r\na33 OK done\r\n"),
@@ -86,7 +88,7 @@ POP3: Final[tuple[Exchange, ...]] = (
     (b"RETR 1\r\n", b"+OK 160 octets\r\n" + _MAIL + b"..a dot\r\n...\r\n-ERR in the text\r\n\r\n.\r\n"),
     (b"retr 9\r\n", b"-ERR no such message\r\n"),
     (b"TOP 2 1\r\n", b"+OK\r\n" + _MAIL + b".\r\n"),
-    (b"TOP 1 0\r\nTOP 2 0\r\n", b"+OK\r\nSubject: one\r\n\r\n.\r\n+OK\r\nSubject: two\r\n\r\n.\r\n"),
+    (b"TOP 1 0\r\nTOP 2 0\r\n", (b"+OK\r\nSubject: one\r\n\r\n.\r\n", b"+OK\r\nSubject: two\r\n\r\n.\r\n")),
     (b"DELE 1\r\n", b"+OK deleted\r\n"),
     (b"RSET\r\n", b"+OK\r\n"),
     (b"NOOP\r\n", b"+OK\r\n"),
