@@ -8,6 +8,7 @@ limit. The runs and the wanted pieces, put together again, are the octets that c
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from enum import Enum
 from typing import Final
 
@@ -24,20 +25,37 @@ class Piece(Enum):
     WANTED = 2  # one whole response
     TOO_MUCH = 3  # the head of a wanted response that cannot be held: it follows (and this too) as runs
     BOUNDARY = 4  # no line and no literal is open; given where `stop_at_boundary` asked for it, and then cleared
+    LINE = 5  # a line of a response that is streamed: its first, or the next one behind a literal
+    LITERAL = 6  # a piece of a literal in it
 
 
 class Skimmer:
     """Feeds on chunks and gives (Piece, octets) in order.
 
-    `wanted` is matched at the start of each response. `limit` bounds what is held for one response.
+    `wanted` is matched at the start of each response. `limit` bounds what is held for one response. `streams` is asked about the first
+    line of a wanted response: True, and it is not held but given in pieces, LINE and LITERAL.
     """
 
-    __slots__ = ("_free_text", "_held", "_inside", "_kept", "_left", "_open", "limit", "stop_at_boundary", "wanted")
+    __slots__ = (
+        "_free_text",
+        "_held",
+        "_inside",
+        "_kept",
+        "_left",
+        "_open",
+        "_streaming",
+        "limit",
+        "stop_at_boundary",
+        "streams",
+        "wanted",
+    )
 
     def __init__(self, wanted: re.Pattern[bytes], limit: int) -> None:
         self.wanted = wanted
         self.limit = limit
         self.stop_at_boundary = False
+        self.streams: Callable[[bytes], bool] | None = None
+        self._streaming = False
         self._kept = b""  # a started line, not given out
         self._held: list[bytes] | None = None  # the pieces of a wanted response
         self._left = 0  # octets of a literal still to come
@@ -78,11 +96,17 @@ class Skimmer:
                 if self._held is not None:
                     self._held.append(data[pos:end])
                     start = end
+                elif self._streaming:
+                    out.append((Piece.LITERAL, data[pos:end]))
+                    start = end
                 pos = end
                 continue
             end = find(b"\n", pos) + 1
             head = not (self._inside or self._open)
             if not end:
+                if self._streaming and size - pos <= self.limit:
+                    self._kept = data[pos:]
+                    return self._finish(out, data, start, pos)
                 if self._held is not None:
                     if self._too_much(out, size - pos):
                         self._open = True  # and once more, for the start of an announcement at the very end
@@ -113,6 +137,12 @@ class Skimmer:
             if head and match(data, pos):
                 if start < pos:
                     out.append((Piece.RUN, data[start:pos]))
+                if self.streams is not None and self.streams(data[pos:end]):
+                    out.append((Piece.LINE, data[pos:end]))
+                    self._streaming = self._inside = count >= 0
+                    self._left = max(count, 0)
+                    start = pos = end
+                    continue
                 if count < 0:  # the usual case: a whole response in one line
                     out.append((Piece.WANTED, data[pos:end]))
                     start = pos = end
@@ -132,6 +162,10 @@ class Skimmer:
                     if count < 0:
                         out.append((Piece.WANTED, b"".join(self._held)))
                         self._held = None
+            elif self._streaming:
+                out.append((Piece.LINE, data[pos:end]))
+                start = end
+                self._streaming = count >= 0
             pos = end
             self._inside = count >= 0
             self._left = max(count, 0)

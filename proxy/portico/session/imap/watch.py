@@ -32,7 +32,7 @@ from portico.session.imap.gather import GO_AHEAD, Gather
 from portico.session.imap.link import Link, Pending, announced, announced_head, announcement
 from portico.session.imap.outlet import Outlet
 from portico.session.interests import Answer, Change, Command, Compiled, Drop, FetchItem, Refuse, Response
-from portico.wire.capability import filter_imap, imap_allowed
+from portico.wire.capability import imap_allowed
 from portico.wire.imap import (
     COMMANDS,
     CommandLine,
@@ -80,7 +80,10 @@ def _pattern(kinds: frozenset[str]) -> re.Pattern[bytes]:
 
 
 class Watch:
-    """The watched session. `owner` says which leg a command belongs to (mounts)."""
+    """The watched session. `owner` says which leg a command belongs to (mounts). imap.annotated adds to it."""
+
+    gathered: frozenset[str] = frozenset(["SELECT", "EXAMINE"])
+    """Commands that are held until they are whole, whoever is interested."""
 
     __slots__ = (
         "_client_gone", "_commands", "_fetch_items", "_gather", "_guarded", "_head", "_held", "_held_legs", "_hidden", "_idle",
@@ -132,9 +135,13 @@ class Watch:
 
     def add_link(self, leg: int, capabilities: list[bytes]) -> None:
         """A leg that is signed in takes part from now on."""
-        kinds = frozenset(self._responses) - {"TAGGED"} | (frozenset(["FETCH"]) if self._fetch_items else frozenset())
-        skimmer = Skimmer(_pattern(kinds), self.context.settings.limits.held)
+        skimmer = Skimmer(_pattern(self.kinds), self.context.settings.limits.held)
         self.links[leg] = Link(leg, skimmer, frozenset(name.upper() for name in capabilities), asks=self._guarded)
+
+    @property
+    def kinds(self) -> frozenset[str]:
+        """Untagged responses that are cut out of what servers send, beside those that every watch needs."""
+        return frozenset(self._responses) - {"TAGGED"} | (frozenset(["FETCH"]) if self._fetch_items else frozenset())
 
     def begin(self, from_client: bytes, from_server: bytes, out: list[Decision]) -> None:
         """Go on where the sign-in stopped: with what both sides have already sent."""
@@ -254,7 +261,7 @@ class Watch:
             self.outlet.compose(b"%b BAD This tag is in use\r\n" % head.tag, out)
             self._pass_over(line)
             return False
-        if head.name in self._commands or head.name in ("SELECT", "EXAMINE") or head.name in _WITHHELD:
+        if head.name in self._commands or head.name in self.gathered or head.name in _WITHHELD:
             self._head = head
             return True
         leg = self.owner(head)
@@ -414,11 +421,17 @@ class Watch:
             else:
                 command.arguments = said.data
                 changed = True
-        line = raw[: self._offset(head, raw)] + command.arguments + b"\r\n" if changed else raw + b"\r\n"
+        self._send(head, raw[: self._offset(head, raw)], command.arguments, message, out)
+        if changed:
+            self._trace("S>", b"%b %b\r\n" % (head.tag, command.arguments), out)
+
+    def _send(self, head: CommandLine, opening: bytes, arguments: bytes, message: Line | None, out: list[Decision]) -> None:
+        """Send a gathered command: `opening` is what stands before its arguments."""
+        line = opening + arguments + b"\r\n"
         leg = self.owner(head)
         pending = self._note(head, leg)
         if head.name in ("SELECT", "EXAMINE"):
-            pending.mailbox = _first_string(command.arguments)
+            pending.mailbox = _first_string(arguments)
         if message is not None:
             link = self.links[leg]
             self._begin_stream(head.tag, leg, message)
@@ -427,8 +440,6 @@ class Watch:
             link.send_head(head.tag, pending, line, said_so, out)
         else:
             self.links[leg].send_command(head.tag, pending, line, out)
-        if changed:
-            self._trace("S>", line, out)
 
     def _refuse_command(self, head: CommandLine, said: Refuse, message: Line | None, out: list[Decision]) -> None:
         code = b"[%b] " % one_line(said.code) if said.code else b""
@@ -446,12 +457,14 @@ class Watch:
         last = len(pieces) - 1
         for index, (piece, octets) in enumerate(pieces):
             if piece is Piece.RUN:
-                whole = skimmer.at_boundary if index == last else pieces[index + 1][0] is Piece.WANTED
+                whole = skimmer.at_boundary if index == last else pieces[index + 1][0] in (Piece.WANTED, Piece.LINE)
                 outlet.put(leg, octets, whole, out)
             elif piece is Piece.WANTED:
                 self._response(link, octets, out)
             elif piece is Piece.BOUNDARY:
                 outlet.boundary(leg, out)
+            elif piece is not Piece.TOO_MUCH:
+                self._streamed(link, piece, octets, out)
             else:
                 out.append(Record("plugin.held_too_much", {"octets": self.context.settings.limits.held, "what": _kind_of(octets)}))
         if skimmer.at_boundary:
@@ -483,12 +496,12 @@ class Watch:
         kind = match[2].decode("ascii").upper()
         if kind == "CAPABILITY":
             names = raw[match.end() :].split()
-            if not all(imap_allowed(name) for name in names):
-                raw = b"* CAPABILITY %b\r\n" % _announced(names)
+            if not all(self.announces(name) for name in names):
+                raw = b"* CAPABILITY %b\r\n" % self._announced(names)
         elif kind == "BYE":
             link.said_bye = True
         elif kind in ("OK", "NO", "BAD"):
-            raw = _filter_code(raw)
+            raw = self._filter_code(raw)
         number = int(match[1]) if match[1] else None
         changed = self._asked(Response(kind, raw, number, "", self.mailbox), out)
         if changed is not None and kind == "FETCH" and self._fetch_items:
@@ -557,8 +570,28 @@ class Watch:
             self._stream_ended(whole)
         if tag == self._idle:
             self._end_idle()
-        changed = self._asked(Response("TAGGED", _filter_code(raw), None, name, self.mailbox), out)
+        changed = self._asked(Response("TAGGED", self._filter_code(raw), None, name, self.mailbox), out)
         self.outlet.put(link.leg, changed or raw, True, out)
+
+    def _streamed(self, link: Link, piece: Piece, octets: bytes, out: list[Decision]) -> None:
+        """A piece of a response that the link's skimmer was told to stream."""
+        self.outlet.put(link.leg, octets, link.skimmer.at_boundary, out)
+
+    # -- capabilities
+
+    def announces(self, name: bytes) -> bool:
+        """Whether a capability of the server is told to the client."""
+        return imap_allowed(name)
+
+    def _announced(self, names: list[bytes]) -> bytes:
+        return b" ".join(name for name in names if self.announces(name))
+
+    def _filter_code(self, raw: bytes) -> bytes:
+        """A status response with the capability list in its code filtered."""
+        match = _CODE_LIST.search(raw, 0, 4096)
+        if match is None or all(self.announces(name) for name in match[1].split()):
+            return raw
+        return raw[: match.start(1)] + self._announced(match[1].split()) + raw[match.end(1) :]
 
     # -- ends
 
@@ -604,18 +637,6 @@ class Watch:
 
 def _ends(out: list[Decision]) -> bool:
     return bool(out) and isinstance(out[-1], Close)
-
-
-def _announced(names: list[bytes]) -> bytes:
-    return b" ".join(filter_imap(names)[0])
-
-
-def _filter_code(raw: bytes) -> bytes:
-    """A status response with the capability list in its code filtered."""
-    match = _CODE_LIST.search(raw, 0, 4096)
-    if match is None or all(imap_allowed(name) for name in match[1].split()):
-        return raw
-    return raw[: match.start(1)] + _announced(match[1].split()) + raw[match.end(1) :]
 
 
 def _kind_of(head: bytes) -> str:
