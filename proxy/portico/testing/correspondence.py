@@ -24,17 +24,13 @@ from portico.session.events import CLIENT, MAIN, BytesReceived, ClientConnected,
 from portico.session.interests import Compiled
 from portico.testing.doorman import Doorman
 from portico.testing.life import TLS, Life, Question, session_of
-from portico.testing.playbook import Letter, difference, letters
+from portico.testing.playbook import Letter, PlaybookFailed, difference, letters
 from portico.wire.lines import Line, Reader
 
 LISTENER: Final = "here"
 _GENEROUS: Final = 1 << 20
 
 Mode = Literal["front", "tunnel", "watch", "closed"]
-
-
-class PlaybookFailed(AssertionError):
-    """The exchange went otherwise than the playbook says."""
 
 
 class Correspondence(Life):

@@ -25,6 +25,10 @@ _LINE: Final = re.compile(r"(to nobody\Z|C:|S:|to C:|to S:) ?(.*)\Z", re.DOTALL)
 Speaker = Literal["C", "S"]
 
 
+class PlaybookFailed(AssertionError):
+    """The exchange went otherwise than the playbook says."""
+
+
 @dataclass(slots=True)
 class Letter:
     """What one side says, and what becomes of it."""

@@ -21,17 +21,13 @@ from portico.testing import obliging
 from portico.testing.certificates import Certificates, issue
 from portico.testing.client import LOOPBACK
 from portico.testing.doorman import IMAP_CAPABILITIES, LITERAL, Doorman
-from portico.testing.playbook import Letter, letters
+from portico.testing.playbook import Letter, PlaybookFailed, letters
 
 CAPABILITIES: Final = IMAP_CAPABILITIES
 
 
 class Ended(Exception):
     """The peer is gone."""
-
-
-class PlaybookFailed(AssertionError):
-    """What came is not what the playbook says."""
 
 
 class Connection:
