@@ -56,6 +56,7 @@ def test_any_octets_give_pieces_or_a_peer_error_and_nothing_is_lost(chunks: list
             reader.feed(chunk)
             while (piece := reader.next()) is not None:
                 out += piece.data
+            assert reader.held <= 100
     except PeerError:
         return
     assert out + reader.take_rest() == b"".join(chunks)
@@ -71,6 +72,23 @@ def test_a_literal_is_never_read_as_a_command() -> None:
 
 def test_a_brace_inside_a_quoted_string_announces_nothing() -> None:
     assert read([b'a1 LOGIN "x {5}\r\na2 NOOP\r\n']) == [("line", b'a1 LOGIN "x {5}\r\n'), ("line", b"a2 NOOP\r\n")]
+
+
+@given(st.text(st.sampled_from('ab"\\\\ {'), max_size=40))
+def test_a_quoted_string_is_open_until_its_quote_that_is_not_escaped(text: str) -> None:
+    inside = escaped = False
+    for character in text:
+        if inside and not escaped and character == "\\":
+            escaped = True
+            continue
+        if character == '"' and not escaped:
+            inside = not inside
+        escaped = False
+    reader = Reader(100, 100)
+    reader.feed(b"a1 X " + text.encode() + b"{5}\r\n")
+    line = reader.next()
+    assert isinstance(line, Line)
+    assert (line.literal == -1) == inside
 
 
 def test_free_text_of_a_status_response_announces_nothing() -> None:

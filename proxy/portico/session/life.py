@@ -335,6 +335,7 @@ class Life:
             self._login_ended(out, False)
             out.append(Record("session.protocol_error", {"text": error.text}))
             self._sign_in = self._wish = None
+            self._wrong += 1  # or somebody could have connections to the server made for ever
             if error.fatal:
                 out.append(SendToClient(self._goodbye(error.text.encode())))
                 out.append(Close(Reason.PROTOCOL_ERROR, "client", error.text))
@@ -456,7 +457,7 @@ class Life:
         self._watch = self._make_watch(interests, signed_in.capabilities, traced)
         out.append(ReadClient())
         self._watch.begin(front.reader.take_rest(), sign_in.reader.take_rest(), out)
-        if self._client_gone:
+        if self._client_gone and not isinstance(out[-1], Close):
             self._watch.handle(Closed(CLIENT), out)
 
     # -- ends

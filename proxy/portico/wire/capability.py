@@ -20,7 +20,7 @@ _IMAP: Final = frozenset(
     URL-PARTIAL UTF8=ACCEPT UTF8=ONLY WITHIN XLIST X-GM-EXT-1 XAPPLEPUSHSERVICE""".split()
 )
 _IMAP_PREFIXES: Final = (
-    b"APPENDLIMIT=", b"CONTEXT=", b"I18NLEVEL=", b"IMAPSIEVE=", b"MESSAGELIMIT=", b"PREVIEW=", b"QUOTA=RES-", b"RIGHTS=", b"SAVELIMIT=",
+    b"APPENDLIMIT=", b"CONTEXT=", b"FILTER=", b"I18NLEVEL=", b"IMAPSIEVE=", b"MESSAGELIMIT=", b"PREVIEW=", b"QUOTA=RES-", b"RIGHTS=", b"SAVELIMIT=",
     b"SEARCH=", b"SORT=", b"THREAD=",
 )  # fmt: skip
 # Named because they are refused on purpose, not because they are unknown:

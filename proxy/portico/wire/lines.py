@@ -21,6 +21,7 @@ from portico.errors import PeerError
 _LITERAL: Final = re.compile(rb"\{(\d+)(\+?)\}\r?\n\Z")
 _MOST_DIGITS: Final = 19
 """Of a count without leading zeros: RFC 9051 9, number64. Servers take any number of zeros before it, and so do we."""
+_BALANCED: Final = re.compile(rb'(?:[^"]++|"(?:[^"\\]++|\\.)*+")*+', re.DOTALL)
 _STATUS: Final = re.compile(rb"(?:\+|(?:\* |[^ *+(\r\n]+ )(?:OK|NO|BAD|BYE|PREAUTH)\b)", re.IGNORECASE)
 
 
@@ -172,15 +173,4 @@ def count_whole(data: bytes, *, responses: bool = False) -> int:
 
 def _in_quotes(data: bytes, end: int) -> bool:
     """Whether position `end` lies in a quoted string that began in this line (RFC 9051 4.3, quoted)."""
-    if b'"' not in data:
-        return False
-    inside = False
-    pos = 0
-    while pos < end:
-        octet = data[pos]
-        if octet == 0x5C and inside:
-            pos += 1
-        elif octet == 0x22:
-            inside = not inside
-        pos += 1
-    return inside
+    return b'"' in data and _BALANCED.fullmatch(data, 0, end) is None

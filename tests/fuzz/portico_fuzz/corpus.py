@@ -56,6 +56,8 @@ IMAP_COMMANDS = (
     b"APPEND a {2+}\r\nab {3+}\r\ncde\r\n", b"UID SEARCH CHARSET UTF-8 SUBJECT {5+}\r\nhello TEXT {2+}\r\nab\r\n", b"LIST \"\" *\r\n",
     b"CAPABILITY\r\n", b"COMPRESS DEFLATE\r\n", b"STARTTLS\r\n", b"UNAUTHENTICATE\r\n", b"UID STORE 1 +FLAGS (\\Deleted)\r\n", b"CLOSE\r\n",
     b"LOGOUT\r\n", b"LOGIN alice secret\r\n", b"UID\r\n", b"ENABLE QRESYNC\r\n", b"STATUS {3}\r\nfoo (MESSAGES)\r\n", b"DELETE {1}\r\nx\r\n",
+    b"IDLE x\r\n", b"NOOP {9+}\r\na9 NOOP\r\n\r\n", b"FROB {9}\r\na9 NOOP\r\n\r\n", b"CREATE {0003+}\r\nabc\r\n", b"CREATE {3-}\r\nabc\r\n",
+    b"COMPRESS {70000}\r\n", b"REPLACE 1 {1+}\r\nx {3+}\r\nabc\r\n", b"APPEND {2+}\r\nab {3+}\r\ncde\r\n", b"AUTHENTICATE PLAIN\r\n",
     b"APPEND x {70000+}\r\n", b"SEARCH TEXT {70000}\r\n", b"SEARCH TEXT {99999999999}\r\n", b'CREATE "a\\"b"\r\n',
 )  # fmt: skip
 IMAP_GREETINGS = (
@@ -66,6 +68,7 @@ IMAP_GREETINGS = (
 IMAP_ANSWERS = (
     b"OK done\r\n", b"OK [CAPABILITY IMAP4rev1 IDLE LITERAL+ MOVE] Logged in\r\n", b"OK [CAPABILITY IMAP4rev1 COMPRESS=DEFLATE X-ODD] in\r\n",
     b"OK [READ-WRITE] Select completed.\r\n", b"OK\r\n", b"BAD no\r\n", b"NO [AUTHENTICATIONFAILED] Authentication failed.\r\n",
+    b"OK [CAPABILITY IMAP4rev1 UNAUTHENTICATE LITERAL-] in\r\n", b"NO [CAPABILITY IMAP4rev1] no\r\n", b"OK [ALERT] soon\r\n",
     b"NO [UNAVAILABLE] Temporary failure\r\n", b"NO [REFERRAL imap://x/] elsewhere\r\n", b"NO {5}\r\n", b"OK [APPENDUID 1 2] {9}\r\n",
 )  # fmt: skip
 IMAP_UNTAGGED = (

@@ -17,6 +17,7 @@ from portico.session.events import (
     LoginAllowed,
     ServerConnected,
     ServerFailed,
+    SessionOpened,
     TimedOut,
 )
 from portico.session.imap.session import ImapSession
@@ -95,6 +96,19 @@ def test_a_login_that_may_not_go_where_it_began_ends() -> None:
     out = session.handle(BytesReceived(CLIENT, b"biwsbj1hbGljZSxyPXh5eg==\r\n"))  # n,,n=alice,r=xyz
     assert any(isinstance(decision, CheckLogin) for decision in out)
     assert LoginEnded(False) in session.handle(LoginAllowed(Route(Target("other", "127.0.0.2:143"), "alice")))
+
+
+def test_a_client_that_has_left_and_left_nonsense_behind_its_login_ends_once() -> None:
+    session = ImapSession(context())
+    session.handle(ClientConnected())
+    session.handle(BytesReceived(CLIENT, b"a1 LOGIN alice x\r\na2 SELECT {99999999999+}\r\n"))
+    session.handle(LoginAllowed(Route(TARGET, "alice")))
+    session.handle(ServerConnected(MAIN))
+    session.handle(Closed(CLIENT))
+    session.handle(BytesReceived(MAIN, b"* OK [CAPABILITY IMAP4rev1 SASL-IR AUTH=PLAIN] x\r\n"))
+    session.handle(BytesReceived(MAIN, b"P1 OK [CAPABILITY IMAP4rev1 X-ODD] in\r\n"))
+    out = session.handle(SessionOpened(None))
+    assert [decision.reason for decision in out if isinstance(decision, Close)] == [Reason.PROTOCOL_ERROR]
 
 
 @pytest.mark.parametrize(

@@ -414,6 +414,17 @@ def test_what_is_no_answer_in_a_relayed_exchange_ends_the_exchange_not_the_sessi
     assert Disconnect(MAIN) in life.decisions
 
 
+def test_a_client_that_asks_and_cancels_is_not_connected_for_ever() -> None:
+    life = Life(mechanisms=["CRAM-MD5"], facts=FACTS, known=TARGET, limits={"wrong_logins": 3})
+    for _ in range(5):
+        life.client(b"a1 AUTHENTICATE CRAM-MD5\r\n*\r\n")
+        if life.end is None:
+            life.server(b"* OK [CAPABILITY IMAP4rev1] x\r\n")
+            life.server(b"+ PDEyMz4=\r\n")
+    assert len(life.all(Connect)) == 3
+    assert life.end == (Reason.TOO_MANY_WRONG_LOGINS, "client")
+
+
 def test_where_the_server_speaks_first_the_gate_is_asked_before_the_answer_goes_on() -> None:
     life = Life(mechanisms=["CRAM-MD5"], facts=FACTS, known=TARGET)
     life.client(b"a1 AUTHENTICATE CRAM-MD5\r\n")

@@ -18,7 +18,7 @@ from portico.wire import sasl
 from portico.wire.imap import Status, parse_status, quote
 from portico.wire.lines import Line, Reader
 
-_MAX_LINE = 1 << 20  # a capability list or an ID of a server; servers are not held to 8,192 octets (RFC 2683 3.2.1.5)
+_MAX_LINE = 1 << 16  # a capability list or an ID of a server; servers are not held to 8,192 octets (RFC 2683 3.2.1.5)
 _MAX_LITERAL = 1 << 16
 _MAX_ALERTS = 1 << 14
 """Octets of alerts that are kept for the client."""

@@ -64,6 +64,7 @@ class SignIn:
     _pending: bytes | None = field(default=None, repr=False)
     _text: bytes = b""
     _in_list: bool = False
+    _listed: int = 0
 
     def feed(self, data: bytes) -> None:
         self.reader.feed(data)
@@ -110,7 +111,8 @@ class SignIn:
             if text != b".":
                 assert self._capabilities is not None
                 self._capabilities.append(text)
-                if sum(map(len, self._capabilities)) + len(self._capabilities) > _MAX_LIST:
+                self._listed += len(text) + 1
+                if self._listed > _MAX_LIST:
                     return self._fail("protocol", b"The mail server cannot be understood.")
                 return None
             self._in_list = False
@@ -172,6 +174,7 @@ class SignIn:
         if not status.ok:
             return self._signed_in() if self._state is _State.LIST else self._after_capa(out)
         self._capabilities = []
+        self._listed = 0
         self._in_list = True
         return None
 
