@@ -91,7 +91,7 @@ def pop3(data: bytes) -> None:
     World(Source(data), "pop3", Pop3Session, Pop3Dialogue()).run()
 
 
-def _settings(protocol: str) -> tuple[Context, SessionView, Listener]:
+def surroundings(protocol: str) -> tuple[Context, SessionView, Listener]:
     listener = Listener.model_validate({"protocol": protocol, "addresses": ["127.0.0.1:0"], "limits": {"line": 4000, "held": 3000}})
     peer = Peer("192.0.2.1", 1, "192.0.2.2", 993)
     view = SessionView("sid", "imap" if protocol == "imap" else "pop3", "l", peer, user="alice", server="main")
@@ -101,7 +101,7 @@ def _settings(protocol: str) -> tuple[Context, SessionView, Listener]:
 def watch(data: bytes) -> None:
     """Observed or not, what the server says reaches the client octet for octet, and what the client says the server."""
     source = Source(data)
-    context, view, listener = _settings("imap")
+    context, view, listener = surroundings("imap")
     observed = source.chance(128)
     watching = Watch(context, view, plugins.observers(view) if observed else None, [b"IMAP4rev1", b"LITERAL+"])
     skimmer = watching.links[MAIN].skimmer
@@ -160,7 +160,7 @@ _PLAIN_ANSWERS = tuple(line for line in corpus.IMAP_ANSWERS if not _READ_BY_US.s
 def pop3_watch(data: bytes) -> None:
     """As `watch`, for POP3: each command has its answer, and the answers pass as they came."""
     source = Source(data)
-    context, view, listener = _settings("pop3")
+    context, view, listener = surroundings("pop3")
     watching = Pop3Watch(context, view, plugins.observers(view) if source.chance(128) else None)
     sent: dict[int, bytes] = {CLIENT: b"", MAIN: b""}
     got: dict[int, bytes] = {CLIENT: b"", MAIN: b""}
