@@ -130,6 +130,9 @@ class Skimmer:
                         self._free_text = _STATUS.match(data, pos) is not None
                     self._open = self._open or keep > pos
                     self._kept = data[keep:]
+                    if self._streaming:  # a line too long to be kept: not what it should be
+                        out.append((Piece.LITERAL, data[pos:keep]))
+                        start = keep
                     return self._finish(out, data, start, keep)
                 continue
             count = -1 if self._free_text else self._literal(data, pos, end, head)

@@ -58,7 +58,7 @@ _MESSAGE_COMMANDS = {"APPEND": 1, "REPLACE": 2}
 """And how many arguments stand before the message at least."""
 _SIGN_IN = frozenset(["LOGIN", "AUTHENTICATE"])
 _HIDDEN = b"<hidden>\r\n"
-_UNTAGGED = re.compile(rb"\* (?:(\d{1,10}) )?([A-Za-z0-9\-]+)")
+UNTAGGED = re.compile(rb"\* (?:(\d{1,10}) )?([A-Za-z0-9\-]+)")
 _DOUBTFUL = re.compile(rb"\{[^{}\"]*\}\r?\n\Z")
 """The end of a line that is no literal's announcement and that some server might take for one."""
 _CODE_LIST = re.compile(rb"\[CAPABILITY ([^\]]*)\]", re.IGNORECASE)
@@ -71,10 +71,10 @@ def _everything_on_main(command: CommandLine) -> int:
 
 
 @lru_cache(maxsize=64)
-def _pattern(kinds: frozenset[str]) -> re.Pattern[bytes]:
-    """What is cut out of a leg's stream: tagged responses, ``+``, BYE, capability lists, and `kinds`."""
+def pattern(kinds: frozenset[str]) -> re.Pattern[bytes]:
+    """What is cut out of a leg's stream: tagged responses, ``+``, BYE, capability lists, what SELECT says of UIDs, and `kinds`."""
     names = "|".join(re.escape(kind) for kind in sorted(kinds | {"BYE", "CAPABILITY"}))
-    status = rb"\* (?:OK|NO|BAD) \[CAPABILITY "
+    status = rb"\* (?:OK|NO|BAD) \[(?:CAPABILITY|UIDVALIDITY|UIDNEXT) "
     untagged = rb"\* (?:\d{1,10} )?(?:" + names.encode() + rb")\b"
     return re.compile(rb"\+|" + status + rb"|" + untagged + rb"|[^*+\s][^ \r\n]* (?:OK|NO|BAD)\b", re.IGNORECASE)
 
@@ -101,6 +101,7 @@ class Watch:
         *,
         traced: bool = False,
         owner: Owner = _everything_on_main,
+        guarded: bool = False,
     ) -> None:
         limits = context.settings.limits
         self.context = context
@@ -115,7 +116,9 @@ class Watch:
         self._fetch_items = interests.fetch_items if interests else {}
         self._traced = traced
         # Somebody relies on being asked about every command: no octets may reach a server that it could take for another one.
-        self._guarded = bool(self._commands) or owner is not _everything_on_main or b"UNAUTHENTICATE" in map(bytes.upper, capabilities)
+        self._guarded = (
+            guarded or bool(self._commands) or owner is not _everything_on_main or b"UNAUTHENTICATE" in map(bytes.upper, capabilities)
+        )
         self._gather = Gather(limits.held)
         self._head: CommandLine | None = None  # of the command that is being gathered
         self._stream_tag: bytes | None = None  # of the command whose literals are passing through
@@ -135,7 +138,7 @@ class Watch:
 
     def add_link(self, leg: int, capabilities: list[bytes]) -> None:
         """A leg that is signed in takes part from now on."""
-        skimmer = Skimmer(_pattern(self.kinds), self.context.settings.limits.held)
+        skimmer = Skimmer(pattern(self.kinds), self.context.settings.limits.held)
         self.links[leg] = Link(leg, skimmer, frozenset(name.upper() for name in capabilities), asks=self._guarded)
 
     @property
@@ -431,7 +434,7 @@ class Watch:
         leg = self.owner(head)
         pending = self._note(head, leg)
         if head.name in ("SELECT", "EXAMINE"):
-            pending.mailbox = _first_string(arguments)
+            pending.mailbox = first_string(arguments)
         if message is not None:
             link = self.links[leg]
             self._begin_stream(head.tag, leg, message)
@@ -489,7 +492,7 @@ class Watch:
         if raw[:1] == b"+":
             self._continuation(link, raw, out)
             return
-        match = _UNTAGGED.match(raw)
+        match = UNTAGGED.match(raw)
         if match is None:
             self._tagged(link, raw, out)
             return
@@ -640,11 +643,11 @@ def _ends(out: list[Decision]) -> bool:
 
 
 def _kind_of(head: bytes) -> str:
-    match = _UNTAGGED.match(head)
+    match = UNTAGGED.match(head)
     return match[2].decode("ascii").upper() if match else "TAGGED"
 
 
-def _first_string(arguments: bytes) -> bytes | None:
+def first_string(arguments: bytes) -> bytes | None:
     try:
         values = parse_arguments(arguments)
     except PeerError:
