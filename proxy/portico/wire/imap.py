@@ -166,6 +166,15 @@ def quote(octets: bytes) -> bytes | None:
     return b'"' + octets.replace(b"\\", b"\\\\").replace(b'"', b'\\"') + b'"'
 
 
+def unquoted(value: bytes) -> bytes | None:
+    """The octets of a string as it stands in a response: quoted, literal or bare; None for NIL and what is no string."""
+    try:
+        octets, end = _string(value, 0)
+    except (PeerError, IndexError):
+        return None
+    return octets if end == len(value) else None
+
+
 @dataclass(slots=True)
 class FetchResponse:
     """``* 5 FETCH (…)`` with the places of its values, so that one can be changed and the rest stays as it is."""
