@@ -31,7 +31,9 @@ class Front:
     server_settings: str = ""
     """Further lines of [servers.server]."""
     listener_settings: str = ""
-    """Further lines of each [listeners.…] that has TLS."""
+    """Further lines of each [listeners.…] that has TLS; ``{listener}`` in them is its name."""
+    pop3_settings: str = ""
+    """Further lines of those for POP3."""
     more: str = ""
     """Further tables, as [limits]."""
     protocols: tuple[str, ...] = ("imap", "pop3")
@@ -69,7 +71,9 @@ tls = "{"implicit" if name.endswith("s") else "starttls"}"
 certificate = "{self.certificates.certificate}"
 key = "{self.certificates.key}"
 server = "server"
-{self.listener_settings}"""
+"""
+            text += self.pop3_settings if name.startswith("pop3") else ""
+            text += self.listener_settings.replace("{listener}", name)
         for protocol in self.protocols:
             text += f"""
 [listeners.{protocol}_clear]

@@ -43,7 +43,8 @@ class Dovecot:
 
     `users` and `masters` map names to passwords; a master signs in for another user by the SASL
     authorization identity or as ``user*master``. The user `owner` has every right below ``Public/``.
-    `sessions_per_process` above 1 lets one process serve many sessions, for loads.
+    `sessions_per_process` above 1 lets one process serve many sessions, for loads. `more` is further text of its configuration,
+    in the language of the version that is installed.
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class Dovecot:
         mechanisms: str = "plain login",
         sessions_per_process: int = 1,
         compress: bool = False,
+        more: str = "",
     ) -> None:
         self.directory = directory
         self.users = dict(users)
@@ -78,6 +80,7 @@ class Dovecot:
             mechanisms=mechanisms,
             sessions_per_process=sessions_per_process,
             compress=compress,
+            more=more,
         )
         self._child: Child | None = None
 

@@ -29,6 +29,8 @@ class Plan:
     sessions_per_process: int = 1
     compress: bool = False
     """Whether 2.3 offers COMPRESS=DEFLATE; 2.4 always does."""
+    more: str = ""
+    """Further text, in the language of the version."""
 
     @property
     def run(self) -> Path:
@@ -106,6 +108,7 @@ namespace public {{
   list = yes
 }}
 {_services(plan, "service_count = 0")}
+{plan.more}
 """
 
 
@@ -186,6 +189,7 @@ namespace public {{
   list = yes
 }}
 {_services(plan, "restart_request_count = unlimited")}
+{plan.more}
 """
 
 
@@ -221,7 +225,9 @@ def _services(plan: Plan, count: str) -> str:
     chroot = "chroot =" if plan.private_user else ""
     many = f"client_limit = {plan.sessions_per_process}\n  process_limit = 400\n  {count}"
     sessions = many if plan.sessions_per_process > 1 else ""
-    text = f"default_client_limit = 5000\nservice anvil {{\n  {chroot}\n}}\n"
+    # Everybody comes from the loopback address: one wrong password would slow them all down.
+    no_penalty = "unix_listener anvil-auth-penalty {\n    mode = 0\n  }"
+    text = f"default_client_limit = 5000\nservice anvil {{\n  {chroot}\n  {no_penalty}\n}}\n"
     for protocol in ("imap", "pop3"):
         text += f"""service {protocol}-login {{
   {chroot}
