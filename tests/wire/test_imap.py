@@ -80,6 +80,35 @@ def test_a_fetch_response_has_its_items_in_place() -> None:
     assert fetch.value("BODY[]") == b"NIL"
 
 
+@pytest.mark.parametrize(
+    ("items", "name", "value"),
+    [
+        (b"( UID 5  FLAGS () )", "UID", b"5"),
+        (b"(uid 5)", "UID", b"5"),
+        (b"(BODY[] NIL UID 5)", "BODY[]", b"NIL"),
+        (b"(RFC822 {9}\r\n) UID 6 ( UID 5)", "UID", b"5"),
+        (b"(BINARY[1.2]<0> ~{3}\r\n\x00)( UID 5)", "UID", b"5"),
+        (b"(BINARY.SIZE[1] 9 UID 5)", "BINARY.SIZE[1]", b"9"),
+        (b'(BODY[HEADER.FIELDS (From "To")] {2}\r\n\r\n UID 5)', 'BODY[HEADER.FIELDS (FROM "TO")]', b"{2}\r\n\r\n"),
+        (b'(BODY[1.MIME]<10> "a\\") b" UID 5)', "BODY[1.MIME]<10>", b'"a\\") b"'),
+        (
+            b'(ENVELOPE (NIL "s" ((NIL NIL "a" "b")("x" NIL "c" "d")) NIL) UID 5)',
+            "ENVELOPE",
+            b'(NIL "s" ((NIL NIL "a" "b")("x" NIL "c" "d")) NIL)',
+        ),
+        (b'(X-GM-LABELS ("\\\\Inbox" \\Sent {3}\r\n)x() UID 5)', "UID", b"5"),
+        (b"(MODSEQ (12) EMAILID (M1) PREVIEW NIL UID 5)", "MODSEQ", b"(12)"),
+        (b'(BODYSTRUCTURE (("TEXT" "PLAIN" ("a" "b") NIL NIL "7BIT" 5 1)("X" "Y") "MIXED") UID 5)', "UID", b"5"),
+        (b"(FLAGS (\\Seen $Label1 NonJunk]) UID 5)", "FLAGS", b"(\\Seen $Label1 NonJunk])"),
+    ],
+)
+def test_odd_servers_are_understood(items: bytes, name: str, value: bytes) -> None:
+    raw = b"* 7 Fetch " + items + b"\r\n"
+    fetch = parse_fetch(raw)
+    assert fetch.value(name) == value
+    assert fetch.replaced({}) == raw
+
+
 def test_a_changed_item_leaves_every_other_octet_as_it_was() -> None:
     assert parse_fetch(RAW).replaced({"RFC822.SIZE": b"99", "UID": b"345"}) == RAW.replace(b"1234", b"99").replace(b"UID 12", b"UID 345")
 

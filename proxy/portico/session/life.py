@@ -67,6 +67,8 @@ _TIMEOUT_REASONS = {
 }
 
 
+_LOGGED = 1000
+"""Octets of a server's words in the log."""
 _ENOUGH = 1 << 16
 """Octets of a server that wait while the gate or the plugins are asked; above this it is not read."""
 
@@ -373,7 +375,7 @@ class Life:
             if outcome.untagged:
                 out.append(SendToClient(outcome.untagged))
             if not outcome.counts:
-                fields = {"server": self.view.server, "reason": outcome.reason, "detail": outcome.text.decode("utf-8", "replace")}
+                fields = {"server": self.view.server, "reason": outcome.reason, "detail": _logged(outcome.text)}
                 out.append(Record("upstream.failed", fields))
             self._login_ended(out, False, outcome.counts)
             fields = {"reason": outcome.reason, "code": outcome.code, "side": "client" if outcome.counts else "server"}
@@ -393,7 +395,7 @@ class Life:
         self._sign_in = self._wish = None
         out.append(SetPhase("", MAIN))
         method = self.view.mechanism
-        out.append(Record("login.failed", {"method": method, "text": text.decode("utf-8", "replace"), **fields}))
+        out.append(Record("login.failed", {"method": method, "text": _logged(text), **fields}))
         self.view.server = ""
         self._refusal = self._no(code, text)
         if not counts:
@@ -541,6 +543,11 @@ class Life:
     def _goodbye(self, text: bytes, code: str = "") -> bytes:
         """The last line before we close."""
         raise AssertionError("each protocol has its own")
+
+
+def _logged(text: bytes) -> str:
+    """What a server said, for the log."""
+    return text[:_LOGGED].decode("utf-8", "replace")
 
 
 def _by_us(reason: str, code: str) -> dict[str, str]:

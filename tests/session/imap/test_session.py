@@ -486,6 +486,24 @@ def test_an_alert_in_the_answer_to_the_login_is_told_beside_the_list() -> None:
     assert told == b"* OK [ALERT] Password expires\r\na1 OK [CAPABILITY IMAP4rev1] Password expires\r\n"
 
 
+def test_an_alert_in_the_servers_greeting_is_told_at_the_login() -> None:
+    life = Life()
+    life.client(b"a1 LOGIN alice secret\r\n")
+    life.server(b"* OK [ALERT] Maintenance at noon\r\n")
+    life.server(b"* CAPABILITY IMAP4rev1 SASL-IR AUTH=PLAIN\r\nP1 OK\r\n")
+    told = life.server(b"P2 OK [CAPABILITY IMAP4rev1] in\r\n")
+    assert told == b"* OK [ALERT] Maintenance at noon\r\na1 OK [CAPABILITY IMAP4rev1] in\r\n"
+
+
+def test_what_a_client_says_of_itself_at_length_does_not_cost_it_its_login() -> None:
+    life = Life()
+    pairs = b" ".join(b'"key%d" "%b"' % (number, b"v" * 1000) for number in range(29))
+    assert life.client(b'a0 ID ("name" "Mail" %b)\r\n' % pairs).endswith(b"a0 OK ID completed.\r\n")
+    life.client(b"a1 LOGIN alice secret\r\n")
+    said = life.answered(SERVER_GREETING)
+    assert len(said) < 8192 and b'("name" "Mail"' in said and b'"x-session-id" "sid"' in said
+
+
 def test_endless_alerts_are_not_all_held() -> None:
     life = opened()
     for _ in range(200):

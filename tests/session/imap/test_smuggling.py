@@ -7,7 +7,7 @@ that comes unasked behind it for commands.
 from __future__ import annotations
 
 import pytest
-from portico.session.decisions import Close, HoldClient, ReadClient
+from portico.session.decisions import Close, HoldClient, ReadClient, Trace
 from portico.session.events import Closed
 from portico.session.interests import Change, Command, Drop, Interests, Refuse, Response
 
@@ -216,6 +216,22 @@ def test_an_item_that_is_no_number_is_no_fault_of_ours() -> None:
     raw = b"* 1 FETCH (UID " + b"9" * 5000 + b")\r\n"
     room.server(raw)
     assert room.take() == (raw, b"")
+
+
+def test_an_answer_too_long_to_be_held_ends_its_command_all_the_same() -> None:
+    room = Room(Interests(responses={"TAGGED": lambda view, response: None}), held=1000)
+    room.client(b"a1 UID COPY 1:9 x\r\n")
+    for piece in (b"a1 OK [COPYUID 1 ", *[b"1,3," * 50] * 20, b"5] done\r\n"):
+        room.server(piece)
+    room.client(b"a1 NOOP\r\n")
+    assert room.take()[1] == b"a1 UID COPY 1:9 x\r\na1 NOOP\r\n"
+    assert room.records() == [("plugin.held_too_much", {"octets": 1000, "what": "TAGGED"})]
+
+
+def test_a_changed_login_is_not_in_the_trace() -> None:
+    room = Room(Interests(commands={"LOGIN": lambda view, command: Change(b"bob hunter2")}), traced=True)
+    room.client(b"a1 LOGIN alice {7+}\r\nhunter2\r\n")
+    assert b"hunter2" not in b"".join(other.data for other in room.others if isinstance(other, Trace))
 
 
 def test_a_lost_second_leg_does_not_leave_its_literal_open() -> None:

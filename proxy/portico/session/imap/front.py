@@ -299,7 +299,7 @@ class Front:
     def _authenticate_step(self, line: Line, out: list[Decision]) -> Wish | None:
         ours = self._mechanism
         assert ours is not None
-        self._heard(out, b"<credentials>\r\n")
+        self._heard(out, b"<hidden>\r\n")
         try:
             return self._after_step(ours, ours.step(sasl.decode(line.text)), out)
         except sasl.Cancelled:  # RFC 9051 6.2.2: a tagged BAD

@@ -20,6 +20,9 @@ from portico.wire.lines import Line, Reader
 
 _MAX_LINE = 1 << 16  # a capability list or an ID of a server; servers are not held to 8,192 octets (RFC 2683 3.2.1.5)
 _MAX_LITERAL = 1 << 16
+_MAX_CLIENT_PAIRS = 24  # of an ID's 30 (RFC 2971 3.3); the rest are ours
+_MAX_CLIENT_ID = 1 << 12
+"""Octets of what the client says of itself that go on to the server: some take lines of 8,192 octets and no more."""
 _MAX_ALERTS = 1 << 14
 """Octets of alerts that are kept for the client."""
 
@@ -123,6 +126,8 @@ class SignIn:
                 return self._fail("preauth" if status.kind == "PREAUTH" else "protocol", b"The mail server cannot be used.")
             if status.code == "CAPABILITY":
                 self._capabilities = status.code_arguments.split()
+            elif status.code == "ALERT":
+                self._alert(text)
             return self._greeted(out)
         if status.code == "CAPABILITY":
             self._capabilities = status.code_arguments.split()
@@ -276,7 +281,12 @@ class SignIn:
     def _identification(self) -> bytes:
         """The ID list (RFC 2971): what the client said of itself, then whose session this is, in Dovecot's names."""
         peer = self.context.peer
-        pairs = [(name, value) for name, value in self.client_id.items() if not name.startswith("x-")][:24]
+        pairs: list[tuple[str, str]] = []
+        left = _MAX_CLIENT_ID
+        for name, value in self.client_id.items():
+            left -= len(name) + 4 * len(value)
+            if left > 0 and len(pairs) < _MAX_CLIENT_PAIRS and not name.startswith("x-"):
+                pairs.append((name, value))
         pairs += [
             ("x-session-id", self.context.id),
             ("x-originating-ip", peer.rip),

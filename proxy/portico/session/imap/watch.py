@@ -426,7 +426,8 @@ class Watch:
                 changed = True
         self._send(head, raw[: self._offset(head, raw)], command.arguments, message, out)
         if changed:
-            self._trace("S>", b"%b %b\r\n" % (head.tag, command.arguments), out)
+            line = b"%b %b %b\r\n" % (head.tag, head.name.encode(), command.arguments.lstrip(b" "))
+            self._trace("S>", _HIDDEN if self._hidden else line, out)
 
     def _send(self, head: CommandLine, opening: bytes, arguments: bytes, message: Line | None, out: list[Decision]) -> None:
         """Send a gathered command: `opening` is what stands before its arguments."""
@@ -469,7 +470,10 @@ class Watch:
             elif piece is not Piece.TOO_MUCH:
                 self._streamed(link, piece, octets, out)
             else:
-                out.append(Record("plugin.held_too_much", {"octets": self.context.settings.limits.held, "what": _kind_of(octets)}))
+                kind = _kind_of(octets)
+                out.append(Record("plugin.held_too_much", {"octets": self.context.settings.limits.held, "what": kind}))
+                if kind == "TAGGED" and octets[:1] != b"+":
+                    self._completed(link, octets)  # nobody can be asked, but the command has ended
         if skimmer.at_boundary:
             outlet.boundary(leg, out)
         self._balance(out)
@@ -560,6 +564,12 @@ class Watch:
         return fetch.replaced(values) if values else raw
 
     def _tagged(self, link: Link, raw: bytes, out: list[Decision]) -> None:
+        name = self._completed(link, raw)
+        changed = self._asked(Response("TAGGED", self._filter_code(raw), None, name, self.mailbox), out)
+        self.outlet.put(link.leg, changed or raw, True, out)
+
+    def _completed(self, link: Link, raw: bytes) -> str:
+        """The leg has answered a command: its name, or nothing where nobody knows of it."""
         tag, _, rest = raw.partition(b" ")
         pending, whole = link.completed(tag)
         name = pending.name if pending else ""
@@ -573,8 +583,7 @@ class Watch:
             self._stream_ended(whole)
         if tag == self._idle:
             self._end_idle()
-        changed = self._asked(Response("TAGGED", self._filter_code(raw), None, name, self.mailbox), out)
-        self.outlet.put(link.leg, changed or raw, True, out)
+        return name
 
     def _streamed(self, link: Link, piece: Piece, octets: bytes, out: list[Decision]) -> None:
         """A piece of a response that the link's skimmer was told to stream."""
