@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 
 from portico.errors import PeerError
 
-_COMMAND: Final = re.compile(rb"([A-Za-z][A-Za-z0-9]{2,11})(?: (.*))?\Z", re.DOTALL)
+_COMMAND: Final = re.compile(rb"([A-Za-z][A-Za-z0-9]{2,11})(?: ([^\r\n\0]*))?\Z")
 _STATUS: Final = re.compile(rb"(\+OK|-ERR)(?: +|\Z)(?:\[([A-Za-z0-9/\-]+)(?: [^\]]*)?\] ?)?(.*)\Z", re.DOTALL | re.IGNORECASE)
 _TIMESTAMP: Final = re.compile(rb"<[\x21-\x3b\x3d\x3f-\x7e]+@[\x21-\x3b\x3d\x3f-\x7e]+>")
 END: Final = b"\r\n.\r\n"
@@ -42,7 +42,7 @@ class Status(NamedTuple):
 
 
 def parse_command(line: bytes) -> CommandLine:
-    """A command from its line without line end. Raises PeerError."""
+    """A command from its line without line end. Raises PeerError, also for CR, LF and NUL in it: a server might see two commands."""
     match = _COMMAND.match(line)
     if match is None:
         raise PeerError("Invalid command")

@@ -600,3 +600,51 @@ def test_any_octets_from_anybody_give_decisions_and_never_an_exception(letters: 
             life.tell(BytesReceived(leg, data))
     assert all(b"hunter2" not in repr(decision).encode() for decision in life.decisions)
     assert {type(record.event) for record in life.all(Record)} <= {str}
+
+
+# -- capability lists
+
+
+NAMES = [
+    b"IDLE",
+    b"LITERAL+",
+    b"LITERAL-",
+    b"ENABLE",
+    b"IMAP4rev2",
+    b"QUOTA",
+    b"COMPRESS=DEFLATE",
+    b"STARTTLS",
+    b"AUTH=PLAIN",
+    b"X-NEW",
+    b"THREAD=REFS",
+]
+
+
+@given(st.lists(st.sampled_from(NAMES), unique=True), st.sampled_from(["code", "data", "asked for"]), st.booleans())
+def test_the_client_hears_one_list_before_the_login_and_one_after_it(names: list[bytes], how: str, encrypted: bool) -> None:
+    known = ServerFacts(plain=(b"IMAP4rev1", *names))
+    life = Life(facts=known, tls=TLS if encrypted else None, settings={"tls": "starttls"}, plain_login=True)
+    before = life.to_client.partition(b"[CAPABILITY ")[2].partition(b"]")[0]
+    assert life.client(b"a0 CAPABILITY\r\n") == b"* CAPABILITY " + before + b"\r\na0 OK Capability completed.\r\n"
+    assert (b"STARTTLS" in before.split()) is not encrypted
+    assert not {b"QUOTA", b"COMPRESS=DEFLATE", b"X-NEW", b"LOGINDISABLED"} & set(before.split())
+    life.client(b"a1 LOGIN alice secret\r\n")
+    life.server(SERVER_GREETING)
+    theirs = b" ".join([b"IMAP4rev1", *names])
+    if how == "code":
+        told = life.server(b"P2 OK [CAPABILITY " + theirs + b"] in\r\n")
+    elif how == "data":
+        told = life.server(b"* CAPABILITY " + theirs + b"\r\nP2 OK in\r\n")
+    else:
+        life.server(b"P2 OK in\r\n")
+        told = life.server(b"* CAPABILITY " + theirs + b"\r\nP3 OK done\r\n")
+    after = told.partition(b"[CAPABILITY ")[2].partition(b"]")[0]
+    unkept = {b"COMPRESS=DEFLATE", b"STARTTLS", b"AUTH=PLAIN", b"X-NEW"}
+    assert after.split() == [name for name in theirs.split() if name not in unkept]
+    if not isinstance(life.decisions[-1], Tunnel):
+        for said in (
+            b"* CAPABILITY " + theirs + b"\r\n",
+            b"* OK [CAPABILITY " + theirs + b"] x\r\n",
+            b"a9 OK [CAPABILITY " + theirs + b"] x\r\n",
+        ):
+            assert life.server(said) == said.replace(theirs, after)

@@ -30,7 +30,9 @@ def test_a_command_cannot_hide_in_a_literal_that_the_server_does_not_take_for_on
     assert more == b"a3 NOOP\r\n" or b"a2 NO Not here.\r\n" in client
 
 
-@pytest.mark.parametrize("line", [b'a1 RENAME x"y {17+}', b"a1 CREATE {17-}", b"a1 CREATE {}", b"a1 CREATE {x}"])
+@pytest.mark.parametrize(
+    "line", [b'a1 RENAME x"y {17+}', b"a1 CREATE {17-}", b"a1 CREATE {}", b"a1 CREATE {x}", b"a1 CREATE x \ra2 DELETE x", b"a1 CREATE x\0"]
+)
 def test_what_may_or_may_not_be_a_literal_does_not_reach_the_server(line: bytes) -> None:
     room = Room(NO_DELETE)
     room.client(line + b"\r\na3 NOOP\r\n")

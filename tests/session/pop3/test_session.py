@@ -348,6 +348,11 @@ def test_our_own_answers_that_wait_are_within_the_limit() -> None:
     assert isinstance(life.decisions[-1], ReadClient)
 
 
+def test_a_command_cannot_hide_behind_a_bare_cr() -> None:
+    life = opened(interests=Interests(commands={"DELE": lambda view, command: Refuse("Not here.")}))
+    assert life.letter(CLIENT, b"NOOP \rDELE 1\r\nLIST 1\0\r\n") == (b"-ERR Invalid command\r\n" * 2, b"")
+
+
 def test_a_plugin_cannot_end_its_answer_early() -> None:
     answer = Answer("Here.\r\n+OK forged", [b"a\r\n.\r\n+OK forged", b"b"])
     life = opened(interests=Interests(commands={"UIDL": lambda view, command: answer}))

@@ -59,8 +59,8 @@ _MESSAGE_COMMANDS = {"APPEND": 1, "REPLACE": 2}
 _SIGN_IN = frozenset(["LOGIN", "AUTHENTICATE"])
 _HIDDEN = b"<hidden>\r\n"
 UNTAGGED = re.compile(rb"\* (?:(\d{1,10}) )?([A-Za-z0-9\-]+)")
-_DOUBTFUL = re.compile(rb"\{[^{}\"]*\}\r?\n\Z")
-"""The end of a line that is no literal's announcement and that some server might take for one."""
+_DOUBTFUL = re.compile(rb"\{[^{}\"]*\}\r?\n\Z|\r(?!\n)|\0")
+"""In a line that announces no literal: what some server might take for an announcement, or for the end of the line."""
 _CODE_LIST = re.compile(rb"\[CAPABILITY ([^\]]*)\]", re.IGNORECASE)
 
 Owner = Callable[[CommandLine], int]
