@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, Literal, NoReturn
 
 import pytest
 from portico.demo import certificates as demo_certificates
@@ -31,6 +31,7 @@ from tests.live.cyrus import Cyrus
 from tests.live.fetch import CannotFetch, fetch
 from tests.live.front import Front, ServerTls
 from tests.live.people import PASSWORD, USERS, People, load
+from tests.live.scripted import Connection, Scripted
 
 Server = Dovecot | Cyrus | Courier
 
@@ -182,6 +183,27 @@ def portico(place: Path, certificates: Certificates) -> Iterator[Callable[..., F
             return fronts[key]
 
         yield start
+
+
+@pytest.fixture
+def fronted(place: Path, certificates: Certificates) -> Iterator[Callable[..., tuple[Scripted, Front]]]:
+    """``fronted(script)``: a scripted server and a Portico of its own in front of it; for one protocol, IMAP unless said."""
+    started: list[Scripted | Front] = []
+
+    def start(
+        script: Callable[[Connection], None], tls: ServerTls = "none", protocol: Literal["imap", "pop3"] = "imap", **more: Any
+    ) -> tuple[Scripted, Front]:
+        server = Scripted(script, certificates, protocol)
+        started.append(server)
+        directory = place / f"fault-{server.ports.imap}"
+        front = Front(directory, server.ports, certificates, tls, protocols=(protocol,), **more)
+        started.append(front)
+        return server, front.start()
+
+    yield start
+    for one in reversed(started):
+        one.stop()
+    assert not [failure for one in started if isinstance(one, Scripted) for failure in one.failures]
 
 
 @contextmanager

@@ -8,7 +8,10 @@ from __future__ import annotations
 from portico.demo.ports import MailPorts
 from portico.testing.server import CAPABILITIES, Connection, Ended, ScriptedServer
 
-__all__ = ["CAPABILITIES", "Connection", "Ended", "Scripted"]
+__all__ = ["CAPABILITIES", "UNKNOWN", "Connection", "Ended", "Scripted"]
+
+UNKNOWN = b"X-NOBODY-KNOWS"
+"""A capability that Portico withholds: the session is watched to its end, not tunnelled."""
 
 
 class Scripted(ScriptedServer):
