@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from portico.session.context import Route, Target
+from portico.session.interests import Interests, Refuse
 from portico.wire import quirks
 from portico.wire.imap import parse_status
 from portico.wire.lines import Line, Reader
 
 from tests.session.imap.test_session import SERVER_GREETING
+from tests.session.imap.test_watch import Room
 from tests.session.life import Life
 
 
@@ -41,6 +43,13 @@ def test_starttls_not_listed() -> None:
     life.client(b"a1 LOGIN alice secret\r\n")
     assert life.answered(b"* OK [CAPABILITY IMAP4rev1 AUTH=PLAIN] hello\r\n") == b"P1 STARTTLS\r\n"
     assert b"PLAIN" not in life.answered(b"P1 NO no\r\n")
+
+
+def test_literal_taken_for_commands() -> None:
+    room = Room(Interests(commands={"DELETE": lambda view, command: Refuse("Not here.")}))
+    room.client(b"a1 NOOP {17+}\r\na2 DELETE Trash\r\n\r\n")
+    room.server(b"a1 OK done\r\n")
+    assert room.take() == (b"a1 OK done\r\n", b"a1 NOOP {17}\r\n")
 
 
 def test_each_quirk_has_its_test() -> None:

@@ -50,4 +50,18 @@ STARTTLS_NOT_LISTED: Final = Quirk(
     "where TLS is set for the server it is asked for all the same, and nothing is said in clear if it is refused",
 )
 
-ALL: Final = (TAGGED_OK_WITHOUT_TEXT, CAPABILITIES_NOT_VOLUNTEERED, BARE_LF, BRACE_IN_FREE_TEXT, STARTTLS_NOT_LISTED)
+LITERAL_TAKEN_FOR_COMMANDS: Final = Quirk(
+    "LITERAL_TAKEN_FOR_COMMANDS",
+    "Dovecot 2.3: `a1 NOOP {17+}` is answered at the end of its line, and the 17 octets behind it are carried out",
+    "RFC 7888 4: the octets of a literal are read, whatever becomes of the command",
+    "where somebody is asked about commands, a literal goes to the server only when it has said `+`; else it goes nowhere",
+)
+
+ALL: Final = (
+    TAGGED_OK_WITHOUT_TEXT,
+    CAPABILITIES_NOT_VOLUNTEERED,
+    BARE_LF,
+    BRACE_IN_FREE_TEXT,
+    STARTTLS_NOT_LISTED,
+    LITERAL_TAKEN_FOR_COMMANDS,
+)
