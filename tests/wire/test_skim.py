@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from portico.wire.skim import Piece, Skimmer
 
-WANTED = re.compile(rb"\* (?:\d+ )?(?:LIST|FETCH)\b|[^*+ \r\n][^ \r\n]* (?:OK|NO|BAD)")
+WANTED = re.compile(rb"\* (?:\d+ )?(?:LIST|FETCH)\b|[^*+ \r\n][^ \r\n]{0,127} (?:OK|NO|BAD)")
 
 
 def skim(cuts: list[bytes], limit: int = 1000) -> list[tuple[Piece, bytes]]:
@@ -87,6 +87,12 @@ def test_a_boundary_lies_only_between_whole_responses(responses: list[bytes], po
 def test_a_long_status_response_announces_no_literal_even_if_its_head_is_gone() -> None:
     line = b"* OK " + b"x" * 300 + b" {9}\r\n"
     assert wanted(skim([line[:280], line[280:] + b"* 1 FETCH (UID 1)\r\n"])) == [b"* 1 FETCH (UID 1)\r\n"]
+
+
+def test_a_word_too_long_to_be_a_tag_makes_no_status_response_however_it_is_cut() -> None:
+    line = b"x" * 300 + b" OK {19}\r\n* 9 FETCH (UID 2)\r\n\r\n"
+    for cut in (0, 260, 302, len(line)):
+        assert wanted(skim([line[:cut], line[cut:] + b"* 1 FETCH (UID 1)\r\n"])) == [b"* 1 FETCH (UID 1)\r\n"]
 
 
 def test_an_announcement_cut_in_a_long_line_is_still_one() -> None:

@@ -14,15 +14,13 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Generator, Mapping
 from dataclasses import dataclass
 from inspect import isawaitable
-from typing import Any, Final, Protocol
+from typing import Any, Protocol
 
 from portico.config.settings import Limits, Listener, Server
 from portico.gate.limits import Counts, Ticket
 from portico.session.context import LoginAttempt, Refusal, Route, RouteChoice, SessionView, Target
 from portico.upstream.routes import RouteSource, Table, targets
-
-MAX_NAME: Final = 512
-"""Octets of a user name (RFC 5321 4.5.3.1 allows 64 + 1 + 255 for an address)."""
+from portico.wire.sasl import MAX_NAME
 
 Verdict = Route | Refusal
 _Steps = Generator[Any, Any, Verdict]

@@ -20,8 +20,8 @@ _IMAP: Final = frozenset(
     URL-PARTIAL UTF8=ACCEPT UTF8=ONLY WITHIN XLIST X-GM-EXT-1 XAPPLEPUSHSERVICE""".split()
 )
 _IMAP_PREFIXES: Final = (
-    b"APPENDLIMIT=", b"CONTEXT=", b"FILTER=", b"I18NLEVEL=", b"IMAPSIEVE=", b"MESSAGELIMIT=", b"PREVIEW=", b"QUOTA=RES-", b"RIGHTS=", b"SAVELIMIT=",
-    b"SEARCH=", b"SORT=", b"THREAD=",
+    b"APPENDLIMIT=", b"CONTEXT=", b"FILTER=", b"I18NLEVEL=", b"IMAPSIEVE=", b"MESSAGELIMIT=", b"PREVIEW=", b"QUOTA=RES-", b"RIGHTS=",
+    b"SAVELIMIT=", b"SEARCH=", b"SORT=", b"THREAD=",
 )  # fmt: skip
 # Named because they are refused on purpose, not because they are unknown:
 #   COMPRESS=DEFLATE  the stream could not be read any more, and is not passed through blind

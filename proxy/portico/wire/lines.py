@@ -22,7 +22,7 @@ _LITERAL: Final = re.compile(rb"\{(\d+)(\+?)\}\r?\n\Z")
 _MOST_DIGITS: Final = 19
 """Of a count without leading zeros: RFC 9051 9, number64. Servers take any number of zeros before it, and so do we."""
 _BALANCED: Final = re.compile(rb'(?:[^"]++|"(?:[^"\\]++|\\.)*+")*+', re.DOTALL)
-_STATUS: Final = re.compile(rb"(?:\+|(?:\* |[^ *+(\r\n]+ )(?:OK|NO|BAD|BYE|PREAUTH)\b)", re.IGNORECASE)
+_STATUS: Final = re.compile(rb"(?:\+|(?:\* |[^ *+(\r\n]{1,128} )(?:OK|NO|BAD|BYE|PREAUTH)\b)", re.IGNORECASE)
 
 
 @dataclass(slots=True)

@@ -19,6 +19,8 @@ from portico.errors import PeerError, Secret
 
 SPOKEN: Final = frozenset(("PLAIN", "LOGIN", "XOAUTH2", "OAUTHBEARER", "EXTERNAL"))
 """What we speak as a server; any other mechanism is relayed."""
+MAX_NAME: Final = 512
+"""Octets of a user name (RFC 5321 4.5.3.1 allows 64 + 1 + 255 for an address)."""
 BEARER: Final = frozenset(("XOAUTH2", "OAUTHBEARER"))
 
 
@@ -66,8 +68,10 @@ def decode_initial(argument: bytes) -> bytes:
 
 
 def identity(octets: bytes, what: str = "user name") -> str:
-    """A user name or authorization identity. Raises PeerError for what is not UTF-8 or holds control characters: they
-    could become lines of their own on the way to a server."""
+    """A user name or authorization identity. Raises PeerError for what is too long for the log, is not UTF-8 or holds control
+    characters: they could become lines of their own on the way to a server."""
+    if len(octets) > MAX_NAME:
+        raise PeerError(f"The {what} is too long")
     try:
         text = octets.decode("utf-8")
     except UnicodeDecodeError:

@@ -13,7 +13,8 @@ from enum import Enum
 from typing import Final
 
 _LITERAL: Final = re.compile(rb"\{(\d{1,20})\+?\}\r?\n\Z")
-_STATUS: Final = re.compile(rb"\+|(?:\* |[^ *+(\r\n]+ )(?:OK|NO|BAD|BYE|PREAUTH)\b", re.IGNORECASE)
+# A tag has 128 octets at most (wire.imap.parse_command): a status response is known for one by what is held of a long line.
+_STATUS: Final = re.compile(rb"\+|(?:\* |[^ *+(\r\n]{1,128} )(?:OK|NO|BAD|BYE|PREAUTH)\b", re.IGNORECASE)
 _LONG_HEAD: Final = 256
 """A started line is held until its end or until it is this long: then its head can be judged."""
 

@@ -75,6 +75,7 @@ def test_the_proxy_itself_answers_before_login() -> None:
         (b"a1 LOGIN alice\r\n", b"a1 BAD LOGIN takes a user name and a password\r\n"),
         (b"a1 LOGIN (alice) x\r\n", b"a1 BAD LOGIN takes a user name and a password\r\n"),
         (b'a1 LOGIN "ali\x01ce" x\r\n', b"a1 BAD Control character in the user name\r\n"),
+        (b"a1 LOGIN %b x\r\n" % (b"a" * 513), b"a1 BAD The user name is too long\r\n"),
         (b"a1 LOGIN {99999999999}\r\n", b"a1 BAD [TOOBIG] Literal too large\r\n"),
         (b"a1 NOOP now\r\n", b"a1 BAD NOOP takes no arguments\r\n"),
         (b"a1 STARTTLS\r\n", b"a1 BAD TLS is already active\r\n"),

@@ -76,7 +76,7 @@ def pattern(kinds: frozenset[str]) -> re.Pattern[bytes]:
     names = "|".join(re.escape(kind) for kind in sorted(kinds | {"BYE", "CAPABILITY"}))
     status = rb"\* (?:OK|NO|BAD) \[(?:CAPABILITY|UIDVALIDITY|UIDNEXT) "
     untagged = rb"\* (?:\d{1,10} )?(?:" + names.encode() + rb")\b"
-    return re.compile(rb"\+|" + status + rb"|" + untagged + rb"|[^*+\s][^ \r\n]* (?:OK|NO|BAD)\b", re.IGNORECASE)
+    return re.compile(rb"\+|" + status + rb"|" + untagged + rb"|[^*+\s][^ \r\n]{0,127} (?:OK|NO|BAD)\b", re.IGNORECASE)
 
 
 class Watch:
