@@ -15,9 +15,12 @@ import re
 import shutil
 import ssl
 import subprocess
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
+from unittest import mock
 
 import imapclient
 from portico.demo.ports import MailPorts
@@ -188,17 +191,28 @@ def imaplib_walk(account: Account) -> dict[str, Any]:
     return found
 
 
-def imapclient_work(account: Account, messages: list[bytes]) -> list[Any]:
-    """Make a folder, store messages, search, flag, copy, move, expunge; what each step said."""
+def imaplib_append(connection: imaplib.IMAP4, folder: str, octets: bytes) -> None:
+    """Store these octets; imaplib alone would make each bare CR and LF a CRLF."""
+    with mock.patch.object(imaplib, "MapCRLF", re.compile(rb"(?!)")):
+        answer, text = connection.append(folder, "", '"04-May-2026 09:00:00 +0200"', octets)
+    assert answer == "OK", text
+
+
+def imapclient_connect(account: Account) -> imapclient.IMAPClient:
     context = account.context
     connection = imapclient.IMAPClient(
         HOST, account.port("imap"), ssl=account.implicit, ssl_context=context if account.implicit else None, timeout=30
     )
     if account.tls == "starttls":
         connection.starttls(context)
+    connection.login(account.user, account.password)
+    return connection
+
+
+def imapclient_work(account: Account, messages: list[bytes]) -> list[Any]:
+    """Make a folder, store messages, search, flag, copy, move, expunge; what each step said."""
     steps: list[Any] = []
-    with connection:
-        connection.login(account.user, account.password)
+    with imapclient_connect(account) as connection:
         prefix = str(connection.namespace().personal[0][0] or "")
         separator = connection.namespace().personal[0][1]
         box, other = f"{prefix}Grüße & Küsse", f"{prefix}Ablage{separator}日本"
@@ -235,6 +249,21 @@ def imapclient_work(account: Account, messages: list[bytes]) -> list[Any]:
         connection.delete_folder(box)
         steps.append(sorted(name for _, _, name in connection.list_folders()))
     return steps
+
+
+def imapclient_idle(account: Account, deliver: Callable[[], None]) -> list[Any]:
+    """Wait for mail that `deliver` brings; what the server said of it, and the message's hash."""
+    with imapclient_connect(account) as connection:
+        before = connection.select_folder("INBOX")[b"EXISTS"]
+        connection.idle()
+        deliver()
+        heard: list[Any] = []
+        end = time.monotonic() + 20
+        while not any(word == b"EXISTS" for _, word, *_ in heard) and time.monotonic() < end:
+            heard += connection.idle_check(timeout=5)
+        connection.idle_done()
+        ((_, message),) = connection.fetch([before + 1], ["BODY.PEEK[]"]).items()
+        return [sorted({item for item in heard if item[1] == b"EXISTS"}), sha256(message[b"BODY[]"])]
 
 
 def poplib_connect(account: Account) -> poplib.POP3:

@@ -11,9 +11,13 @@ from typing import Any
 
 import pytest
 from portico.demo import mailbox, messages
+from portico.demo.certificates import Certificates
 
 from tests.live import clients
-from tests.live.conftest import Way
+from tests.live.clients import Account
+from tests.live.conftest import Server, Way
+from tests.live.front import Front
+from tests.live.people import PASSWORD, People, load
 
 pytestmark = pytest.mark.live
 
@@ -75,6 +79,44 @@ def test_imapclient_does_a_day_of_work_with_the_same_results(way: Way) -> None:
     direct = clients.imapclient_work(way.direct(way.new_user()), letters)
     through = clients.imapclient_work(way.through(way.new_user()), letters)
     assert through == direct
+
+
+def test_imapclient_hears_of_new_mail_while_it_idles(way: Way) -> None:
+    user = way.new_user([mailbox.Folder("INBOX", INBOX.messages[:2])])
+    new = mailbox.Folder("INBOX", INBOX.messages[7:8])
+    heard = clients.imapclient_idle(way.through(user), lambda: load(way.server, user, [new]))
+    assert heard == [[(3, b"EXISTS")], clients.sha256(new.messages[0].octets)]
+
+
+ODD = {
+    "bare LF": b"Subject: odd\n\none\ntwo\n",
+    "bare CR": b"Subject: odd\r\n\r\none\rtwo\r\r\n",
+    "no line end": b"Subject: odd\r\n\r\nthe last line is open",
+    "octets of every kind": b"Subject: odd\r\n\r\n" + bytes(range(1, 256)) + b"\r\n",
+    "what looks like protocol": b"Subject: odd\r\n\r\n)\r\na1 OK done\r\n* BYE no\r\n{5}\r\n{7+}\r\n+ go\r\n.\r\n-ERR\r\n",
+}
+
+
+@pytest.mark.parametrize("name", ["dovecot", "dovecot_that_compresses", "cyrus", "courier"])
+def test_odd_octets_are_stored_and_read_as_without_portico(
+    name: str, request: pytest.FixtureRequest, portico: Callable[..., Front], certificates: Certificates, people: People
+) -> None:
+    server: Server = request.getfixturevalue(name)
+    found = []
+    for ports in (server.ports, portico(server, "starttls").ports):
+        account = Account(ports, people.new(server), PASSWORD, certificates.authority)
+        answers: dict[str, Any] = {}
+        with clients.imaplib_connect(account) as connection:
+            for what, octets in ODD.items():
+                try:
+                    clients.imaplib_append(connection, "INBOX", octets)
+                except AssertionError as refused:
+                    answers[what] = str(refused).splitlines()[0]
+        walk = clients.imaplib_walk(account)
+        inbox = walk.get("INBOX") or walk['"INBOX"']
+        found.append((answers, [item[1] for item in inbox if isinstance(item, tuple)], clients.poplib_walk(account)["list"]))
+    assert found[1] == found[0]
+    assert clients.sha256(ODD["what looks like protocol"]) in found[1][1]
 
 
 def test_poplib_sees_the_same_maildrop(way: Way) -> None:
