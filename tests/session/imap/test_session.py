@@ -37,7 +37,7 @@ from portico.session.events import (
 )
 from portico.session.interests import Interests
 
-from tests.session.life import TARGET, TLS, Life
+from tests.session.life import TARGET, TLS, Life, Pop3Life
 
 GREETING = b"* OK [CAPABILITY IMAP4rev1 SASL-IR ID AUTH=PLAIN AUTH=LOGIN AUTH=XOAUTH2 AUTH=OAUTHBEARER] Portico ready.\r\n"
 SERVER_GREETING = b"* OK [CAPABILITY IMAP4rev1 SASL-IR ID LITERAL+ AUTH=PLAIN] Dovecot ready.\r\n"
@@ -95,6 +95,14 @@ def test_a_literal_that_comes_unasked_and_is_too_large_ends_the_session() -> Non
     life = Life()
     assert life.client(b"a1 LOGIN {99999999999+}\r\n") == b"* BYE Literal too large\r\n"
     assert life.end == (Reason.PROTOCOL_ERROR, "client")
+
+
+def test_nonsense_with_sense_between_does_not_fill_the_log() -> None:
+    for life in (Life(limits={"bad_commands": 3}), Pop3Life(limits={"bad_commands": 3})):
+        for _ in range(20):
+            life.client(b"\r\n" + (b"a1 NOOP\r\n" if life.protocol == "imap" else b"NOOP\r\n"))
+        assert life.end is None
+        assert len(life.all(Record)) == 3
 
 
 def test_endless_nonsense_ends_the_session() -> None:

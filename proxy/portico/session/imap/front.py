@@ -26,7 +26,10 @@ _OWN_ID = b'("name" "Portico")'
 class Front:
     """`feed` bytes, then `advance`; both may be called at any time, cut anywhere."""
 
-    __slots__ = ("_bad", "_gather", "_mechanism", "client_id", "commands", "context", "reader", "starting_tls", "tag", "traced", "view")
+    __slots__ = (
+        "_bad", "_gather", "_mechanism", "_refused", "client_id", "commands", "context", "reader", "starting_tls", "tag", "traced",
+        "view",
+    )  # fmt: skip
 
     def __init__(self, context: Context, view: SessionView) -> None:
         limits = context.settings.limits
@@ -41,6 +44,7 @@ class Front:
         self._gather = Gather(limits.line_before_login + limits.literal_before_login)
         self._mechanism: sasl.ServerMechanism | None = None
         self._bad = 0
+        self._refused = 0
 
     # -- what is offered
 
@@ -147,7 +151,9 @@ class Front:
         self._gather.take()
         self.reader.refused = b""
         self._bad += 1
-        out.append(Record("session.protocol_error", {"text": error.text}))
+        self._refused += 1
+        if error.fatal or self._refused <= self.context.settings.limits.bad_commands:  # nobody fills the log from outside
+            out.append(Record("session.protocol_error", {"text": error.text}))
         if error.fatal or self._bad >= self.context.settings.limits.bad_commands:
             self._say(out, b"* BYE %b\r\n" % (error.text if error.fatal else "Too many bad commands").encode())
             out.append(Close(Reason.PROTOCOL_ERROR if error.fatal else Reason.TOO_MANY_BAD_COMMANDS, "client", error.text))

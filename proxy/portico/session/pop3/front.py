@@ -24,8 +24,8 @@ class Front:
     """`feed` bytes, then `advance`; both may be called at any time, cut anywhere."""
 
     __slots__ = (
-        "_bad", "_mechanism", "_user", "banner", "client_id", "commands", "context", "digest", "in_exchange", "reader", "starting_tls",
-        "traced", "utf8", "view",
+        "_bad", "_mechanism", "_refused", "_user", "banner", "client_id", "commands", "context", "digest", "in_exchange", "reader",
+        "starting_tls", "traced", "utf8", "view",
     )  # fmt: skip
 
     def __init__(self, context: Context, view: SessionView) -> None:
@@ -46,6 +46,7 @@ class Front:
         self._user = ""
         self._mechanism: sasl.ServerMechanism | None = None
         self._bad = 0
+        self._refused = 0
 
     # -- what is offered
 
@@ -120,7 +121,9 @@ class Front:
     def _refuse(self, error: PeerError, out: list[Decision]) -> None:
         self._mechanism = None
         self._bad += 1
-        out.append(Record("session.protocol_error", {"text": error.text}))
+        self._refused += 1
+        if error.fatal or self._refused <= self.context.settings.limits.bad_commands:  # nobody fills the log from outside
+            out.append(Record("session.protocol_error", {"text": error.text}))
         self._say(out, b"-ERR %b\r\n" % error.text.encode())
         if error.fatal:
             out.append(Close(Reason.PROTOCOL_ERROR, "client", error.text))
