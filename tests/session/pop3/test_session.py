@@ -50,13 +50,18 @@ def test_the_proxy_itself_answers_before_login() -> None:
     life = Pop3Life()
     assert life.to_client == b"+OK Portico ready.\r\n"
     assert life.client(b"CAPA\r\n") == (
-        b"+OK Capability list follows\r\nTOP\r\nUIDL\r\nRESP-CODES\r\nAUTH-RESP-CODE\r\nPIPELINING\r\nUSER\r\n"
+        b"+OK Capability list follows\r\nTOP\r\nUIDL\r\nPIPELINING\r\nRESP-CODES\r\nAUTH-RESP-CODE\r\nUSER\r\n"
         b"SASL PLAIN LOGIN XOAUTH2 OAUTHBEARER\r\n.\r\n"
     )
     assert life.client(b"noop\r\n") == b"+OK\r\n"
     assert life.client(b"AUTH\r\n") == b"+OK\r\nPLAIN\r\nLOGIN\r\nXOAUTH2\r\nOAUTHBEARER\r\n.\r\n"
     assert life.client(b"QUIT\r\n") == b"+OK Bye\r\n"
     assert life.end == (Reason.LOGOUT, "client")
+
+
+def test_nothing_is_promised_that_the_server_is_known_not_to_have() -> None:
+    life = Pop3Life(facts=ServerFacts(plain=(b"USER", b"UIDL")), known=TARGET)
+    assert life.client(b"CAPA\r\n").split(b"\r\n")[1:4] == [b"UIDL", b"RESP-CODES", b"AUTH-RESP-CODE"]
 
 
 @pytest.mark.parametrize(

@@ -16,8 +16,9 @@ from portico.wire import sasl
 from portico.wire.lines import Line, Reader
 from portico.wire.pop3 import TRANSACTION, CommandLine, parse_command, stuffed
 
-_OFFERED = (b"TOP", b"UIDL", b"RESP-CODES", b"AUTH-RESP-CODE", b"PIPELINING")
-"""What every server in use has, or what is ours to keep."""
+_OURS = (b"RESP-CODES", b"AUTH-RESP-CODE")
+_THEIRS = (b"TOP", b"UIDL", b"PIPELINING")
+"""What every server in use has; where a server is known, it is asked. A client may rely on it behind its login, before it asks again."""
 
 
 class Front:
@@ -70,7 +71,8 @@ class Front:
         )
 
     def capabilities(self) -> list[bytes]:
-        names = list(_OFFERED)
+        known = self._known()
+        names = [name for name in _THEIRS if name in known or not known] + list(_OURS)
         if self.context.settings.tls == "starttls" and not self._encrypted:
             names.append(b"STLS")
         if self._may_sign_in:
@@ -78,7 +80,7 @@ class Front:
             mechanisms = self._mechanisms()
             if mechanisms:
                 names.append(b"SASL " + " ".join(mechanisms).encode())
-        if b"UTF8" in self._known():
+        if b"UTF8" in known:
             names.append(b"UTF8")
         return names
 
