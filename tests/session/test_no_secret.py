@@ -50,6 +50,8 @@ IMAP = [
     b"a1 LOGIN alice {%d+}\r\n%b\x00\r\n" % (len(CANARY) + 1, CANARY),
     b"a1 LOGNI alice %b\r\n" % CANARY,
     b"LOGIN alice %b\r\n" % CANARY,
+    b"a0 ID a1 LOGIN alice {%d+}\r\n%b\r\n" % (len(CANARY), CANARY),
+    b"a0 NOOP a1 LOGIN alice %b\r\n" % CANARY,
     b"%b LOGIN alice {99999999999}\r\n%b\r\n" % (CANARY, CANARY),
     b"%b\r\n" % CANARY,
     b"%b NOPP\r\n" % CANARY,  # what stands before a command that there is, is a tag; here it may be anything
@@ -70,6 +72,7 @@ POP3 = [
     b"USER alice\r\nPASSS %b\r\n" % CANARY,
     b"USER alice\r\n%b\r\n" % CANARY,
     b"USER alice\r\nCanary7e1f\r\n",
+    b"USER alice\r\nNOOP PASS %b\r\n" % CANARY,
     b"USER alice\r\nPASS %b\x00\r\n" % CANARY,
     b"AUTH NTLM\r\n%b\r\n" % PLAIN,
     b"AUTH PLAIN %b !\r\n" % PLAIN,

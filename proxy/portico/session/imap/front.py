@@ -7,6 +7,8 @@ RFC 9051 6.1, 6.2; RFC 2971 (ID); RFC 4959 (SASL-IR).
 
 from __future__ import annotations
 
+import re
+
 from portico.errors import PeerError
 from portico.session.close import Reason
 from portico.session.context import Context, LoginAttempt, SessionView
@@ -20,6 +22,7 @@ from portico.wire.imap import COMMANDS, CommandLine, parse_arguments, parse_comm
 from portico.wire.lines import Line, Reader
 
 _MAX_ID_PAIRS = 30  # RFC 2971 3.3
+_ID_LIST = re.compile(rb"\([^()]*\)\Z|NIL\Z", re.IGNORECASE)
 _OWN_ID = b'("name" "Portico")'
 
 
@@ -177,7 +180,7 @@ class Front:
             # A mistyped LOGIN has a password too, and a password may be two words: only what is known to have none is written out.
             if command.name not in _COMMANDS:
                 self._heard(out, b"<hidden>\r\n")
-            elif command.name in _SIGN_IN:
+            elif command.arguments.strip(b" ") and not (command.name == "ID" and _ID_LIST.match(command.arguments)):
                 self._heard(out, b"%b %b <hidden>\r\n" % (command.tag, command.name.encode()))
             else:
                 self._heard(out, raw + b"\r\n")
@@ -341,4 +344,3 @@ _COMMANDS = {
     "LOGIN": Front._login,
     "AUTHENTICATE": Front._authenticate,
 }
-_SIGN_IN = frozenset(("LOGIN", "AUTHENTICATE"))

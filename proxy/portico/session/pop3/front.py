@@ -136,7 +136,7 @@ class Front:
         self.commands += 1
         command = parse_command(text)
         handler = _COMMANDS.get(command.name)
-        if handler is not None and command.name not in ("PASS", "APOP", "AUTH"):
+        if handler is not None and (command.name == "USER" or not command.arguments):
             self._heard(out, text + b"\r\n")
         elif handler is not None or command.name in TRANSACTION:
             self._heard(out, command.name.encode() + b" <hidden>\r\n")
