@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 from unittest import mock
+from urllib.parse import quote
 
 import imapclient
 from portico.demo.ports import MailPorts
@@ -86,6 +87,15 @@ def _curl(account: Account) -> list[str]:
     return ["curl", "--silent", "--show-error", *tls, "--user", f"{account.user}:{account.password}"]
 
 
+def curl_folders(account: Account, directory: Path, folder: str) -> tuple[list[str], str]:
+    """The list of folders, and the hash of the first message in one of them (its name as IMAP writes it)."""
+    directory.mkdir(parents=True)
+    scheme = "imaps" if account.implicit else "imap"
+    address = f"{scheme}://{HOST}:{account.port('imap')}/"
+    listed = sorted(run(*_curl(account), address, cwd=directory).splitlines())
+    return listed, sha256(run(*_curl(account), f"{address}{quote(folder, safe='')};MAILINDEX=1", cwd=directory).encode())
+
+
 def curl_append(account: Account, directory: Path, message: bytes) -> None:
     """Store a message into the inbox."""
     directory.mkdir(parents=True)
@@ -140,8 +150,8 @@ Sync {"All" if push else "Pull"}
     return found
 
 
-def fetchmail(account: Account, directory: Path, protocol: str) -> list[str]:
-    """Fetch all of the inbox, leaving it there; hashes in the order of arrival."""
+def fetchmail(account: Account, directory: Path, protocol: str, *, keep: bool = True) -> list[str]:
+    """Fetch all of the inbox, and leave it there or take it away; hashes in the order of arrival."""
     directory.mkdir(parents=True)
     (directory / "in").mkdir()
     deliver = directory / "deliver"
@@ -154,7 +164,7 @@ def fetchmail(account: Account, directory: Path, protocol: str) -> list[str]:
     settings.write_text(
         f'set invisible\nset no bouncemail\npoll {HOST} service {account.port(protocol)} protocol {protocol} auth password\n'
         f'user "{account.user}" password "{account.password}" {tls} '
-        f'keep fetchall no rewrite mda "{deliver}"\n'
+        f'{"keep" if keep else "nokeep"} fetchall no rewrite mda "{deliver}"\n'
     )  # fmt: skip
     run("fetchmail", "--nodetach", "--nosyslog", "-f", str(settings), "--pidfile", str(directory / "pid"), cwd=directory, timeout=90)
     return [sha256(path.read_bytes()) for path in sorted((directory / "in").iterdir())]

@@ -34,6 +34,17 @@ def test_curl_downloads_the_same_messages(way: Way, protocol: str, tmp_path: Pat
     assert len(through) == COUNT
 
 
+def test_curl_lists_folders_and_reads_in_one_whose_name_is_not_ascii(way: Way, tmp_path: Path, need: Callable[..., None]) -> None:
+    need("curl")
+    separator = getattr(way.server, "separator", "/")
+    name = getattr(way.server, "prefix", "") + mailbox.modified_utf7("Projekte/Größe & Gewicht".replace("/", separator))
+    direct = clients.curl_folders(way.direct(), tmp_path / "direct", name)
+    through = clients.curl_folders(way.through(), tmp_path / "through", name)
+    assert through == direct
+    assert any(name in line for line in through[0])
+    assert through[1] == clients.sha256(messages.quoted_printable(30).replace(b"\r\n", b"\n"))
+
+
 def test_curl_uploads_a_message_unchanged(way: Way, tmp_path: Path, need: Callable[..., None]) -> None:
     need("curl")
     message = messages.attachments(1)
@@ -68,6 +79,18 @@ def test_fetchmail_fetches_the_same_messages(way: Way, protocol: str, tmp_path: 
     through = clients.fetchmail(way.through(), tmp_path / "through", protocol)
     assert through == direct
     assert len(through) == COUNT
+
+
+@pytest.mark.parametrize("protocol", ["imap", "pop3"])
+def test_fetchmail_takes_mail_away(way: Way, protocol: str, tmp_path: Path, need: Callable[..., None]) -> None:
+    need("fetchmail")
+    user = way.new_user([mailbox.Folder("INBOX", INBOX.messages[5:9])])
+    there = clients.fetchmail(way.direct(user), tmp_path / "direct", protocol)
+    taken = clients.fetchmail(way.through(user), tmp_path / "through", protocol, keep=False)
+    assert taken == there
+    connection = clients.poplib_connect(way.direct(user))
+    assert connection.stat()[0] == 0
+    connection.quit()
 
 
 def test_imaplib_sees_the_same_mailbox(way: Way) -> None:
