@@ -230,6 +230,13 @@ def test_an_answer_too_long_to_be_held_ends_its_command_all_the_same() -> None:
     assert room.records() == [("plugin.held_too_much", {"octets": 1000, "what": "TAGGED"})]
 
 
+def test_a_command_too_large_to_be_gathered_is_refused_by_its_tag() -> None:
+    room = Room(held=1000)
+    room.client(b"a1 SELECT {2000}\r\n")
+    room.client(b"a2 NOOP\r\n")
+    assert room.take() == (b"a1 BAD [TOOBIG] Command too large\r\n", b"a2 NOOP\r\n")
+
+
 def test_a_changed_login_is_not_in_the_trace() -> None:
     room = Room(Interests(commands={"LOGIN": lambda view, command: Change(b"bob hunter2")}), traced=True)
     room.client(b"a1 LOGIN alice {7+}\r\nhunter2\r\n")

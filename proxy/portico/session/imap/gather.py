@@ -16,41 +16,37 @@ GO_AHEAD = b"+ OK\r\n"
 class Gather:
     """`add` pieces in order until it returns True: the command is complete in `raw`."""
 
-    __slots__ = ("_parts", "_size", "limit")
+    __slots__ = ("_raw", "first", "limit")
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
-        self._parts: list[bytes] = []
-        self._size = 0
+        self.first = b""
+        """The first line, or nothing."""
+        self._raw = bytearray()  # not a list of pieces: a client that sends octets one by one would have each held as an object
 
     def add(self, piece: Line | Literal, *, count_announced: bool = True) -> bool:
         """Take a piece. True: that was the last. Raises PeerError TOOBIG (fatal where the octets come anyway).
 
         `count_announced` False: the literal announced will not be gathered here.
         """
+        self.first = self.first or piece.data
         announced = (piece.literal if isinstance(piece, Line) else piece.left) if count_announced else 0
-        self._size += len(piece.data)
-        if self._size + max(announced, 0) > self.limit:
+        if len(self._raw) + len(piece.data) + max(announced, 0) > self.limit:
             fatal = not (isinstance(piece, Line) and piece.sync)
             raise PeerError("Command too large", fatal=fatal, code="TOOBIG")
-        self._parts.append(piece.data)
+        self._raw += piece.data
         return isinstance(piece, Line) and piece.literal < 0
 
     @property
     def empty(self) -> bool:
-        return not self._parts
-
-    @property
-    def first(self) -> bytes:
-        """The first line, or nothing."""
-        return self._parts[0] if self._parts else b""
+        return not self._raw
 
     @property
     def so_far(self) -> bytes:
-        return b"".join(self._parts)
+        return bytes(self._raw)
 
     def take(self) -> bytes:
         """The whole command without its final line end; empty for the next one."""
-        raw = b"".join(self._parts)
-        self._parts, self._size = [], 0
+        raw = bytes(self._raw)
+        self._raw, self.first = bytearray(), b""
         return raw[:-2] if raw.endswith(b"\r\n") else raw.removesuffix(b"\n")
