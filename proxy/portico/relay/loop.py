@@ -84,9 +84,7 @@ class RelayLoop(asyncio.SelectorEventLoop):
         self.selector = SharedSelector()
         super().__init__(self.selector)
 
-    def call_soon(
-        self, callback: Callable[[Unpack[_Args]], object], *args: *_Args, context: Context | None = None
-    ) -> asyncio.Handle:
+    def call_soon(self, callback: Callable[[Unpack[_Args]], object], *args: *_Args, context: Context | None = None) -> asyncio.Handle:
         self.selector.called = True
         return super().call_soon(callback, *args, context=context)
 
