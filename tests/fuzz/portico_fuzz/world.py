@@ -324,7 +324,7 @@ class World:
             assert isinstance(tunnel.judge(tail, tail).reason, Reason)
 
     def check_secrets(self, out: list[Decision]) -> None:
-        if self.spoilt and any(isinstance(decision, CheckLogin) and _PASSWORD in decision.attempt.user for decision in out):
+        if any(isinstance(decision, CheckLogin) and _PASSWORD in decision.attempt.user for decision in out):
             self.named = True  # it stands where a name should, and names are seen
         if self.named:
             return
