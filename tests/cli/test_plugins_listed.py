@@ -1,4 +1,4 @@
-"""Plugins as the command line sees them: what distributions announce."""
+"""Plugins as the command line sees them."""
 
 from __future__ import annotations
 
@@ -8,10 +8,6 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 from portico.cli.main import portico
-from portico.cli.options import check_options
-from portico.config.document import parse_document
-from portico.config.load import understand
-from portico.errors import SettingsError
 
 SETTINGS = """\
 [servers.mail]
@@ -22,45 +18,106 @@ addresses = ["127.0.0.1:1143"]
 tls = "none"
 plain_login = true
 server = "mail"
-[listeners.imap.plugins.login-notice]
+[listeners.imap.plugins.acme]
 text = "hello"
-[plugins.other]
+[listeners.other]
+protocol = "imap"
+addresses = ["127.0.0.1:1144"]
+tls = "none"
+plain_login = true
+server = "mail"
+"""
+PLUGIN = """
+from portico.plugin import Duration, Option, hookimpl
+
+class Acme:
+    portico_interests = ("command DELETE",)
+
+    @hookimpl
+    def settings_declared(self):
+        return [Option("text", str, "What is said."), Option("pause", Duration, "How long.", 5.0), Option("words", list[str], "Which.", ["a"])]
+
+    @hookimpl
+    def session_opened(self, session, options):
+        return None
 """
 
 
 @pytest.fixture
 def announced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A distribution with one plugin, on the path."""
+    """A distribution with two plugins, one of them broken, on the path."""
     place = tmp_path / "acme_portico-1.2.dist-info"
     place.mkdir()
     (place / "METADATA").write_text("Metadata-Version: 2.1\nName: acme-portico\nVersion: 1.2\n")
-    (place / "entry_points.txt").write_text("[portico.plugins]\nacme = acme_portico:plugin\n")
+    (place / "entry_points.txt").write_text("[portico.plugins]\nacme = acme_portico:Acme\nbroken = acme_portico_broken:Plugin\n")
+    (tmp_path / "acme_portico.py").write_text(PLUGIN)
     monkeypatch.syspath_prepend(tmp_path)
 
 
-@pytest.mark.usefixtures("announced")
-def test_an_installed_plugin_is_listed_with_distribution_and_version() -> None:
-    listed = json.loads(CliRunner().invoke(portico, ["plugins", "--json"]).stdout)
-    assert {"name": "acme", "distribution": "acme-portico", "version": "1.2", "module": "acme_portico:plugin"} in listed
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    file = tmp_path / "portico.toml"
+    file.write_text(SETTINGS)
+    return file
 
 
 @pytest.mark.usefixtures("announced")
-def test_the_table_has_one_line_for_each_plugin_and_no_colours_when_piped() -> None:
+def test_an_installed_plugin_is_listed_with_all_that_it_says_of_itself() -> None:
+    listed = {plugin["name"]: plugin for plugin in json.loads(CliRunner().invoke(portico, ["plugins", "--json"]).stdout)}
+    assert listed["acme"] == {
+        "name": "acme",
+        "distribution": "acme-portico",
+        "version": "1.2",
+        "module": "acme_portico:Acme",
+        "hooks": ["settings_declared", "session_opened"],
+        "interests": ["command DELETE"],
+        "options": [
+            {"name": "text", "type": "text", "unit": "", "default": None, "help": "What is said."},
+            {"name": "pause", "type": "time", "unit": "", "default": "5.0", "help": "How long."},
+            {"name": "words", "type": "list of texts", "unit": "", "default": '["a"]', "help": "Which."},
+        ],
+        "error": "",
+        "listeners": [],
+    }
+
+
+@pytest.mark.usefixtures("announced")
+def test_one_that_cannot_be_loaded_is_told_and_the_others_are_listed() -> None:
     result = CliRunner().invoke(portico, ["plugins"])
-    assert result.exit_code == 0
-    assert "\x1b" not in result.stdout
-    (row,) = [line.split() for line in result.stdout.splitlines() if line.startswith("acme ")]
-    assert row == ["acme", "acme-portico", "1.2", "acme_portico:plugin"]
+    assert result.exit_code == 1
+    assert "broken: cannot be imported: ModuleNotFoundError" in result.stderr
+    assert [line.split()[:3] for line in result.stdout.splitlines() if line.startswith("acme ")] == [["acme", "acme-portico", "1.2"]]
+    assert "Traceback" not in result.output
 
 
-def test_a_plugin_that_is_not_installed_is_a_mistake_with_its_line(tmp_path: Path) -> None:
-    loaded = understand(parse_document("portico.toml", SETTINGS), tmp_path)
-    check_options(loaded, ["login-notice", "other"])
-    with pytest.raises(SettingsError) as caught:
-        check_options(loaded, ["login_notice", "others"])
-    assert caught.value.problems == [
-        "portico.toml:9: listeners.imap.plugins.login-notice: there is no such plugin; installed: login_notice, others; did you mean login_notice",
-        "portico.toml:11: plugins.other: there is no such plugin; installed: login_notice, others; did you mean others",
+@pytest.mark.usefixtures("announced")
+def test_the_table_has_no_colours_when_piped_and_tells_the_options() -> None:
+    stdout = CliRunner().invoke(portico, ["plugins"]).stdout
+    assert "\x1b" not in stdout
+    assert "Options of acme:" in stdout
+    assert any(line.split() == ["text", "text", "must", "be", "set", "What", "is", "said."] for line in stdout.splitlines())
+
+
+@pytest.mark.usefixtures("announced")
+def test_of_a_settings_file_only_those_that_it_names_are_listed_with_their_listeners(config: Path) -> None:
+    (listed,) = json.loads(CliRunner().invoke(portico, ["plugins", "-c", str(config), "--json"]).stdout)
+    assert (listed["name"], listed["listeners"]) == ("acme", ["imap"])
+
+
+@pytest.mark.usefixtures("announced")
+def test_mistakes_about_plugins_are_told_with_their_lines_and_with_all_others(config: Path) -> None:
+    wrong = SETTINGS.replace('text = "hello"', "txt = 5").replace("127.0.0.1:1144", "127.0.0.1:114400")
+    config.write_text(wrong + "[plugins.acne]\n[plugins.broken]\n")
+    result = CliRunner().invoke(portico, ["check", "-c", str(config)])
+    assert result.exit_code == 3
+    lines = [line.removeprefix(f"{config}:") for line in result.stderr.splitlines()]
+    assert [line.split(": ")[:2] for line in lines[:-1]] == [
+        ["9", "listeners.imap.plugins.acme.text"],
+        ["10", "listeners.imap.plugins.acme.txt"],
+        ["13", "listeners.other.addresses[0]"],
+        ["17", "plugins.acne"],
+        ["18", "plugins.broken"],
     ]
-    with pytest.raises(SettingsError, match="none is installed"):
-        check_options(loaded, [])
+    assert lines[1].endswith("there is no such option; possible: enabled, pause, text, words; did you mean text")
+    assert lines[3].endswith("did you mean acme")
+    assert "cannot be imported: ModuleNotFoundError" in lines[4]

@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 import pytest
-from portico.errors import PluginError, SettingsError
+from portico.errors import SettingsError
 from portico.plugin import Answer, Change, Drop, Interests, LoginAttempt, Option, Refuse, RouteChoice, Session, hookimpl
 from portico.testing import Correspondence, PlaybookFailed
 
@@ -182,7 +182,7 @@ def test_a_plugin_that_cannot_be_loaded_is_told_as_at_start() -> None:
         @hookimpl
         def login_atempted(self) -> None: ...
 
-    with pytest.raises(PluginError, match="did you mean login_attempted"):
+    with pytest.raises(SettingsError, match="did you mean login_attempted"):
         Correspondence(Mistyped)
     with pytest.raises(SettingsError, match="did you mean text"):
         Correspondence(Busybody, {"txt": "x"})

@@ -6,7 +6,7 @@ import threading
 from typing import Any
 
 import pytest
-from portico.errors import PluginError, SettingsError
+from portico.errors import SettingsError
 from portico.plugin import Change, Interests, Option, ProxyInfo, Session, Summary, hookimpl
 from portico.session.context import TlsMode
 from portico.testing import ScriptedServer, running_proxy
@@ -108,7 +108,7 @@ def test_what_keeps_it_from_starting_is_raised() -> None:
     with ScriptedServer() as server:
         with pytest.raises(SettingsError, match="suffix: is needed"), running_proxy(Shouts, server=server):
             pass
-        with pytest.raises(PluginError, match="did you mean proxy_started"), running_proxy(Mistyped, server=server):
+        with pytest.raises(SettingsError, match="did you mean proxy_started"), running_proxy(Mistyped, server=server):
             pass
         with pytest.raises(Exception, match="no database"), running_proxy(Broken, server=server):
             pass

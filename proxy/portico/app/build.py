@@ -10,10 +10,10 @@ import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Any, Final
 
 from portico.app.generation import Desk, Generation, desk_of
-from portico.app.plugins import NoPlugins, Plugins
 from portico.app.said import report_fault
 from portico.config.address import parse_address
 from portico.config.settings import Listener, Portico, Server
@@ -22,6 +22,7 @@ from portico.gate.gate import Gate, Way, way_of
 from portico.gate.limits import Counts
 from portico.observe.ids import Ids
 from portico.observe.log import Log
+from portico.plugin.host import Host
 from portico.relay.ports import Dialling, Session
 from portico.session.context import Context, Protocol, ServerFacts, Target
 from portico.session.imap.session import ImapSession
@@ -43,13 +44,16 @@ class Shared:
     records: Records = field(default_factory=Records)
 
 
-def build_generation(settings: Portico, shared: Shared) -> Generation:
-    """Everything that is made from one reading of the settings. Raises SettingsError and PluginError."""
+def build_generation(
+    settings: Portico, shared: Shared, *, directory: Path | None = None, plugins: Mapping[str, object] | None = None
+) -> Generation:
+    """Everything that is made from one reading of the settings. `directory`: where relative paths in plugins' options start. `plugins`:
+    some that are not installed, by name. Raises SettingsError."""
     problems: list[str] = []
     contexts = {name: _client_context(server, problems) for name, server in settings.servers.items()}
     diallings: dict[str, Dialling] = {}
     records: dict[str, ServerRecord] = {}
-    host: Plugins = NoPlugins()
+    host = Host.load(settings, shared.log.event, directory=directory, extra=plugins)
     ways = {
         name: way_of(listener, settings.servers, plugins_route=host.chooses_routes(name)) for name, listener in settings.listeners.items()
     }

@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from inspect import isawaitable
 from typing import Any, Final
 
-from portico.app.plugins import Plugins
 from portico.app.said import session_fields
 from portico.config.settings import Listener, Portico
 from portico.errors import Secret
@@ -23,6 +22,7 @@ from portico.gate.limits import Ticket
 from portico.observe.ids import Ids
 from portico.observe.log import Log
 from portico.observe.trace import Trace, TraceFailed
+from portico.plugin.host import Host
 from portico.relay.ports import Dialling, Session, Summary
 from portico.session.context import Context, LoginAttempt, Peer, Refusal, Route, ServerFacts, SessionView, Target
 from portico.session.interests import Compiled
@@ -89,7 +89,7 @@ class Generation:
     """By Target.server."""
     records: Records
     gate: Gate
-    host: Plugins
+    host: Host
     log: Log
     ids: Ids
     clock: Callable[[], float] = time.monotonic

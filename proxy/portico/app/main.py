@@ -8,14 +8,16 @@ from __future__ import annotations
 import asyncio
 import resource
 import signal
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 from portico.app.proxy import CannotStart, Proxy, build
 from portico.config.load import read
 from portico.config.settings import Portico
-from portico.errors import PluginError, SettingsError
+from portico.errors import SettingsError
 from portico.observe.log import Log
+from portico.plugin.host import mistakes
 from portico.relay.loop import RelayLoop
 from portico.relay.reactor import settle_memory
 
@@ -48,8 +50,6 @@ def run(settings: Portico, path: Path | None = None) -> int:
         proxy = build(settings, path, log=log)
     except SettingsError as error:
         return _fail(log, SETTINGS, "settings", error.problems)
-    except PluginError as error:
-        return _fail(log, SETTINGS, "plugin", [str(error)])
     try:
         with asyncio.Runner(loop_factory=RelayLoop) as runner:
             return runner.run(_serve(proxy))
@@ -91,7 +91,7 @@ async def _serve(proxy: Proxy) -> int:
         await proxy.start()
         settle_memory()
         while (number := await asked.get()) is signal.SIGHUP:
-            await proxy.reload(read)
+            await proxy.reload(partial(read, further=mistakes))
         stopping = asyncio.create_task(proxy.stop(signal=number.name))
         await _until(stopping, asked, proxy)
     finally:

@@ -63,9 +63,12 @@ class _Open:
 class Proxy:
     """Made by `build`; `start`, then any number of `reload`, then `stop`, all in one event loop."""
 
-    def __init__(self, settings: Portico, path: Path | None, shared: Shared, generation: Generation) -> None:
+    def __init__(
+        self, settings: Portico, path: Path | None, shared: Shared, generation: Generation, plugins: Mapping[str, object] | None = None
+    ) -> None:
         self.settings = settings
-        self.path = path
+        self._plugins = plugins
+        self.path = Path(path) if path is not None else None
         self.sessions = Sessions()
         self._shared = shared
         self._generation = generation
@@ -113,12 +116,10 @@ class Proxy:
         await self._ask_servers()
         for name, of_one in sockets.items():
             self._accept(name, of_one)
-        plugins = self._generation.host.loaded
-        for name, version in plugins.items():
-            self.log.event("plugin.loaded", {"plugin": name, "version": version})
         addresses = [address for each in self.addresses.values() for address in each]
         self.log.event(
-            "proxy.started", {"version": portico.__version__, "pid": os.getpid(), "addresses": addresses, "plugins": list(plugins)}
+            "proxy.started",
+            {"version": portico.__version__, "pid": os.getpid(), "addresses": addresses, "plugins": list(self._generation.host.names)},
         )
 
     def _accept(self, name: str, sockets: Sockets) -> None:
@@ -162,7 +163,7 @@ class Proxy:
         try:
             loaded = read(path)
             settings = loaded.settings
-            generation = build_generation(settings, self._shared)
+            generation = build_generation(settings, self._shared, directory=path.absolute().parent, plugins=self._plugins)
             kept = {address for opened in self._open.values() for address in opened.addresses}
             for name, listener in settings.listeners.items():
                 new = [address for address in listener.addresses if address not in kept]
@@ -248,13 +249,14 @@ class Proxy:
         return self.sessions.kick(text, id=id, user=user, address=address)
 
 
-def build(settings: Portico, path: Path | None = None, *, log: Log | None = None) -> Proxy:
-    """A proxy that has opened nothing yet. Raises SettingsError and PluginError."""
+def build(settings: Portico, path: Path | None = None, *, log: Log | None = None, plugins: Mapping[str, object] | None = None) -> Proxy:
+    """A proxy that has opened nothing yet. `plugins`: some that are not installed, by name. Raises SettingsError."""
     if log is None:
         log = Log()
         log.adopt(level=settings.log.level, format=settings.log.format, file=settings.log.file)
     shared = Shared(log)
-    return Proxy(settings, path, shared, build_generation(settings, shared))
+    directory = Path(path).absolute().parent if path is not None else None
+    return Proxy(settings, path, shared, build_generation(settings, shared, directory=directory, plugins=plugins), plugins)
 
 
 def _bind_all(name: str, addresses: list[str], problems: list[str]) -> Sockets:

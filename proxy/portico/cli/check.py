@@ -22,13 +22,12 @@ def check(config: Path | None, show: bool) -> None:
     Mistakes are printed one a line, as FILE:LINE: KEY: what was found; what is possible. Exit code 3 if there are any;
     warnings do not count.
     """
-    from portico.cli.options import check_options
     from portico.config.load import read
     from portico.config.show import as_toml
+    from portico.plugin.host import mistakes
 
     file = settings_file(config)
-    loaded = read(file)
-    check_options(loaded)
+    loaded = read(file, further=mistakes)
     warn(loaded.warnings)
     if show:
         click.echo(as_toml(loaded.settings), nl=False)

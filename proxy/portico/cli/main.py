@@ -26,7 +26,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "check": ("portico.cli.check:check", "Check a settings file; say everything that is wrong."),
     "demo": ("portico.cli.demo:demo", "A private Dovecot with Portico in front of it, to try things out."),
     "certs": ("portico.cli.certs:certs", "Make and show certificates."),
-    "plugins": ("portico.cli.plugins:plugins", "List the plugins that are installed."),
+    "plugins": ("portico.cli.plugins:plugins", "List the plugins that are installed: versions, hooks, interests, options."),
     "completion": ("portico.cli.completion:completion", "Print the completion script of a shell."),
 }
 """Name: where it is, and the line for ``--help`` (a test holds it to the command's own)."""

@@ -26,9 +26,10 @@ def run(ctx: click.Context, config: Path | None) -> None:
     """
     from portico.app.main import run as run_proxy
     from portico.config.load import load
+    from portico.plugin.host import mistakes
 
     file = settings_file(config)
-    settings = load(file)
+    settings = load(file, further=mistakes)
     try:
         code = run_proxy(settings, file)
     except PermissionError as error:

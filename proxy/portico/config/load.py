@@ -7,14 +7,13 @@ where it cannot be a secret.
     load(path) -> Portico       raises SettingsError, whose `problems` are such lines
     read(path) -> Loaded        the same, with the warnings and the Document
 
-Options of plugins stay tables of TOML here. Whoever checks them (plugin.Host, through app) gives
-mistakes as key path and text, which `Loaded.document.problem(key_path, text)` puts in the same form.
+Options of plugins stay tables of TOML here; `further` checks them.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -43,18 +42,25 @@ class Loaded:
     document: Document
 
 
-def load(path: Path | str) -> Portico:
+Check = Callable[[Mapping[str, Any], Path], list[Problem]]
+"""Finds further mistakes in a file's tables, good or not; relative paths in them start at the directory given."""
+
+
+def load(path: Path | str, *, further: Check | None = None) -> Portico:
     """The settings in the file. SettingsError with every mistake in it."""
-    return read(path).settings
+    return read(path, further=further).settings
 
 
-def read(path: Path | str) -> Loaded:
-    """The settings, what to warn of, and the lines of the keys. SettingsError with every mistake in the file."""
+def read(path: Path | str, *, further: Check | None = None) -> Loaded:
+    """The settings, what to warn of, and the lines of the keys. SettingsError with every mistake in the file.
+
+    `further`: looks at what is not known here, the options of plugins (plugin.host.mistakes).
+    """
     document = read_document(path)
-    return understand(document, Path(path).absolute().parent)
+    return understand(document, Path(path).absolute().parent, further=further)
 
 
-def understand(document: Document, directory: Path) -> Loaded:
+def understand(document: Document, directory: Path, *, further: Check | None = None) -> Loaded:
     """As `read`; relative paths in the document start at `directory`."""
     reading = Reading(directory)
     settings, found, broken = _validate(Portico, document.data, reading)
@@ -62,6 +68,8 @@ def understand(document: Document, directory: Path) -> Loaded:
     for problem in mistakes(parts):
         if not any(_within(path, (problem.key_path, *problem.depends)) for path in broken):
             found.append(problem)
+    if further is not None:
+        found += further(document.data, directory)
     if found or settings is None:
         raise SettingsError(document.problems(found))
     return Loaded(settings, document.problems(warnings(parts, Path(document.name))), document)

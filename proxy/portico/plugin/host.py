@@ -10,15 +10,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
+from functools import partial
 from importlib.metadata import EntryPoint, entry_points
 from inspect import isawaitable
+from pathlib import Path
 from typing import Any, Final
 
 import pluggy
 
 import portico
+from portico.config.document import KeyPath, Problem, spell
+from portico.config.near import near
 from portico.config.settings import Portico
+from portico.config.units import Reading
 from portico.errors import PluginError, SettingsError
 from portico.plugin.hooks import ORDER, PROJECT, Hooks, ProxyInfo, Summary
 from portico.plugin.options import ENABLED, Option, Values, model_of, read
@@ -28,8 +32,8 @@ from portico.session.interests import Compiled, Interests, Refuse, compile_inter
 GROUP: Final = "portico.plugins"
 
 Event = Callable[[str, dict[str, Any]], None]
-Problem = tuple[tuple[str | int, ...], str]
-"""Where in the settings, and what is wrong."""
+Plugins = Mapping[str, object]
+"""Plugins by name that are not installed, or stand in for installed ones (tests)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +74,9 @@ class _Broken:
 class Host:
     """The plugins of one reading of the settings. Made by `load`."""
 
-    def __init__(self, settings: Portico, event: Event, plugins: Sequence[Loaded]) -> None:
+    def __init__(self, settings: Portico, event: Event, plugins: Sequence[Loaded], directory: Path | None = None) -> None:
         self.loaded = tuple(plugins)
+        self._reading = Reading(directory) if directory is not None else None
         self._settings = settings
         self._event = event
         self._calls: dict[tuple[str, str], tuple[_Call, ...]] = {}
@@ -82,7 +87,7 @@ class Host:
         self._manager.add_hookspecs(Hooks)
         for loaded in reversed(self.loaded):  # pluggy calls the last one first; we want the order of the settings
             self._manager.register(loaded.plugin, loaded.name)
-        self.problems: list[Problem] = self._wire()
+        self._wire()
 
     def __repr__(self) -> str:
         return f"<Host {' '.join(self.names) or 'nobody'}>"
@@ -90,61 +95,38 @@ class Host:
     # -- loading
 
     @classmethod
-    def load(cls, settings: Portico, event: Event, *, extra: Mapping[str, object] | None = None) -> Host:
-        """Load the plugins that the settings name. `extra`: plugins by name that are not installed (tests).
+    def load(cls, settings: Portico, event: Event, *, directory: Path | None = None, extra: Plugins | None = None) -> Host:
+        """Load the plugins that the settings name. `directory`: where relative paths in options start.
 
-        Raises PluginError for a plugin that cannot be loaded or has a hook that there is not; SettingsError, one line each, for names
-        and options that are wrong.
+        Raises SettingsError, one line for each name, option or plugin that is wrong.
         """
-        host, problems = cls.check(settings, event, extra=extra)
+        data = {
+            "plugins": settings.plugins,
+            "listeners": {name: {"plugins": listener.plugins} for name, listener in settings.listeners.items()},
+        }
+        problems = mistakes(data, directory, extra=extra)
         if problems:
-            raise SettingsError([f"{'.'.join(map(str, path))}: {text}" for path, text in problems])
+            raise SettingsError([f"{spell(problem.key_path)}: {problem.text}" for problem in problems])
+        known = _known(extra)
+        names = dict.fromkeys(path[-1] for path, _ in _tables(data))
+        host = cls(settings, event, [known[str(name)]() for name in names], directory)
         for loaded in host.loaded:
-            event("plugin.loaded", {"plugin": loaded.name, "version": loaded.version, "hooks": list(loaded.hooks)})
+            event("plugin.loaded", {"plugin": loaded.name, "version": loaded.version})
         return host
 
-    @classmethod
-    def check(cls, settings: Portico, event: Event, *, extra: Mapping[str, object] | None = None) -> tuple[Host, list[Problem]]:
-        """As `load`, but what is wrong in the settings comes back with its place in them."""
-        installed = {entry.name: entry for entry in entry_points(group=GROUP)}
-        known = [*installed, *(extra or {})]
-        named: dict[str, None] = {}
-        problems: list[Problem] = []
-        for path in _places(settings):
-            name = str(path[-1])
-            if name in known:
-                named[name] = None
-            else:
-                near = get_close_matches(name, known, 1)
-                possible = f"installed: {', '.join(sorted(known))}" if known else "none is installed"
-                problems.append((path, f"there is no such plugin; {possible}" + (f"; did you mean {near[0]}?" if near else "")))
-        plugins = [inspect(name, (extra or {})[name]) if name in (extra or {}) else load_entry(installed[name]) for name in named]
-        host = cls(settings, event, plugins)
-        return host, problems + host.problems
-
-    def _wire(self) -> list[Problem]:
+    def _wire(self) -> None:
         """Who is called for what on which listener, with which options."""
-        problems: list[Problem] = []
         for name, listener in self._settings.listeners.items():
             active: dict[str, Values] = {}
             for loaded in self.loaded:
-                general = self._settings.plugins.get(loaded.name)
-                own = listener.plugins.get(loaded.name)
+                general, own = self._settings.plugins.get(loaded.name), listener.plugins.get(loaded.name)
                 table = {**(general or {}), **(own or {})}
-                enabled = table.get(ENABLED, True)
-                if (general is None and own is None) or enabled is False:
+                if (general is None and own is None) or not table.get(ENABLED, True):
                     continue
-                values, wrong = read(loaded.model, table)
-                if enabled is not True:
-                    wrong.append((ENABLED, "true or false is expected"))
-                for key, text in wrong:
-                    own_key = own is not None and (key in own or general is None)
-                    where = ("listeners", name, "plugins", loaded.name) if own_key else ("plugins", loaded.name)
-                    problem: Problem = ((*where, key) if key else where, text)
-                    if problem not in problems:
-                        problems.append(problem)
-                if values is not None:
-                    active[loaded.name] = values
+                values, wrong = read(loaded.model, table, self._reading)
+                if values is None:
+                    raise SettingsError([f"plugin {loaded.name}: {key}: {text}" for key, text in wrong])
+                active[loaded.name] = values
             for hook in ORDER:
                 impls = reversed(getattr(self._manager.hook, hook).get_hookimpls())
                 calls = tuple(
@@ -154,7 +136,6 @@ class Host:
                 )
                 if calls:
                     self._calls[name, hook] = calls
-        return problems
 
     # -- what others ask
 
@@ -358,13 +339,67 @@ def _place(error: BaseException) -> str:
     return f" in {code.co_filename.rpartition('/')[2]}:{trace.tb_lineno} {code.co_name}"
 
 
-def _places(settings: Portico) -> Iterator[tuple[str | int, ...]]:
-    """Wherever the settings name a plugin."""
-    for name in settings.plugins:
-        yield ("plugins", name)
-    for listener, own in settings.listeners.items():
-        for name in own.plugins:
-            yield ("listeners", listener, "plugins", name)
+def mistakes(data: Mapping[str, Any], directory: Path | None = None, *, extra: Plugins | None = None) -> list[Problem]:
+    """What is wrong with the plugins that a settings file names and with their options; each plugin named is imported.
+
+    `data`: the file's tables, good or not. Each mistake is told once, where it stands.
+    """
+    known = _known(extra)
+    problems: dict[Problem, None] = {}
+    loaded: dict[str, Loaded | None] = {}
+    for path, _ in _tables(data):
+        name = str(path[-1])
+        if name not in known:
+            possible = f"installed: {', '.join(sorted(known))}" if known else "none is installed"
+            problems[Problem(path, f"there is no such plugin; {possible}{near(name, known)}")] = None
+            continue
+        if name not in loaded:
+            try:
+                loaded[name] = known[name]()
+            except PluginError as error:
+                loaded[name] = None
+                problems[Problem(path, error.text)] = None
+    reading = Reading(directory) if directory is not None else None
+    for path, table in _tables(data):
+        plugin = loaded.get(str(path[-1]))
+        if plugin is None:
+            continue
+        general = _table(data, "plugins", plugin.name)
+        if path[0] == "plugins" and all(plugin.name in _table(each, "plugins") for each in _listeners(data).values()):
+            continue  # it holds nowhere alone, and is looked at with each listener's own
+        whole = {**general, **table}
+        for key, text in read(plugin.model, whole, reading)[1]:
+            own = key in table or key not in general
+            where = path if own else ("plugins", plugin.name)
+            problems[Problem((*where, key) if key else where, text)] = None
+    return list(problems)
+
+
+def _tables(data: Mapping[str, Any]) -> Iterator[tuple[KeyPath, Mapping[str, Any]]]:
+    """Wherever a settings file names a plugin, with what it says there; what is no table is somebody else's mistake."""
+    for name, table in _table(data, "plugins").items():
+        if isinstance(table, Mapping):
+            yield ("plugins", name), table
+    for listener, own in _listeners(data).items():
+        for name, table in _table(own, "plugins").items():
+            if isinstance(table, Mapping):
+                yield ("listeners", listener, "plugins", name), table
+
+
+def _listeners(data: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    return {name: table for name, table in _table(data, "listeners").items() if isinstance(table, Mapping)}
+
+
+def _table(data: Mapping[str, Any], *path: str) -> Mapping[str, Any]:
+    for name in path:
+        data = data.get(name, {}) if isinstance(data, Mapping) else {}
+    return data if isinstance(data, Mapping) else {}
+
+
+def _known(extra: Plugins | None) -> dict[str, Callable[[], Loaded]]:
+    """How each plugin that there is can be loaded."""
+    known: dict[str, Callable[[], Loaded]] = {entry.name: partial(load_entry, entry) for entry in entry_points(group=GROUP)}
+    return known | {name: partial(inspect, name, plugin) for name, plugin in (extra or {}).items()}
 
 
 def spoken(interests: Interests) -> list[str]:
@@ -403,9 +438,7 @@ def inspect(name: str, plugin: object, distribution: str = "", version: str = ""
     hooks = []
     for caller in manager.get_hookcallers(plugin) or []:
         if caller.spec is None:
-            near = get_close_matches(caller.name, ORDER, 1)
-            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(ORDER)}"
-            raise PluginError(name, f"there is no hook {caller.name}; {hint}")
+            raise PluginError(name, f"there is no hook {caller.name}; possible: {', '.join(ORDER)}{near(caller.name, ORDER)}")
         if any(impl.hookwrapper or impl.wrapper for impl in caller.get_hookimpls()):
             raise PluginError(name, f"{caller.name} is a wrapper: plugins are called one by one")
         hooks.append(caller.name)

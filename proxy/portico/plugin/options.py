@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
-from typing import Any, Final, get_args
+from typing import Annotated, Any, Final, Literal, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
-from portico.config.units import Duration, SecretText, Size
+from portico.config.near import near
+from portico.config.units import Duration, Reading, SecretText, Size
 
 _REQUIRED: Final[Any] = object()
 ENABLED: Final = "enabled"
@@ -37,11 +37,29 @@ class Option:
 
     @property
     def type_name(self) -> str:
-        """As people say it."""
-        for known, word in ((Duration, "time"), (Size, "size"), (SecretText, "secret")):
-            if self.type == known:
-                return word
-        return str(self.type) if get_args(self.type) else getattr(self.type, "__name__", str(self.type))
+        """As people say it, and as the reference of the settings does."""
+        return _spoken(self.type)
+
+
+def _spoken(kind: Any) -> str:
+    for known, word in (
+        (Duration, "time"),
+        (Size, "size"),
+        (SecretText, "secret"),
+        (str, "text"),
+        (bool, "true or false"),
+        (int, "number"),
+    ):
+        if kind == known:
+            return word
+    origin, inner = get_origin(kind), get_args(kind)
+    if origin is Annotated:
+        return _spoken(inner[0])
+    if origin is Literal:
+        return " or ".join(f'"{each}"' for each in inner)
+    if origin is list and inner:
+        return f"list of {_spoken(inner[0])}s"
+    return getattr(kind, "__name__", str(kind))
 
 
 class Values(BaseModel):
@@ -63,18 +81,19 @@ def model_of(plugin: str, options: Sequence[Option]) -> type[Values]:
     return create_model(f"{plugin}_options", __base__=Values, **fields)
 
 
-def read(model: type[Values], table: Mapping[str, Any]) -> tuple[Values | None, list[tuple[str, str]]]:
-    """The values from a table, or (option, what is wrong) for each mistake."""
+def read(model: type[Values], table: Mapping[str, Any], reading: Reading | None = None) -> tuple[Values | None, list[tuple[str, str]]]:
+    """The values from a table, or (option, what is wrong) for each mistake. `reading`: where relative paths start."""
+    if not isinstance(table.get(ENABLED, True), bool):
+        return None, [(ENABLED, "true or false is expected")]
     try:
-        return model.model_validate({key: value for key, value in table.items() if key != ENABLED}), []
+        return model.model_validate({key: value for key, value in table.items() if key != ENABLED}, context=reading), []
     except ValidationError as error:
         known = [*model.model_fields, ENABLED]
         problems = []
         for found in error.errors(include_input=False, include_url=False, include_context=False):
             key = str(found["loc"][0]) if found["loc"] else ""
             if found["type"] == "extra_forbidden":
-                near = get_close_matches(key, known, 1)
-                text = f"there is no such option; possible: {', '.join(sorted(known))}" + (f"; did you mean {near[0]}?" if near else "")
+                text = f"there is no such option; possible: {', '.join(sorted(known))}{near(key, known)}"
             elif found["type"] == "missing":
                 text = "is needed"
             else:
