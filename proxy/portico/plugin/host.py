@@ -288,7 +288,7 @@ class Host:
     def _call(self, call: _Call, hook: str, view: SessionView, known: Mapping[str, Any]) -> Any:
         try:
             return call(known)
-        except Exception as error:  # a plugin's fault is its own
+        except (Exception, SystemExit) as error:  # a plugin's fault is its own, and it does not end the proxy
             self._fault(call.plugin, hook, error, view)
             return _Broken(call.plugin)
 
@@ -297,7 +297,7 @@ class Host:
             return answer
         try:
             return await self._settle(answer, self._limits[view.listener])
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             self._fault(plugin, hook, error, view)
             return _Broken(plugin)
 
@@ -308,7 +308,7 @@ class Host:
         async with asyncio.timeout(seconds):
             return await answer
 
-    def _fault(self, plugin: str, hook: str, error: Exception, view: SessionView | None) -> None:
+    def _fault(self, plugin: str, hook: str, error: BaseException, view: SessionView | None) -> None:
         """Say whose fault it was. The error's own text may hold anything that the plugin saw: only its kind and place are told."""
         fields: dict[str, Any] = {"plugin": plugin, "hook": hook, "error": f"{type(error).__name__} raised{_place(error)}"}
         if isinstance(error, TypeError | ValueError) and error.__traceback__ is None:

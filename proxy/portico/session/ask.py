@@ -16,7 +16,7 @@ def ask(bound: Bound, view: SessionView, hook: str, thing: Any, allowed: tuple[t
     """What the handler says about `thing`; None, and a record, if it raises or says what it may not (the original goes on)."""
     try:
         said = bound.handler(view, thing)
-    except Exception as error:  # a plugin's fault never ends a session
+    except (Exception, SystemExit) as error:  # a plugin's fault never ends a session, or the proxy
         blame(bound, hook, f"{type(error).__name__} raised", out)
         return None
     if said is not None and not isinstance(said, allowed):
