@@ -178,5 +178,5 @@ def test_a_slip_of_the_pen_in_its_options_is_told_with_its_line(page: str, termi
             break
         if not command.startswith((*SERVERS, "python", "portico plugins")):
             terminal.run(command)
-    with pytest.raises(AssertionError, match=r"portico\.toml:13.*tecnical.*did you mean technical\?"):
+    with pytest.raises(AssertionError, match=r"portico\.toml:12.*tecnical.*did you mean technical"):
         terminal.run("portico check")
