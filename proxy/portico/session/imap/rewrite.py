@@ -1,0 +1,212 @@
+"""One FETCH response, turned into the one that a client of the annotated message gets.
+
+Rule of this file: pieces of one response in, octets out, at once where they are known; held is only text up to the next literal of a body.
+What cannot be understood passes as it came, and `trouble` says so.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Final
+
+from portico.errors import PeerError
+from portico.session.annotations.annotation import Annotation
+from portico.session.annotations.splice import Insert, Range, Splice
+from portico.wire import bodystructure
+from portico.wire.imap import fetch_items, unquoted
+
+Section = tuple[str, str]
+"""Name and section in upper case, as a response has them: ``("BODY", "1.2")``, ``("BINARY", "1")``."""
+
+_HEAD: Final = re.compile(rb"\* \d{1,10} FETCH +\(", re.IGNORECASE)
+_NAME: Final = rb"(BODY|BINARY)\[([^\]]*)\](?:<(\d{1,19})>)?|RFC822(?:\.TEXT)?"
+_BODY: Final = re.compile(rb"(?:\A|(?<=[ (]))(?:%b)" % _NAME, re.IGNORECASE)
+_BODY_LITERAL: Final = re.compile(rb"(?:\A|(?<=[ (]))((?:%b) +)(~?)\{(\d{1,19})\+?\}\r?\n\Z" % _NAME, re.IGNORECASE)
+LITERAL: Final = re.compile(rb"\{(\d{1,19})\+?\}\r?\n\Z")
+
+
+class FetchRewriter:
+    """`line` and `literal` in the order of the response, until it is `done`.
+
+    `ranges`: what the client asked of sections of which the server was asked for another range. `annotation` None: the message is not
+    annotated, and only the ranges are cut.
+    """
+
+    __slots__ = ("_annotation", "_left", "_limit", "_ranges", "_raw", "_splice", "_text", "_through", "done", "trouble")
+
+    def __init__(self, annotation: Annotation | None, ranges: Mapping[Section, Range], limit: int) -> None:
+        self._annotation = annotation
+        self._ranges = ranges
+        self._limit = limit
+        self._text = b""  # not given out yet: it may hold a literal that belongs to a structure
+        self._splice: Splice | None = None
+        self._through = False  # the literal now coming is a body that nobody changes
+        self._raw = annotation is None and not ranges  # everything passes
+        self._left = 0  # octets of a literal still to come
+        self.done = False
+        """The last line has been seen."""
+        self.trouble = ""
+        """Why the response is not what the annotation promised; empty: it is."""
+
+    def line(self, data: bytes) -> bytes:
+        """A line of the response, or its next one behind a literal, with its line end."""
+        found = LITERAL.search(data, max(0, len(data) - 32))
+        self._left = int(found[1]) if found is not None else 0
+        self.done = found is None
+        if self._raw:
+            return data
+        text = self._text + data
+        self._text = b""
+        announced = _BODY_LITERAL.search(text, max(0, len(text) - 4096))
+        if announced is not None:
+            return self._items(text[: announced.start()]) + self._announce(announced)
+        if found is not None:
+            self._text = text
+            self._through = False
+            return self.give_up() if len(text) > self._limit else b""
+        return self._items(text)
+
+    def literal(self, data: bytes) -> bytes:
+        """A piece of the literal that the last line announced."""
+        if self._left <= 0 and not self._raw:
+            return self.give_up() + data
+        self._left -= len(data)
+        if self._raw or self._through:
+            return data
+        if self._splice is not None:
+            out = self._splice.feed(data)
+            if not self._left:
+                out += self._splice.finish()
+                self._splice = None
+            return out
+        self._text += data
+        return self.give_up() if len(self._text) > self._limit else b""
+
+    def give_up(self) -> bytes:
+        """Let the rest of the response pass as it comes; what was held of it."""
+        self.trouble = "too large"
+        self._raw = True
+        text, self._text = self._text, b""
+        return text
+
+    # -- bodies
+
+    def _announce(self, found: re.Match[bytes]) -> bytes:
+        """The announcement of a body's literal, with the octets that the client will get."""
+        size = int(found[6])
+        splice, section = self._splice_of(found[1], found, 2, size)
+        if splice is None:
+            self._through = True
+            return found[0]
+        self._through = False
+        head = b"%b %b{%d}\r\n" % (section, found[5], splice.count)
+        if size:
+            self._splice = splice
+            return head
+        return head + splice.finish()
+
+    def _splice_of(self, name: bytes, found: re.Match[bytes], group: int, size: int) -> tuple[Splice | None, bytes]:
+        """How the body that `found` names is changed (None: not at all), and what it is called in the response."""
+        annotation = self._annotation
+        kind = (found[group] or b"").decode("latin-1").upper()
+        section = (found[group + 1] or b"").decode("latin-1").upper()
+        if not kind:
+            kind, section = "BODY", "TEXT" if name.strip().upper() == b"RFC822.TEXT" else ""
+        begin = int(found[group + 2] or 0)
+        wanted = self._ranges.get((kind, section))
+        inserts: list[Insert] = []
+        if annotation is not None and (annotation.touches(section) if kind == "BODY" else annotation.decoded_growth(section)):
+            if annotation.located is None:
+                self.trouble = "not located"
+                return None, b""
+            inserts = annotation.inserts(section) if kind == "BODY" else annotation.decoded_inserts(section)
+            if (kind, section) == ("BODY", "") and found[group + 2] is None and size != annotation.size:
+                self.trouble = f"{size} octets in place of {annotation.size}"
+        if wanted is None and (not inserts or found[group + 2] is not None):
+            return None, b""
+        if wanted is None:
+            return Splice(0, size, inserts), name.strip()
+        renamed = name.strip()
+        brace = renamed.rfind(b"<")
+        if brace >= 0:
+            renamed = renamed[:brace] + b"<%d>" % wanted.start
+        return Splice(begin, size, inserts, wanted), renamed
+
+    # -- everything else
+
+    def _items(self, text: bytes) -> bytes:
+        """Whole items, with other numbers where the message is annotated."""
+        head = _HEAD.match(text)
+        try:
+            items, _ = fetch_items(text, head.end() if head is not None else 0)
+        except PeerError:
+            if self._annotation is not None:
+                self.trouble = "not understood"
+            return text
+        for name, start, end in reversed(items):
+            value = self._value(name, text[start:end])
+            if value is not None:
+                where = start
+                if (renamed := self._renamed(name)) is not None:
+                    where = text.upper().rindex(name.encode("latin-1"), 0, start)
+                    value = renamed + b" " + value
+                text = text[:where] + value + text[end:]
+        return text
+
+    def _renamed(self, name: str) -> bytes | None:
+        """The name of a body of which another range was asked than the client did."""
+        found = _BODY.fullmatch(name.encode("latin-1"))
+        if found is None or found[1] is None or found[3] is None:
+            return None
+        wanted = self._ranges.get((found[1].decode().upper(), found[2].decode("latin-1").upper()))
+        return None if wanted is None else b"%b[%b]<%d>" % (found[1], found[2], wanted.start)
+
+    def _value(self, name: str, value: bytes) -> bytes | None:
+        """Another value for an item; None: it stays."""
+        body = _BODY.fullmatch(name.encode("latin-1"))
+        if body is not None:
+            return self._string(name, body, value)
+        annotation = self._annotation
+        if annotation is None:
+            return None
+        if name == "RFC822.SIZE" and value.isdigit():
+            if int(value) != annotation.size:
+                self.trouble = f"RFC822.SIZE {int(value)} in place of {annotation.size}"
+            return b"%d" % (int(value) + annotation.octets)
+        if name in ("BODYSTRUCTURE", "BODY"):
+            try:
+                return bodystructure.rewrite(value, annotation.growth)
+            except PeerError:
+                self.trouble = f"{name} not understood"
+                return None
+        if name.startswith("BINARY.SIZE[") and value.isdigit():
+            growth = annotation.decoded_growth(name[12:-1])
+            return b"%d" % (int(value) + growth) if growth else None
+        return None
+
+    def _string(self, name: str, body: re.Match[bytes], value: bytes) -> bytes | None:
+        """A body that came as a quoted string; NIL stays."""
+        octets = unquoted(value)
+        if octets is None:
+            return None
+        splice, _ = self._splice_of(name.encode("latin-1"), body, 1, len(octets))
+        if splice is None:
+            return None
+        out = splice.feed(octets) + splice.finish()
+        return b"{%d}\r\n%b" % (len(out), out)
+
+
+def rewrite_whole(rewriter: FetchRewriter, raw: bytes) -> bytes:
+    """A whole response, through its rewriter."""
+    out: list[bytes] = []
+    pos = 0
+    while pos < len(raw):
+        end = raw.find(b"\n", pos) + 1 or len(raw)
+        out.append(rewriter.line(raw[pos:end]))
+        found = LITERAL.search(raw, max(pos, end - 32), end)
+        pos = end
+        if found is not None and (count := int(found[1])):
+            out.append(rewriter.literal(raw[pos : pos + count]))
+            pos += count
+    return b"".join(out)
