@@ -105,7 +105,7 @@ class SqliteLedger:
 
 
 def _to_text(made: Annotation) -> str:
-    pieces = [[piece.part, _text(piece.octets), piece.lines, _text(piece.decoded), piece.where] for piece in made.pieces]
+    pieces = [[piece.part, _text(piece.octets), piece.lines, _text(piece.decoded), piece.where, piece.encoding] for piece in made.pieces]
     at = made.located
     located = None if at is None else [at.header, dict(at.bodies), dict(at.points), dict(at.decoded_points)]
     return json.dumps([made.size, pieces, located])
@@ -113,7 +113,7 @@ def _to_text(made: Annotation) -> str:
 
 def _from_text(data: str) -> Annotation:
     size, pieces, located = json.loads(data)
-    made = tuple(Piece(part, _octets(octets), lines, _octets(decoded), where) for part, octets, lines, decoded, where in pieces)
+    made = tuple(Piece(part, _octets(octets), lines, _octets(plain), *rest) for part, octets, lines, plain, *rest in pieces)
     return Annotation(size, made, _located(located))
 
 

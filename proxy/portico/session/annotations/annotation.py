@@ -29,6 +29,8 @@ class Piece:
     """The same without the transfer encoding, for BINARY (RFC 3516)."""
     where: str
     """``start`` or ``body`` (behind the body tag of HTML): session.annotations.block."""
+    encoding: str = ""
+    """The part's transfer encoding, lower case."""
 
 
 @dataclass(frozen=True, slots=True)
