@@ -331,7 +331,8 @@ def _disposition(part: Part, node: list[_Node], at: int) -> None:
     """The disposition, where it should be or in a place beside it; some servers give a bare string."""
     for index in (at, at + 1, at - 1):
         found = _at(node, index)
-        if isinstance(found, list) and _is_disposition(found):
+        # Elsewhere a list of one is a list of languages.
+        if isinstance(found, list) and _is_disposition(found) and (index == at or len(found) == 2):
             part.disposition = plain(_text(found, 0)).lower()
             part.disposition_parameters = _pairs(_at(found, 1))
             return
