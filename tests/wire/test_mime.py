@@ -152,6 +152,8 @@ def test_heads_are_given_when_they_are_sure() -> None:
         # The longest boundary is meant; and the beginning of the line counts, not its end.
         (b"Content-Type: multipart/mixed; boundary=x\r\n\r\n--x\r\nContent-Type: multipart/mixed; boundary=xy\r\n\r\n--xy\r\n\r\nabc\r\n--xy--\r\n--x more\r\n\r\n12", [" multipart/mixed -1", "1 multipart/mixed -1", "1.1 text/plain 3", "2 text/plain 2"]),
         (b"Content-Type: multipart/mixed; boundary=x\r\n\r\n--x\r\nContent-Type: multipart/mixed; boundary=x--\r\n\r\n--x--\r\n\r\nabc\r\n--x\r\n\r\n12", [" multipart/mixed -1", "1 multipart/mixed -1", "1.1 text/plain 3", "2 text/plain 2"]),
+        # The header of a multipart ends at its parent's close delimiter, which looks like its own boundary.
+        (b"Content-Type: multipart/mixed; boundary=x\r\n\r\n--x\r\nContent-Type: multipart/mixed; boundary=x--\r\n--x--\r\n--x\r\n", [" multipart/mixed -1", "1 multipart/mixed -1"]),
         # Parts of a digest are messages unless they say otherwise (RFC 2046 5.1.5).
         (b"Content-Type: multipart/digest; boundary=x\r\n\r\n--x\r\n\r\nA: b\r\n\r\n123\r\n--x\r\nContent-Type: text/html\r\n\r\n1\r\n--x--", [" multipart/digest -1", "1 message/rfc822 11", "1.1 text/plain 3", "2 text/html 1"]),
         # A message that is one message, and one that is cut short in its header.
@@ -200,7 +202,7 @@ def test_a_type_that_makes_no_sense_is_none(value: bytes | None) -> None:
 
 LINES = st.sampled_from(
     [b"", b"--x", b"--x--", b"--xy", b"--xy--", b"--", b"-", b"text", b"Content-Type: multipart/mixed; boundary=x", b"Content-Type: multipart/digest; boundary=xy",
-     b"Content-Type: message/rfc822", b"Content-Type: text/html", b"Content-Type: multipart/mixed; boundary=x--", b" folded", b"--x trailing", b"\r", b"--" + b"x" * 100]
+     b"Content-Type: message/rfc822", b"Content-Type: text/html", b"Content-Type: multipart/mixed; boundary=x--", b" folded", b"--x trailing", b"\r", b"--" + b"x" * 70]
 )  # fmt: skip
 MESSAGES = st.lists(st.tuples(LINES, st.sampled_from([b"\r\n", b"\r\n", b"\r\n", b"\n", b""])), max_size=40).map(
     lambda each: b"".join(b"".join(pair) for pair in each)
@@ -209,7 +211,10 @@ MESSAGES = st.lists(st.tuples(LINES, st.sampled_from([b"\r\n", b"\r\n", b"\r\n",
 
 @given(MESSAGES, st.lists(st.integers(1, 60), max_size=30), st.integers(0, 40))
 def test_however_the_message_is_cut_the_parts_are_the_same(octets: bytes, cuts: list[int], most: int) -> None:
-    whole = scan(octets)
+    try:
+        whole = scan(octets)
+    except PeerError:
+        return
     wanted = ["1", "1.1", "2", "1.1.1"]
     scanner = Scanner(wanted, most)
     seen: dict[str, bytes] = {}
@@ -229,7 +234,10 @@ def test_however_the_message_is_cut_the_parts_are_the_same(octets: bytes, cuts: 
 
 @given(MESSAGES)
 def test_parts_lie_in_each_other_and_count_their_line_ends(octets: bytes) -> None:
-    scanner = scan(octets)
+    try:
+        scanner = scan(octets)
+    except PeerError:
+        return
     for part in with_messages(scanner.finish()):
         place = scanner.places[part.number]
         assert 0 <= place.header <= place.body <= place.end <= len(octets)

@@ -234,8 +234,9 @@ class Scanner:
             if line.startswith(b"--") and line.startswith(self._boundaries, 2):
                 place = self._open[-1].place
                 at = max(place.header, self._start + pos - self._newline)
+                meant = self._meant(line[:_WINDOW])
                 self._end_header(at)
-                self._delimiter(line[:_WINDOW])
+                self._delimiter(*meant)
                 return True
             ended = line.endswith(b"\n")
             self._header_octets += len(line)
@@ -266,7 +267,7 @@ class Scanner:
             if buffer.startswith(b"--", pos) and buffer.startswith(boundaries, pos + 2):
                 self._pos = pos
                 end = buffer.find(b"\n", pos, pos + _WINDOW) + 1
-                self._delimiter(bytes(buffer[pos : end or pos + _WINDOW]))
+                self._delimiter(*self._meant(bytes(buffer[pos : end or pos + _WINDOW])))
                 return True
             if pos >= size:
                 break
@@ -294,8 +295,8 @@ class Scanner:
             self._newline = _newline(buffer, end, self._last)
         return end
 
-    def _delimiter(self, line: bytes) -> None:
-        """The line at `_pos` is a delimiter; `line` is as much of it as is needed."""
+    def _meant(self, line: bytes) -> tuple[int, bool]:
+        """Of a line that begins with a boundary: the open multipart that it belongs to, and whether it closes it."""
         text = line[2:].removesuffix(b"\n").removesuffix(b"\r")
         best: tuple[int, bytes] | None = None
         for index in range(len(self._open) - 1, -1, -1):
@@ -306,7 +307,10 @@ class Scanner:
             if text in (boundary, boundary + b"--"):
                 break  # ``x--`` may be the end of "x" or the boundary "x--"
         assert best is not None
-        index, boundary = best
+        return best[0], text.startswith(b"--", len(best[1]))
+
+    def _delimiter(self, index: int, closes: bool) -> None:
+        """The line at `_pos` is a delimiter of an open multipart: all parts in it end."""
         at = self._start + self._pos
         while len(self._open) > index + 1:
             place = self._open[-1].place
@@ -314,7 +318,7 @@ class Scanner:
                 self._close(at - self._newline, self._line_ends - (self._newline > 0))
             else:
                 self._close(max(place.body, 0), self._open[-1].line_ends)
-        if text.startswith(b"--", len(boundary)):
+        if closes:
             self._open[index].boundary = None
             self._after = "body"
         else:
