@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Final
 
 import pytest
+from portico.session.annotations.block import encode, insertion_offset
 from portico.testing.client import Dialogue
-from portico.wire.bodystructure import Part, parse_envelope, parse_structure, rewrite
+from portico.wire.bodystructure import Part, decoded, parse_envelope, parse_structure, rewrite
 from portico.wire.imap import FetchResponse, parse_fetch, unquoted
 from portico.wire.mime import Scanner
 
@@ -44,6 +45,8 @@ ODD_AUTHOR: Final = {
 }
 """Their From fields are no addresses by RFC 5322."""
 LONG_OR_NUL: Final = {"009-zm-mailbox-subjnul", "029-flanker-long-header"}
+
+TEXT: Final = "Grüße = ü\n--x\n<b>https://mail.example.org/?a=b</b>" + " more" * 40
 
 
 def messages(project: Path, corpus: list[Path]) -> list[Path]:
@@ -140,6 +143,47 @@ def test_parts_sizes_and_bodies_are_what_the_server_tells(
                     more, lines = grown.get(part.number, (0, 0))
                     assert (again[part.number].octets, again[part.number].lines) == (part.octets + more, part.lines + lines)
     assert asked.number > 20 and compared > 40
+
+
+def test_a_message_with_blocks_is_to_the_server_what_was_computed(
+    dovecot: Server, people: People, project: Path, corpus: list[Path]
+) -> None:
+    """Blocks go into all text parts that can carry one; the result is stored, and Dovecot tells its structure and decodes its parts."""
+    annotated = 0
+    with Dialogue(dovecot.ports.imap) as imap:
+        asked = Asked(imap, people.new(dovecot))
+        for path in messages(project, corpus):
+            if b"\0" in path.read_bytes():
+                continue  # what Dovecot gives for it differs from item to item
+            asked.store(path.read_bytes())
+            fetch = asked.fetch("RFC822.SIZE BODYSTRUCTURE BODY.PEEK[]")
+            whole, raw = unquoted(fetch.value("BODY[]") or b"") or b"", fetch.value("BODYSTRUCTURE") or b""
+            blocks = {part.number: block for part in parse_structure(raw).walk() if (block := encode(part, TEXT)) is not None}
+            scanner = Scanner(blocks)
+            scanner.feed(whole)
+            scanner.finish()
+            blocks = {number: block for number, block in blocks.items() if scanner.head(number) is not None}
+            if not blocks:
+                continue
+            encodings = {part.number: part.encoding for part in parse_structure(raw).walk()}
+            expected: dict[str, bytes] = {}
+            for number, block in sorted(blocks.items(), key=lambda item: scanner.places[item[0]].body, reverse=True):
+                head = scanner.head(number) or b""
+                at = insertion_offset(block.where, encodings[number], head)
+                binary = unquoted(asked.fetch(f"BINARY.PEEK[{number}]").value(f"BINARY[{number}]") or b"") or b""
+                begin = len(decoded(head[:at], encodings[number]))
+                expected[number] = binary[:begin] + block.decoded + binary[begin:]
+                at += scanner.places[number].body
+                whole = whole[:at] + block.octets + whole[at:]
+            asked.store(whole)
+            fetch = asked.fetch("RFC822.SIZE BODYSTRUCTURE BODY.PEEK[]")
+            assert unquoted(fetch.value("BODY[]") or b"") == whole and int(fetch.value("RFC822.SIZE") or b"0") == len(whole)
+            growth = {number: (len(block.octets), block.lines) for number, block in blocks.items()}
+            assert fetch.value("BODYSTRUCTURE") == rewrite(raw, growth), path.name
+            for number, octets in expected.items():
+                assert unquoted(asked.fetch(f"BINARY.PEEK[{number}]").value(f"BINARY[{number}]") or b"") == octets, (path.name, number)
+                annotated += 1
+    assert annotated > 20
 
 
 def test_courier_begins_parts_where_the_scanner_does(courier: Server, people: People, corpus: list[Path]) -> None:

@@ -12,14 +12,14 @@ A line ends at LF, a CR before it belongs to the line end. Offsets are of the oc
 
 from __future__ import annotations
 
-import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Final
 
 from portico.errors import PeerError
 from portico.wire.bodystructure import OPAQUE, Envelope, Part
-from portico.wire.words import MOST, decode_words, parameters, plain
+from portico.wire.fields import ABOUT, CONTENT, first_word, parse_content_type, parse_envelope_fields, parse_fields, parse_parameters
+from portico.wire.words import decode_words, parameters, plain
 
 KIB: Final = 1024
 HEAD: Final = 16 * KIB
@@ -35,20 +35,6 @@ _MOST_KEPT: Final = 1024 * KIB
 _WINDOW: Final = 2 + MOST_BOUNDARY + 2
 """Octets of a line that say whether it is a delimiter."""
 
-_CONTENT: Final = frozenset(
-    [b"content-type", b"content-transfer-encoding", b"content-disposition", b"content-md5", b"content-id", b"content-description"]
-)
-_ABOUT: Final = frozenset([b"subject", b"message-id", b"date", b"from", b"in-reply-to"])
-_TOKEN: Final = re.compile(rb"[^\s;()\"/=,<>@:\\\[\]?]+")
-_BARE: Final = re.compile(rb"[^\s;(\"]+")
-_NAME: Final = re.compile(rb"[^\s;()\"=]+")
-_QUOTED: Final = re.compile(rb'"((?:[^"\\]++|\\.)*+)(?:"|\\?\Z)', re.DOTALL)
-_ESCAPED: Final = re.compile(rb"\\(.)", re.DOTALL)
-_SPACE: Final = re.compile(rb"\s*+")
-_COMMENT_OCTET: Final = re.compile(rb"[()\\]")
-_AUTHOR: Final = re.compile(
-    r'\s*+(?:(?:"(?P<quoted>(?:[^"\\]++|\\.)*+)"\s*+|(?P<phrase>[^<,"]*+))<(?P<address>[^<>]*+)>|(?P<bare>[^\s(,<"]++)\s*+(?:\((?P<comment>[^()]*+)\))?)'
-)
 _MESSAGES: Final = ("message/rfc822", "message/global")
 
 
@@ -363,9 +349,9 @@ class Scanner:
     def _end_header(self, at: int) -> None:
         """The header of the innermost part is known; its body begins at `at`."""
         opened = self._open[-1]
-        fields = _fields(self._fields, _CONTENT if self._root is not None else _CONTENT | _ABOUT)
+        fields = parse_fields(self._fields, CONTENT if self._root is not None else CONTENT | ABOUT)
         self._fields = []
-        self._kept += sum(len(value) for name, value in fields.items() if name in _CONTENT)
+        self._kept += sum(len(value) for name, value in fields.items() if name in CONTENT)
         if self._kept > _MOST_KEPT:
             raise PeerError("Header too large")
         kind, pairs = parse_content_type(fields.get(b"content-type"))
@@ -382,7 +368,7 @@ class Scanner:
             told.setdefault("charset", "us-ascii")  # RFC 2045 5.2
         part = Part(opened.multiple if multipart else opened.single, kind or OPAQUE, told)
         if not multipart:
-            part.encoding = _first_word(fields.get(b"content-transfer-encoding", b"")) or "7bit"
+            part.encoding = first_word(fields.get(b"content-transfer-encoding", b"")) or "7bit"
             part.md5 = plain(fields.get(b"content-md5", b""))
             part.id = plain(fields.get(b"content-id", b""))
             part.description = decode_words(fields.get(b"content-description", b""))
@@ -392,7 +378,7 @@ class Scanner:
         if self._root is None:
             self._root = part
             self.places[""] = opened.place
-            self._envelope = _envelope(fields)
+            self._envelope = parse_envelope_fields(fields)
         elif opened.around is not None and opened.around.type in _MESSAGES:
             opened.around.message = part
         elif opened.around is not None:
@@ -442,130 +428,6 @@ def scan(message: bytes) -> Scanner:
     return scanner
 
 
-def parse_content_type(value: bytes | None) -> tuple[str, list[tuple[bytes, bytes]]]:
-    """Type and parameters of a Content-Type (RFC 2045 5.1), unfolded or not; the type is empty where there is none that makes sense."""
-    if value is None:
-        return "", []
-    pos = _skip(value, 0)
-    main = _TOKEN.match(value, pos)
-    pos = _skip(value, main.end() if main is not None else pos)
-    if main is None or value[pos : pos + 1] != b"/":
-        return "", []
-    pos = _skip(value, pos + 1)
-    sub = _TOKEN.match(value, pos)
-    if sub is None or value[sub.end() : sub.end() + 1].strip() not in (b"", b";", b"("):
-        return "", []
-    return plain(main[0] + b"/" + sub[0]).lower(), _parameters(value, sub.end())
-
-
-def parse_parameters(value: bytes) -> tuple[str, list[tuple[bytes, bytes]]]:
-    """A word and its parameters, as in Content-Disposition (RFC 2183 2)."""
-    pos = _skip(value, 0)
-    word = _TOKEN.match(value, pos)
-    return (plain(word[0]).lower(), _parameters(value, word.end())) if word is not None else ("", [])
-
-
-def _parameters(value: bytes, pos: int) -> list[tuple[bytes, bytes]]:
-    """``; name=value`` as often as it comes; what is not understood is passed over up to the next semicolon."""
-    found: list[tuple[bytes, bytes]] = []
-    while True:
-        pos = value.find(b";", _skip(value, pos)) + 1
-        if not pos:
-            return found
-        name = _NAME.match(value, _skip(value, pos))
-        if name is None:
-            continue
-        pos = _skip(value, name.end())
-        if value[pos : pos + 1] != b"=":
-            continue
-        pos = _skip(value, pos + 1)
-        quoted = _QUOTED.match(value, pos)
-        bare = _BARE.match(value, pos) if quoted is None else None
-        if quoted is not None:
-            found.append((name[0], _ESCAPED.sub(rb"\1", quoted[1].replace(b"\r\n", b"").replace(b"\n", b""))))
-            pos = quoted.end()
-        elif bare is not None:
-            found.append((name[0], bare[0]))
-            pos = bare.end()
-
-
-def _skip(value: bytes, pos: int) -> int:
-    """Behind white space and comments (RFC 2045 5.1, RFC 5322 3.2.2)."""
-    while True:
-        match = _SPACE.match(value, pos)
-        pos = match.end() if match is not None else pos
-        if value[pos : pos + 1] != b"(":
-            return pos
-        depth = 0
-        while True:
-            octet = _COMMENT_OCTET.search(value, pos)
-            if octet is None:
-                return len(value)
-            pos = octet.end()
-            if octet[0] == b"\\":
-                pos += 1
-            else:
-                depth += 1 if octet[0] == b"(" else -1
-            if depth == 0:
-                break
-
-
-def _first_word(value: bytes) -> str:
-    word = re.match(rb"[^\s;(]+", value[_skip(value, 0) :])
-    return plain(word[0]).lower() if word is not None else ""
-
-
 def _newline(buffer: bytearray, end: int, before: int) -> int:
     """Octets of the line end that ends at `end`; `before` is the octet before the buffer."""
     return 2 if (buffer[end - 2] if end > 1 else before) == 0x0D else 1
-
-
-def _fields(lines: Iterable[bytes], wanted: frozenset[bytes]) -> dict[bytes, bytes]:
-    """The wanted fields of a header by lower-case name, as they stand behind the colon; of two of a name the first. Raises PeerError for
-    a content field that is too long; others are cut."""
-    found: dict[bytes, bytes] = {}
-    name, value, octets = b"", [b""], 0
-
-    def take() -> None:
-        if name in wanted and name not in found:
-            found[name] = b"".join(line.rstrip(b"\r\n") for line in value).strip()  # RFC 5322 2.2.3: unfolded
-
-    for line in lines:
-        if line[:1] in b" \t":
-            if name not in wanted:
-                continue
-        else:
-            take()
-            name, colon, line = line.partition(b":")
-            name = name.strip().lower() if colon else b""
-            value, octets = [], 0
-        octets += len(line)
-        if octets <= MOST:
-            value.append(line)
-        elif name in _CONTENT:
-            raise PeerError("Header too large")
-    take()
-    return found
-
-
-def _envelope(fields: dict[bytes, bytes]) -> Envelope:
-    """As the server would tell it in ENVELOPE."""
-    return Envelope(
-        subject=decode_words(fields.get(b"subject", b"")),
-        message_id=plain(fields.get(b"message-id", b"")),
-        date=plain(fields.get(b"date", b"")),
-        sender=_sender(fields.get(b"from", b"")),
-        in_reply_to=plain(fields.get(b"in-reply-to", b"")),
-    )
-
-
-def _sender(value: bytes) -> str:
-    """The first author of a From field, as `Envelope.sender` has it."""
-    text = plain(value)
-    match = _AUTHOR.match(text)
-    if match is None:
-        return ""
-    name = (match["quoted"] or "").replace("\\", "") or match["phrase"] or match["comment"] or ""
-    address = "".join((match["address"] or match["bare"] or "").split())
-    name = decode_words(name.encode("utf-8"))
-    return f"{name} <{address}>" if name and address else address or name

@@ -93,7 +93,7 @@ def test_long_lines_are_folded_at_spaces_or_refused() -> None:
     [
         part("calendar"), part("enriched"), part(charset="utf-16"), part(charset="utf-16le", encoding="base64"), part(charset="utf-32", encoding="8bit"),
         part(charset="utf-7"), part(charset="hz-gb-2312"), part(charset="x-unknown"), part(charset="cp037", encoding="8bit"), part(encoding="binary"),
-        part(encoding="x-uuencode"), part(encoding=""), Part("1", "text/plain", {}, "7bit"), Part("1", "text/plain", {}, "7bit", 9, 9, "md5"),
+        part(encoding="x-uuencode"), part(encoding=""), Part("1", "text/plain", {}, "7bit"), Part("1", "text/plain", {}, "7bit", 0, 0), Part("1", "text/plain", {}, "7bit", 9, 9, "md5"),
         Part("1", "text/plain", {}, "7bit", 9, 9, disposition="attachment"), Part("", "multipart/mixed"), Part("1", "message/rfc822", {}, "7bit", 9, 9),
     ],
 )  # fmt: skip

@@ -70,11 +70,12 @@ class Block(NamedTuple):
 def encode(part: Part, text: str) -> Block | None:
     """`text` for a part; None: the part cannot carry it.
 
-    Those are: attachments, parts with a Content-MD5, parts whose size is not told, binary and unknown transfer encodings, charsets that are
-    unknown or have no ASCII in them (UTF-16), texts that the charset cannot say and Latin letters cannot either, and words of more
-    than 998 octets in 7bit and 8bit. `text`: see outline.Insertion.
+    Those are: attachments, parts with a Content-MD5, parts whose size is not told, empty parts (the line end before a delimiter would be
+    the block's, or there is not even an end of the header), binary and unknown transfer encodings, charsets that are unknown or have no
+    ASCII in them (UTF-16), texts that the charset cannot say and Latin letters cannot either, and words of more than 998 octets in
+    7bit and 8bit. `text`: see outline.Insertion.
     """
-    if part.encoding not in _ENCODINGS or part.md5 or part.disposition == "attachment" or part.octets < 0 or part.parts:
+    if part.encoding not in _ENCODINGS or part.md5 or part.disposition == "attachment" or part.octets <= 0 or part.parts:
         return None
     charset = codec(part.parameters.get("charset") or "us-ascii")
     lines = _lines(text)

@@ -25,7 +25,7 @@ _DECORATION: Final = frozenset(["So", "Sk", "Cf", "Mn", "Me", "Cc", "Co"])
 
 
 def written(text: str, charset: str, *, seven_bits: bool) -> bytes | None:
-    """`text`, one line without control characters, in a charset (Python's name of one that has ASCII in it); None: it cannot be written so."""
+    """`text`, a line without controls, in a charset (Python's name of one that has ASCII in it); None: it cannot be written so."""
     octets = _encoded(text, charset, seven_bits)
     if octets is not None:
         return octets
