@@ -20,6 +20,7 @@ from portico.config.settings import Listener, Portico, Server
 from portico.errors import SettingsError
 from portico.gate.gate import Gate, Way, way_of
 from portico.gate.limits import Counts
+from portico.ledger.ledger import SqliteLedger
 from portico.observe.ids import Ids
 from portico.observe.log import Log
 from portico.plugin.host import Host
@@ -42,6 +43,20 @@ class Shared:
     ids: Ids = field(default_factory=Ids)
     counts: Counts = field(default_factory=Counts)
     records: Records = field(default_factory=Records)
+    ledgers: dict[str, SqliteLedger] = field(default_factory=dict)
+    """By file; empty: in memory."""
+
+    def ledger(self, file: str | None) -> SqliteLedger:
+        """The memory of annotations in a file. Raises SettingsError."""
+        key = file or ""
+        if key not in self.ledgers:
+            self.ledgers[key] = SqliteLedger(Path(file) if file else None)
+        return self.ledgers[key]
+
+    def close(self) -> None:
+        for ledger in self.ledgers.values():
+            ledger.close()
+        self.ledgers.clear()
 
 
 def build_generation(
@@ -66,7 +81,8 @@ def build_generation(
     if problems:
         raise SettingsError(list(dict.fromkeys(problems)))
     gate = Gate(ways, settings.limits, shared.counts, host if host.active else None, partial(report_fault, shared.log))
-    return Generation(settings, desks, diallings, records, shared.records, gate, host, shared.log, shared.ids)
+    ledger = shared.ledger(settings.annotations.file) if host.active else None
+    return Generation(settings, desks, diallings, records, shared.records, gate, host, shared.log, shared.ids, ledger)
 
 
 def _desk(name: str, listener: Listener, way: Way, records: Mapping[str, ServerRecord], settings: Portico, problems: list[str]) -> Desk:

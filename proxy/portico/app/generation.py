@@ -24,6 +24,7 @@ from portico.observe.log import Log
 from portico.observe.trace import Trace, TraceFailed
 from portico.plugin.host import Host
 from portico.relay.ports import Dialling, Session, Summary
+from portico.session.annotations.annotation import Ledger
 from portico.session.context import Context, LoginAttempt, Peer, Refusal, Route, ServerFacts, SessionView, Target
 from portico.session.interests import Compiled
 from portico.upstream.records import Records, ServerRecord
@@ -92,6 +93,7 @@ class Generation:
     host: Host
     log: Log
     ids: Ids
+    ledger: Ledger | None = None
     clock: Callable[[], float] = time.monotonic
     visits: dict[str, Visit] = field(default_factory=dict)
 
@@ -108,6 +110,7 @@ class Generation:
         known = desk.way.known
         name = self.ids.new()
         context = Context(name, settings.protocol, listener, peer, settings, desk.facts, known, desk.trace_users, refusal)
+        context.ledger, context.newest = self.ledger, self.settings.annotations.newest
         session = desk.session(context)
         self.visits[name] = Visit(ticket, self.clock())
         if self.log.enabled("session.connected"):

@@ -242,6 +242,7 @@ class Proxy:
         self._retired.clear()
         if self._reactor is not None:
             self._reactor.close()
+        self._shared.close()
         self.log.event("proxy.stopped", {"seconds": round(time.monotonic() - began, 3), "sessions": cut})
 
     def kick(self, text: str, *, id: str = "", user: str = "", address: str = "") -> list[str]:

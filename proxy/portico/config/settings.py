@@ -160,6 +160,17 @@ class Trace(Settings):
     users: list[str] = Field(default=[], description="Names or patterns of the users to trace.")
 
 
+class Annotations(Settings):
+    """What plugins insert into messages, and how it is remembered: a message that was shown once stays as it was shown."""
+
+    file: WrittenFile | None = Field(
+        None, description="SQLite file that remembers it; default: in memory, so that after a restart plugins are asked again."
+    )
+    newest: int = Field(
+        1000, ge=0, description="Of a mailbox seen for the first time, so many of the newest messages are looked at; older ones never."
+    )
+
+
 class Portico(Settings):
     """The whole file."""
 
@@ -168,4 +179,5 @@ class Portico(Settings):
     limits: Limits = Field(default_factory=lambda: Limits(), description="Limits over all sessions.")
     log: Log = Field(default_factory=lambda: Log(), description="The log.")
     trace: Trace = Field(default_factory=lambda: Trace(), description="Protocol traces.")
+    annotations: Annotations = Field(default_factory=lambda: Annotations(), description="Annotated messages.")
     plugins: dict[str, dict[str, Any]] = Field(default={}, description="Plugins of all listeners, with their options.")

@@ -66,6 +66,10 @@ _ALL: Final = (
         "plugin hook error", "traceback detail",
     ),
     _session("plugin.held_too_much", "warning", "Something was too large to be held for the plugins; it passed unchanged.", "octets what"),
+    _session("annotations.contradicted", "warning", "An annotated message is not as the server had said; it is not annotated any more.",
+             "mailbox uid text"),
+    _session("annotations.failed", "warning", "New messages could not be looked at; they are not annotated.", "mailbox text"),
+    _session("annotations.passed_over", "info", "A message cannot be understood, and is not annotated.", "mailbox uid text"),
     # a session, from accept to close
     _session("session.connected", "debug", "A client has connected."),
     _session("session.tls", "debug", "TLS with the client is ready.", "resumed", "sni"),

@@ -84,6 +84,8 @@ _ALL: Final = (
     Field("side", "Who is to blame.", _one_of("client", "server", "portico", "operator")),
     Field("sni", "The name that the client asked for in TLS. Absent if it asked for none."),
     Field("signal", "The signal received."),
+    Field("mailbox", "The mailbox's name, as IMAP has it; on POP3 INBOX."),
+    Field("uid", "The message's UID (POP3: its unique-id)."),
     Field("text", "A sentence for people. For a refused login: what the client was told."),
     Field("traceback", "Where in the code it went wrong: one frame per entry, without values.", _NAMES),
     Field("unregistered", "Names in this line that the reference does not know (a fault of Portico's).", _NAMES),

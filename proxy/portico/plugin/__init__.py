@@ -7,20 +7,27 @@ from portico.config.units import Duration, SecretText, Size
 from portico.errors import Secret
 from portico.plugin.hooks import ProxyInfo, Summary, hookimpl
 from portico.plugin.options import Option
+from portico.session.annotations.annotator import Annotator
+from portico.session.annotations.outline import Insertion, Outline
 from portico.session.context import LoginAttempt, Peer, RouteChoice, TlsInfo
 from portico.session.context import SessionView as Session
 from portico.session.interests import Answer, Change, Command, Drop, FetchItem, Interests, Refuse, Response
+from portico.wire.bodystructure import Part
 
 __all__ = [
+    "Annotator",
     "Answer",
     "Change",
     "Command",
     "Drop",
     "Duration",
     "FetchItem",
+    "Insertion",
     "Interests",
     "LoginAttempt",
     "Option",
+    "Outline",
+    "Part",
     "Peer",
     "ProxyInfo",
     "Refuse",

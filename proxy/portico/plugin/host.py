@@ -1,20 +1,21 @@
 """Who calls the plugins.
 
 Rule of this file: one class owns pluggy's manager and gives each hook a typed method. A plugin is called only on the listeners that
-name it; where nobody answers to a hook the method returns at once. A plugin that raises, or is too slow, is reported with its name, and
-the hook's rule applies (plugin.hooks): logins fail closed, observers fail open.
+name it; where nobody answers to a hook the method returns at once. A plugin that raises (SystemExit and CancelledError too), or
+is too slow, is reported with its name, and the hook's rule applies (plugin.hooks): logins fail closed, observers fail open.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+import re
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import EntryPoint, entry_points
-from inspect import isawaitable
+from inspect import isawaitable, iscoroutinefunction
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple, TypeVar
 
 import pluggy
 
@@ -23,17 +24,29 @@ from portico.config.document import KeyPath, Problem, spell
 from portico.config.near import near
 from portico.config.settings import Portico
 from portico.config.units import Reading
-from portico.errors import PluginError, SettingsError
+from portico.errors import PluginError, Secret, SettingsError
 from portico.plugin.hooks import ORDER, PROJECT, Hooks, ProxyInfo, Summary
 from portico.plugin.options import ENABLED, Option, Values, model_of, read
+from portico.session.ask import raised
 from portico.session.context import LoginAttempt, Refusal, RouteChoice, SessionView
 from portico.session.interests import Compiled, Interests, Refuse, compile_interests
 
 GROUP: Final = "portico.plugins"
+_WRONG_LOGIN: Final = "AUTHENTICATIONFAILED"
+_DECLARED: Final = re.compile(r"(?:command|response|fetch item) \S+|annotations")
 
+Made = TypeVar("Made")
 Event = Callable[[str, dict[str, Any]], None]
 Plugins = Mapping[str, object]
 """Plugins by name that are not installed, or stand in for installed ones (tests)."""
+
+
+class Function(NamedTuple):
+    """A plugin's implementation of a hook, and the names of the arguments that it takes."""
+
+    hook: str
+    call: Callable[..., Any]
+    takes: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +60,9 @@ class Loaded:
     hooks: tuple[str, ...]
     options: tuple[Option, ...]
     interests: tuple[str, ...]
-    """What it may be interested in, as its attribute `portico_interests` says: ``command SELECT``, ``fetch item UID``, …"""
+    """What it may be interested in, as its attribute `portico_interests` says: ``command SELECT``, ``fetch item *``, …"""
     model: type[Values]
+    functions: tuple[Function, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,17 +72,18 @@ class _Call:
     plugin: str
     function: Callable[..., Any]
     takes: tuple[str, ...]
-    options: Values | None
+    options: Values
 
     def __call__(self, known: Mapping[str, Any]) -> Any:
         return self.function(*[self.options if name == "options" else known[name] for name in self.takes])
 
 
-@dataclass(frozen=True, slots=True)
-class _Broken:
-    """In place of what a plugin would have said."""
+class _TooSlow(Exception):
+    """The limit was reached: not any time-out of the plugin's own."""
 
-    plugin: str
+
+_BROKEN: Final = object()
+"""In place of what a plugin would have said."""
 
 
 class Host:
@@ -76,17 +91,16 @@ class Host:
 
     def __init__(self, settings: Portico, event: Event, plugins: Sequence[Loaded], directory: Path | None = None) -> None:
         self.loaded = tuple(plugins)
+        self.options: dict[str, dict[str, Values]] = {}
+        """What holds: by listener, and by the name of each plugin that takes part there."""
         self._reading = Reading(directory) if directory is not None else None
         self._settings = settings
         self._event = event
         self._calls: dict[tuple[str, str], tuple[_Call, ...]] = {}
         """By listener and hook."""
+        self._declared = {loaded.name: frozenset(loaded.interests) for loaded in self.loaded}
         self._tasks: set[asyncio.Future[Any]] = set()
         self._limits = {name: listener.timeouts.plugin for name, listener in settings.listeners.items()}
-        self._manager = pluggy.PluginManager(PROJECT)
-        self._manager.add_hookspecs(Hooks)
-        for loaded in reversed(self.loaded):  # pluggy calls the last one first; we want the order of the settings
-            self._manager.register(loaded.plugin, loaded.name)
         self._wire()
 
     def __repr__(self) -> str:
@@ -127,15 +141,10 @@ class Host:
                 if values is None:
                     raise SettingsError([f"plugin {loaded.name}: {key}: {text}" for key, text in wrong])
                 active[loaded.name] = values
-            for hook in ORDER:
-                impls = reversed(getattr(self._manager.hook, hook).get_hookimpls())
-                calls = tuple(
-                    _Call(impl.plugin_name, impl.function, tuple(impl.argnames), active[impl.plugin_name])
-                    for impl in impls
-                    if impl.plugin_name in active
-                )
-                if calls:
-                    self._calls[name, hook] = calls
+                for found in loaded.functions:
+                    call = _Call(loaded.name, found.call, found.takes, values)
+                    self._calls[name, found.hook] = (*self._calls.get((name, found.hook), ()), call)
+            self.options[name] = active
 
     # -- what others ask
 
@@ -155,33 +164,43 @@ class Host:
     # -- the life of the proxy
 
     async def started(self) -> None:
-        """Raises PluginError if a plugin cannot start."""
-        for call, listeners in self._each("proxy_started"):
-            try:
-                await self._settle(call({"proxy": ProxyInfo(portico.__version__, listeners)}), max(self._limits.values()))
-            except Exception as error:
-                raise PluginError(call.plugin, f"proxy_started failed: {type(error).__name__}: {error}") from error
+        """Raises PluginError if a plugin cannot start; those that have started are then told that it is over."""
+        begun: list[str] = []
+        for name in self.names:
+            for call, listeners in self._once("proxy_started", [name]):
+                try:
+                    await self._settle(call({"proxy": ProxyInfo(portico.__version__, listeners)}), max(self._limits.values()))
+                except BaseException as error:
+                    await self._stop(begun)
+                    if _is_ours(error):
+                        raise
+                    why = "is too slow" if isinstance(error, _TooSlow) else f"failed: {type(error).__name__}: {error}"
+                    raise PluginError(name, self._blotted(name, f"proxy_started {why}")) from None
+            begun.append(name)
 
     async def stopping(self) -> None:
-        for call, _ in self._each("proxy_stopping"):
-            try:
-                await self._settle(call({}), max(self._limits.values()))
-            except Exception as error:
-                self._fault(call.plugin, "proxy_stopping", error, None)
+        """What is still being told of sessions comes first."""
         if self._tasks:
-            await asyncio.wait(self._tasks, timeout=1.0)
+            await asyncio.wait(self._tasks, timeout=max(self._limits.values()))
+        await self._stop(self.names)
 
-    def _each(self, hook: str) -> Iterator[tuple[_Call, tuple[str, ...]]]:
-        """Each plugin that answers to a hook of the proxy, once, with its listeners."""
-        listeners: dict[str, list[str]] = {}
-        first: dict[str, _Call] = {}
-        for (listener, name), calls in self._calls.items():
-            for call in calls:
-                if name == hook:
-                    listeners.setdefault(call.plugin, []).append(listener)
-                    first.setdefault(call.plugin, call)
-        for plugin, call in first.items():
-            yield call, tuple(listeners[plugin])
+    async def _stop(self, names: Sequence[str]) -> None:
+        for call, _ in self._once("proxy_stopping", names):
+            await self._wait(call.plugin, "proxy_stopping", None, self._call(call, "proxy_stopping", None, {}))
+
+    def _once(self, hook: str, names: Sequence[str]) -> Iterator[tuple[_Call, tuple[str, ...]]]:
+        """For each of these plugins that answers to a hook of the proxy: one call, and the listeners on which it takes part."""
+        for name in names:
+            listeners = tuple(listener for listener, active in self.options.items() if name in active)
+            if listeners:
+                yield from ((call, listeners) for call in self._calls.get((listeners[0], hook), ()) if call.plugin == name)
+
+    def _blotted(self, plugin: str, text: str) -> str:
+        """`text`, which comes from a plugin, without the secrets of its options."""
+        for active in self.options.values():
+            for _, value in active.get(plugin, ()):
+                text = value.blot(text) if isinstance(value, Secret) else text
+        return text
 
     # -- the life of a session
 
@@ -198,46 +217,44 @@ class Host:
         refusal = _refusal("AUTHORIZATIONFAILED")
 
         def judge(said: Any) -> RouteChoice | Refusal | None:
-            if isinstance(said, RouteChoice):
+            if isinstance(said, RouteChoice) and isinstance(said.server, str) and isinstance(said.user, str):
                 return said if said.user else RouteChoice(said.server, attempt.user, said.verified)
             return refusal(said)
 
-        said: RouteChoice | Refusal | Awaitable[RouteChoice | Refusal | None] | None = self._first(
-            "route_chosen", view, {"session": view, "attempt": attempt}, judge
-        )
+        known = {"session": view, "attempt": attempt}
+        said: RouteChoice | Refusal | Awaitable[RouteChoice | Refusal | None] | None = self._first("route_chosen", view, known, judge)
         return said
 
     def session_opened(self, view: SessionView) -> Compiled | Awaitable[Compiled | None] | None:
         calls = self._calls.get((view.listener, "session_opened"))
         if calls is None:
             return None
-        said: list[tuple[str, Any]] = []
-        waits = False
-        for call in calls:
-            answer = self._call(call, "session_opened", view, {"session": view})
-            waits = waits or isawaitable(answer)
-            said.append((call.plugin, answer))
-        if not waits:
-            return self._compiled(view, said)
-        return self._compiled_later(view, said)
+        said = [(call.plugin, self._call(call, "session_opened", view, {"session": view})) for call in calls]
+        if any(isawaitable(answer) for _, answer in said):
+            return self._compiled_later(view, said)
+        return self._compiled(view, said)
 
     async def _compiled_later(self, view: SessionView, said: list[tuple[str, Any]]) -> Compiled | None:
-        settled = [(plugin, await self._wait(plugin, "session_opened", view, answer)) for plugin, answer in said]
-        return self._compiled(view, settled)
+        answers = await asyncio.gather(*(self._wait(plugin, "session_opened", view, answer) for plugin, answer in said))
+        return self._compiled(view, [(plugin, answer) for (plugin, _), answer in zip(said, answers, strict=True)])
 
     def _compiled(self, view: SessionView, said: list[tuple[str, Any]]) -> Compiled | None:
-        declared = {loaded.name: loaded.interests for loaded in self.loaded}
         good: list[tuple[str, Interests | None]] = []
         for plugin, interests in said:
-            if interests is None or isinstance(interests, _Broken):
+            if interests is None or interests is _BROKEN:
                 continue
-            if not isinstance(interests, Interests):
-                self._fault(plugin, "session_opened", TypeError(f"{type(interests).__name__} returned"), view)
-            elif strange := [name for name in spoken(interests) if name not in declared[plugin]]:
-                self._fault(plugin, "session_opened", ValueError(f"not declared in portico_interests: {', '.join(strange)}"), view)
+            wrong = _unusable(interests) or self._undeclared(plugin, interests)
+            if wrong:
+                self._fault(plugin, "session_opened", wrong, view)
             else:
                 good.append((plugin, interests))
         return compile_interests(view, good)
+
+    def _undeclared(self, plugin: str, interests: Interests) -> str:
+        """What an operator has not been told of by `portico plugins`; empty: nothing."""
+        declared = self._declared[plugin]
+        strange = [name for name in spoken(interests) if name not in declared and f"{name.rpartition(' ')[0]} *" not in declared]
+        return f"not declared in portico_interests: {', '.join(strange)}" if strange else ""
 
     def session_closed(self, view: SessionView, summary: Summary) -> None:
         for call in self._calls.get((view.listener, "session_closed"), ()):
@@ -251,9 +268,7 @@ class Host:
 
     def _first(self, hook: str, view: SessionView, known: Mapping[str, Any], judge: Callable[[Any], Any]) -> Any:
         """The first verdict of the plugins in order; at once where nobody has to be waited for."""
-        calls = self._calls.get((view.listener, hook))
-        if calls is None:
-            return None
+        calls = self._calls.get((view.listener, hook), ())
         for index, call in enumerate(calls):
             said = self._call(call, hook, view, known)
             if isawaitable(said):
@@ -267,9 +282,7 @@ class Host:
         self, calls: Sequence[_Call], waiting: Any, hook: str, view: SessionView, known: Mapping[str, Any], judge: Callable[[Any], Any]
     ) -> Any:
         for index, call in enumerate(calls):
-            said = waiting if index == 0 else self._call(call, hook, view, known)
-            if isawaitable(said):
-                said = await self._wait(call.plugin, hook, view, said)
+            said = await self._wait(call.plugin, hook, view, waiting if index == 0 else self._call(call, hook, view, known))
             verdict = self._judged(call, hook, view, said, judge)
             if verdict is not None:
                 return verdict
@@ -278,65 +291,81 @@ class Host:
     def _judged(self, call: _Call, hook: str, view: SessionView, said: Any, judge: Callable[[Any], Any]) -> Any:
         if said is None:
             return None
-        if not isinstance(said, _Broken):
+        if said is not _BROKEN:
             verdict = judge(said)
             if verdict is not None:
                 return verdict
-            self._fault(call.plugin, hook, TypeError(f"{type(said).__name__} returned"), view)
+            self._fault(call.plugin, hook, f"{type(said).__name__} returned", view)
         return Refusal("Temporary failure; try again later.", "UNAVAILABLE", "plugin")
 
-    def _call(self, call: _Call, hook: str, view: SessionView, known: Mapping[str, Any]) -> Any:
+    def _call(self, call: _Call, hook: str, view: SessionView | None, known: Mapping[str, Any]) -> Any:
         try:
             return call(known)
-        except (Exception, SystemExit) as error:  # a plugin's fault is its own, and it does not end the proxy
-            self._fault(call.plugin, hook, error, view)
-            return _Broken(call.plugin)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # a plugin's fault is its own, and it does not end the proxy
+            self._fault(call.plugin, hook, raised(error), view)
+            return _BROKEN
 
-    async def _wait(self, plugin: str, hook: str, view: SessionView, answer: Any) -> Any:
-        if not isawaitable(answer):
-            return answer
+    async def _wait(self, plugin: str, hook: str, view: SessionView | None, answer: Any) -> Any:
         try:
-            return await self._settle(answer, self._limits[view.listener])
-        except (Exception, SystemExit) as error:
-            self._fault(plugin, hook, error, view)
-            return _Broken(plugin)
+            return await self._settle(answer, self._limits[view.listener] if view is not None else max(self._limits.values()))
+        except BaseException as error:
+            if _is_ours(error):
+                raise
+            self._fault(plugin, hook, "too slow" if isinstance(error, _TooSlow) else raised(error), view)
+            return _BROKEN
 
     @staticmethod
     async def _settle(answer: Any, seconds: float) -> Any:
         if not isawaitable(answer):
             return answer
-        async with asyncio.timeout(seconds):
-            return await answer
+        try:
+            async with asyncio.timeout(seconds) as limit:
+                return await answer
+        except TimeoutError:
+            if limit.expired():
+                raise _TooSlow from None
+            raise
 
-    def _fault(self, plugin: str, hook: str, error: BaseException, view: SessionView | None) -> None:
-        """Say whose fault it was. The error's own text may hold anything that the plugin saw: only its kind and place are told."""
-        fields: dict[str, Any] = {"plugin": plugin, "hook": hook, "error": f"{type(error).__name__} raised{_place(error)}"}
-        if isinstance(error, TypeError | ValueError) and error.__traceback__ is None:
-            fields["error"] = str(error)  # one of ours, made above
-        elif isinstance(error, TimeoutError):
-            fields["error"] = "too slow"
+    def _fault(self, plugin: str, hook: str, error: str, view: SessionView | None) -> None:
+        fields: dict[str, Any] = {"plugin": plugin, "hook": hook, "error": error}
         if view is not None:
-            fields |= {"session": view.id, "listener": view.listener, "protocol": view.protocol, "user": view.user}
+            fields |= {"session": view.id, "listener": view.listener, "protocol": view.protocol}
+            if view.user:
+                fields["user"] = view.user
         self._event("plugin.failed", fields)
 
 
+def _is_ours(error: BaseException) -> bool:
+    """Whether it was not the plugin that raised it: somebody ends the process, the session, or the loop."""
+    if isinstance(error, asyncio.CancelledError):
+        task = asyncio.current_task()
+        return task is not None and task.cancelling() > 0
+    return isinstance(error, KeyboardInterrupt | GeneratorExit)
+
+
 def _refusal(code: str) -> Callable[[Any], Refusal | None]:
-    """From what a plugin says to what the client is told; None: it is no Refuse."""
+    """From what a plugin says to what the client is told; None: it is no Refuse. `code`: where the plugin names none."""
 
     def judge(said: Any) -> Refusal | None:
-        return Refusal(said.text, said.code or code, "plugin") if isinstance(said, Refuse) else None
+        if not isinstance(said, Refuse):
+            return None
+        return Refusal(said.text, said.code or code, "plugin", counts=said.code.upper() == _WRONG_LOGIN)
 
     return judge
 
 
-def _place(error: BaseException) -> str:
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    if trace is None:
-        return ""
-    code = trace.tb_frame.f_code
-    return f" in {code.co_filename.rpartition('/')[2]}:{trace.tb_lineno} {code.co_name}"
+def _unusable(interests: Any) -> str:
+    """What is wrong with an answer to `session_opened`; empty: nothing."""
+    if not isinstance(interests, Interests):
+        return f"{type(interests).__name__} returned"
+    for rows in (interests.commands, interests.responses, interests.fetch_items):
+        if not isinstance(rows, Mapping) or not all(isinstance(name, str) and callable(handler) for name, handler in rows.items()):
+            return "interests are no names with functions"
+        if slow := [name for name, handler in rows.items() if iscoroutinefunction(handler)]:
+            return f"a handler cannot be a coroutine: {', '.join(slow)}"
+    return ""
 
 
 def mistakes(data: Mapping[str, Any], directory: Path | None = None, *, extra: Plugins | None = None) -> list[Problem]:
@@ -398,8 +427,18 @@ def _table(data: Mapping[str, Any], *path: str) -> Mapping[str, Any]:
 
 def _known(extra: Plugins | None) -> dict[str, Callable[[], Loaded]]:
     """How each plugin that there is can be loaded."""
-    known: dict[str, Callable[[], Loaded]] = {entry.name: partial(load_entry, entry) for entry in entry_points(group=GROUP)}
+    announced: dict[str, list[EntryPoint]] = {}
+    for entry in entry_points(group=GROUP):
+        announced.setdefault(entry.name, []).append(entry)
+    known: dict[str, Callable[[], Loaded]] = {name: partial(_load_one, entries) for name, entries in announced.items()}
     return known | {name: partial(inspect, name, plugin) for name, plugin in (extra or {}).items()}
+
+
+def _load_one(entries: Sequence[EntryPoint]) -> Loaded:
+    if len(entries) > 1:
+        by = " and ".join(sorted(entry.dist.name if entry.dist else entry.value for entry in entries))
+        raise PluginError(entries[0].name, f"is installed twice, by {by}")
+    return load_entry(entries[0])
 
 
 def spoken(interests: Interests) -> list[str]:
@@ -408,15 +447,13 @@ def spoken(interests: Interests) -> list[str]:
         *(f"command {name.upper()}" for name in interests.commands),
         *(f"response {name.upper()}" for name in interests.responses),
         *(f"fetch item {name.upper()}" for name in interests.fetch_items),
+        *(["annotations"] if interests.annotator is not None else []),
     ]
 
 
 def load_entry(entry: EntryPoint) -> Loaded:
     """The plugin behind an entry point. Raises PluginError."""
-    try:
-        plugin = entry.load()
-    except Exception as error:
-        raise PluginError(entry.name, f"cannot be imported: {type(error).__name__}: {error}") from error
+    plugin = _made(entry.name, "cannot be imported", entry.load)
     distribution = entry.dist
     return inspect(entry.name, plugin, distribution.name if distribution else "", distribution.version if distribution else "")
 
@@ -425,34 +462,55 @@ def inspect(name: str, plugin: object, distribution: str = "", version: str = ""
     """What a plugin has: a class is made an object of, a module or an object is taken as it is. Raises PluginError for
     hooks that there are not and arguments that a hook does not have."""
     if isinstance(plugin, type):
-        try:
-            plugin = plugin()
-        except Exception as error:
-            raise PluginError(name, f"cannot be made: {type(error).__name__}: {error}") from error
+        plugin = _made(name, "cannot be made", plugin)
     manager = pluggy.PluginManager(PROJECT)
     manager.add_hookspecs(Hooks)
     try:
         manager.register(plugin, name)
     except pluggy.PluginValidationError as error:
         raise PluginError(name, str(error).replace("\n", " ")) from error
-    hooks = []
+    functions: list[Function] = []
     for caller in manager.get_hookcallers(plugin) or []:
         if caller.spec is None:
             raise PluginError(name, f"there is no hook {caller.name}; possible: {', '.join(ORDER)}{near(caller.name, ORDER)}")
-        if any(impl.hookwrapper or impl.wrapper for impl in caller.get_hookimpls()):
-            raise PluginError(name, f"{caller.name} is a wrapper: plugins are called one by one")
-        hooks.append(caller.name)
-    if not hooks:
+        for found in caller.get_hookimpls():
+            if found.hookwrapper or found.wrapper:
+                raise PluginError(name, f"{caller.name} is a wrapper: plugins are called one by one")
+            functions.append(Function(caller.name, found.function, tuple(found.argnames)))
+    if not functions:
         raise PluginError(name, "has no hook: is the decorator @hookimpl missing?")
+    options, model = _made(name, "settings_declared failed", partial(_options, name, functions))
+    hooks = tuple(sorted({found.hook for found in functions}, key=ORDER.index))
+    return Loaded(name, plugin, distribution, version, hooks, options, _interests(name, plugin), model, tuple(functions))
+
+
+def _options(name: str, functions: Sequence[Function]) -> tuple[tuple[Option, ...], type[Values]]:
     options: tuple[Option, ...] = ()
-    if "settings_declared" in hooks:
-        try:
-            declared: Any = manager.hook.settings_declared.get_hookimpls()[0].function()
-            options = tuple(declared)
-            model = model_of(name, options)
-        except Exception as error:
-            raise PluginError(name, f"settings_declared failed: {type(error).__name__}: {error}") from error
-    else:
-        model = model_of(name, ())
-    interests = tuple(getattr(plugin, "portico_interests", ()))
-    return Loaded(name, plugin, distribution, version, tuple(sorted(hooks, key=ORDER.index)), options, interests, model)
+    for function in functions:
+        if function.hook == "settings_declared":
+            options += tuple(function.call())
+    return options, model_of(name, options)
+
+
+def _made(name: str, complaint: str, make: Callable[[], Made]) -> Made:
+    """What a plugin's own code makes. Raises PluginError, whatever it raises."""
+    try:
+        return make()
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        raise PluginError(name, f"{complaint}: {type(error).__name__}: {error}") from error
+
+
+def _interests(name: str, plugin: object) -> tuple[str, ...]:
+    """What the plugin declares, with names in upper case. Raises PluginError for what is no such declaration."""
+    declared: Any = getattr(plugin, "portico_interests", ())
+    if isinstance(declared, str) or not isinstance(declared, Iterable):
+        raise PluginError(name, "portico_interests: a tuple of texts is expected")
+    found = []
+    for each in declared:
+        if not isinstance(each, str) or _DECLARED.fullmatch(each) is None:
+            raise PluginError(name, f"portico_interests: {each!r} is none of 'command NAME', 'response NAME', 'fetch item NAME'")
+        kind, _, word = each.rpartition(" ")
+        found.append(f"{kind} {word.upper()}" if kind else each)
+    return tuple(found)

@@ -7,9 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from portico.errors import Secret
+
+if TYPE_CHECKING:
+    from portico.session.annotations.annotation import Ledger
 
 Protocol = Literal["imap", "pop3"]
 TlsMode = Literal["none", "starttls", "implicit"]
@@ -146,6 +149,10 @@ class Context:
     """Users whose sessions are traced (fnmatch patterns); empty: nobody, and nothing is kept for it."""
     refusal: Refusal | None = None
     """Non-None: the connection was not admitted; the session says so in place of the greeting and closes."""
+    ledger: Ledger | None = None
+    """Remembers what clients were shown of annotated messages; None: no message is annotated."""
+    newest: int = 1000
+    """Of a mailbox never seen before, so many messages are looked at."""
 
 
 @dataclass(slots=True)

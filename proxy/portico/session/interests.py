@@ -4,16 +4,19 @@ Rule of this file: the words are defined here and offered to authors by `portico
 A plugin says its interests once, when a session opens; they are compiled to tuples of
 callables. Handlers are plain functions, called on the worker's thread: they must not
 block. A handler that raises is logged with its plugin's name and counts as if it had returned
-None: the original bytes pass (observers and rewriters fail open).
+None: the original bytes pass (observers and rewriters fail open). An answer of the wrong type raises where it is made: in the handler.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from portico.session.context import SessionView
+
+if TYPE_CHECKING:
+    from portico.session.annotations.annotator import Annotator
 
 
 @dataclass(slots=True)
@@ -72,6 +75,9 @@ class Change:
 
     data: bytes
 
+    def __post_init__(self) -> None:
+        _must_be(bytes, self.data)
+
 
 @dataclass(slots=True, frozen=True)
 class Drop:
@@ -85,6 +91,9 @@ class Refuse:
     text: str
     code: str = ""
 
+    def __post_init__(self) -> None:
+        _must_be(str, self.text, self.code)
+
 
 @dataclass(slots=True, frozen=True)
 class Answer:
@@ -96,6 +105,18 @@ class Answer:
 
     text: str = "Completed."
     lines: Sequence[bytes] | None = None
+
+    def __post_init__(self) -> None:
+        _must_be(str, self.text)
+        if self.lines is not None:
+            _must_be(Sequence, self.lines)
+            _must_be(bytes, *self.lines)
+
+
+def _must_be(kind: type, *values: object) -> None:
+    for value in values:
+        if not isinstance(value, kind):
+            raise TypeError(f"{kind.__name__} is expected, not {type(value).__name__}")
 
 
 CommandHandler = Callable[[SessionView, Command], "Change | Refuse | Answer | None"]
@@ -111,6 +132,15 @@ class Interests:
     responses: Mapping[str, ResponseHandler] = field(default_factory=dict)
     fetch_items: Mapping[str, FetchItemHandler] = field(default_factory=dict)
     """IMAP only. The item's handler may return another value for it."""
+    annotator: Annotator | None = None
+    """Says which messages get a block of text or HTML, and which."""
+
+
+class BoundAnnotator(NamedTuple):
+    """An annotator and the plugin it belongs to."""
+
+    plugin: str
+    annotator: Annotator
 
 
 class Bound(NamedTuple):
@@ -129,12 +159,13 @@ class Compiled:
     commands: dict[str, tuple[Bound, ...]] = field(default_factory=dict)
     responses: dict[str, tuple[Bound, ...]] = field(default_factory=dict)
     fetch_items: dict[str, tuple[Bound, ...]] = field(default_factory=dict)
+    annotators: tuple[BoundAnnotator, ...] = ()
 
     @property
     def plugins(self) -> list[str]:
         """The names of the plugins that are interested, sorted."""
         rows = (*self.commands.values(), *self.responses.values(), *self.fetch_items.values())
-        return sorted({bound.plugin for row in rows for bound in row})
+        return sorted({bound.plugin for row in rows for bound in row} | {bound.plugin for bound in self.annotators})
 
 
 def compile_interests(view: SessionView, said: Sequence[tuple[str, Interests | None]]) -> Compiled | None:
@@ -150,6 +181,8 @@ def compile_interests(view: SessionView, said: Sequence[tuple[str, Interests | N
         ):
             for name, handler in handlers.items():
                 into[name.upper()] = (*into.get(name.upper(), ()), Bound(plugin, handler))
-    if not (compiled.commands or compiled.responses or compiled.fetch_items):
+        if interests.annotator is not None:
+            compiled.annotators = (*compiled.annotators, BoundAnnotator(plugin, interests.annotator))
+    if not (compiled.commands or compiled.responses or compiled.fetch_items or compiled.annotators):
         return None
     return compiled

@@ -433,8 +433,8 @@ class Life:
     def _session_opened(self, event: SessionOpened, out: list[Decision]) -> None:
         front, sign_in, signed_in = self._front, self._sign_in, self._signed_in
         assert front is not None and sign_in is not None and signed_in is not None
-        passed, withheld = self._filter(signed_in.capabilities)
         interests: Compiled | None = event.interests
+        passed, withheld = self._filter(signed_in.capabilities, interests)
         traced = any(fnmatchcase(self.view.user, pattern) for pattern in self.context.trace_users)
         if sign_in.reader.held > _ENOUGH:
             out.append(ReadServer(MAIN))
@@ -524,7 +524,7 @@ class Life:
     def _make_watch(self, interests: Compiled | None, capabilities: list[bytes], traced: bool) -> Watch:
         raise AssertionError("each protocol has its own")
 
-    def _filter(self, capabilities: list[bytes]) -> tuple[list[bytes], list[bytes]]:
+    def _filter(self, capabilities: list[bytes], interests: Compiled | None) -> tuple[list[bytes], list[bytes]]:
         """The server's list after login: announced, withheld."""
         raise AssertionError("each protocol has its own")
 

@@ -10,6 +10,7 @@ from collections.abc import Generator
 from typing import Any, Final
 
 from portico.config.settings import Listener
+from portico.ledger.ledger import SqliteLedger
 from portico.session.close import Reason
 from portico.session.context import Context, Peer, Protocol, Refusal, Route, ServerFacts, Target, TlsInfo
 from portico.session.decisions import CheckLogin, Close, Connect, Decision, OpenSession, SendToClient, SendToServer, Wait
@@ -157,5 +158,5 @@ def session_of(
     refusal: Refusal | None = None,
 ) -> Session:
     """A session that has not been told anything yet."""
-    context = Context(id, protocol, listener, peer, settings, facts or ServerFacts(), known, trace, refusal)
+    context = Context(id, protocol, listener, peer, settings, facts or ServerFacts(), known, trace, refusal, SqliteLedger())
     return ImapSession(context) if protocol == "imap" else Pop3Session(context)

@@ -5,9 +5,12 @@ Rule of this file: what IMAP says where session.life moves on. RFC 9051 6.2, 7.1
 
 from __future__ import annotations
 
+from portico.session.annotations.judge import Judge
 from portico.session.ask import one_line
 from portico.session.context import Route
 from portico.session.events import MAIN
+from portico.session.imap.annotate import withheld_for_annotations
+from portico.session.imap.annotated import AnnotatedWatch
 from portico.session.imap.ending import BYE, judge
 from portico.session.imap.front import Front
 from portico.session.imap.sign_in import SignIn
@@ -33,10 +36,22 @@ class ImapSession(Life):
         return SignIn(self.context, MAIN, route, wish.attempt, client_id, wish.initial)
 
     def _make_watch(self, interests: Compiled | None, capabilities: list[bytes], traced: bool) -> Watch:
-        return Watch(self.context, self.view, interests, capabilities, traced=traced)
+        ledger = self.context.ledger
+        if interests is None or ledger is None or not interests.annotators:
+            return Watch(self.context, self.view, interests, capabilities, traced=traced)
+        judge = Judge(self.view, interests.annotators)
+        return AnnotatedWatch(self.context, self.view, interests, capabilities, judge, ledger, traced=traced)
 
-    def _filter(self, capabilities: list[bytes]) -> tuple[list[bytes], list[bytes]]:
-        return filter_imap(capabilities)
+    def _filter(self, capabilities: list[bytes], interests: Compiled | None) -> tuple[list[bytes], list[bytes]]:
+        passed, withheld = filter_imap(capabilities)
+        if not self._annotates(interests):
+            return passed, withheld
+        return [name for name in passed if not withheld_for_annotations(name)], withheld + [
+            name for name in passed if withheld_for_annotations(name)
+        ]
+
+    def _annotates(self, interests: Compiled | None) -> bool:
+        return interests is not None and bool(interests.annotators) and self.context.ledger is not None
 
     def _yes(self, capabilities: list[bytes], text: bytes) -> bytes:
         return b"%b OK [CAPABILITY %b] %b\r\n" % (self._tag, b" ".join(capabilities), text)

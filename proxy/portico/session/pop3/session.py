@@ -131,7 +131,7 @@ class Pop3Session(Life):
     def _make_watch(self, interests: Compiled | None, capabilities: list[bytes], traced: bool) -> Watch:
         return Watch(self.context, self.view, interests, traced=traced)
 
-    def _filter(self, capabilities: list[bytes]) -> tuple[list[bytes], list[bytes]]:
+    def _filter(self, capabilities: list[bytes], interests: Compiled | None) -> tuple[list[bytes], list[bytes]]:
         passed, withheld = filter_pop3(capabilities)
         # The list may be from before the login, where STLS is of use (RFC 2595 4); after it nobody lists or takes it.
         return passed, [line for line in withheld if line.upper() not in (b"STLS", b"XCLIENT")]

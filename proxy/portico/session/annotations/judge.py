@@ -1,0 +1,117 @@
+"""From what plugins say of a message to its annotation.
+
+Rule of this file: plugins are asked here and nowhere else; each message once, in the order of the plugins. A plugin that raises, or
+says what cannot be, is recorded, and the message is as if it had said nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from portico.session.annotations.annotation import Annotation, Piece
+from portico.session.annotations.block import encode
+from portico.session.annotations.outline import Insertion, Outline
+from portico.session.ask import blame
+from portico.session.context import SessionView
+from portico.session.decisions import Decision
+from portico.session.interests import Bound, BoundAnnotator
+from portico.wire.bodystructure import Part
+
+MOST_OF_A_PART: Final = 256 * 1024
+"""Octets of a part that a plugin may read, decoded; a message with a larger one is not annotated."""
+
+
+@dataclass(slots=True)
+class Wishes:
+    """What the plugins want to read of one message."""
+
+    outline: Outline
+    by_plugin: dict[int, tuple[str, ...]] = field(default_factory=dict)
+
+    @property
+    def parts(self) -> list[str]:
+        """The numbers of all parts wanted."""
+        return sorted({part for parts in self.by_plugin.values() for part in parts})
+
+
+class Judge:
+    """The annotators of one session, in order."""
+
+    __slots__ = ("_asked", "_types", "_view")
+
+    def __init__(self, view: SessionView, asked: Sequence[BoundAnnotator]) -> None:
+        self._view = view
+        self._asked = tuple(asked)
+        types = [each.annotator.types for each in asked]
+        self._types = (
+            None if any(not each for each in types) else {name.rpartition("/")[2].upper().encode() for each in types for name in each}
+        )
+
+    def may_be(self, structure: bytes) -> bool:
+        """A quick look at a BODYSTRUCTURE as it came: whether somebody may be interested."""
+        if self._types is None:
+            return True
+        upper = structure.upper()
+        return any(b'"%b"' % name in upper for name in self._types)
+
+    def wishes(self, outline: Outline, out: list[Decision]) -> Wishes | None:
+        """What has to be read before it is decided; None: the message is not annotated."""
+        wishes = Wishes(outline)
+        sizes = {part.number: part.octets for part in outline.structure.walk()}
+        for index, asked in enumerate(self._asked):
+            said = self._ask(asked, "wants", out, outline)
+            if said is None:
+                continue
+            if isinstance(said, str) or not isinstance(said, Sequence) or not all(part in sizes for part in said):
+                self._blame(asked, "wants", "parts that the message does not have", out)
+            # Base64 needs 78 octets for 57.
+            elif all(0 <= sizes[part] <= MOST_OF_A_PART * 3 // 2 for part in said):
+                wishes.by_plugin[index] = tuple(said)
+        return wishes if wishes.by_plugin else None
+
+    def annotation(self, wishes: Wishes, parts: Mapping[str, bytes], size: int, out: list[Decision]) -> Annotation | None:
+        """The message's annotation; None: it has none. `parts`: decoded; one that is missing could not be read."""
+        texts: dict[str, list[str]] = {}
+        for index, wanted in wishes.by_plugin.items():
+            asked = self._asked[index]
+            if any(len(parts.get(part, bytes(MOST_OF_A_PART + 1))) > MOST_OF_A_PART for part in wanted):
+                continue
+            said = self._ask(asked, "insertions", out, wishes.outline, {part: parts[part] for part in wanted})
+            if said is None:
+                continue
+            if not isinstance(said, Iterable):
+                self._blame(asked, "insertions", f"{type(said).__name__} returned", out)
+                continue
+            for insertion in said:
+                if not isinstance(insertion, Insertion):
+                    self._blame(asked, "insertions", f"{type(insertion).__name__} returned", out)
+                    break
+                texts.setdefault(insertion.part, []).append(insertion.text)
+        pieces = _pieces(wishes.outline.structure, texts)
+        return Annotation(size, pieces) if pieces else None
+
+    def _ask(self, asked: BoundAnnotator, hook: str, out: list[Decision], *about: Any) -> Any:
+        try:
+            return getattr(asked.annotator, hook)(self._view, *about)
+        except Exception as error:  # a plugin's fault never ends a session
+            self._blame(asked, hook, f"{type(error).__name__} raised", out)
+            return None
+
+    def _blame(self, asked: BoundAnnotator, hook: str, error: str, out: list[Decision]) -> None:
+        blame(Bound(asked.plugin, asked.annotator.wants), f"annotator {hook}", error, out)
+
+
+def _pieces(structure: Part, texts: Mapping[str, Sequence[str]]) -> tuple[Piece, ...]:
+    """Blocks for the parts that can carry one. What is signed or encrypted is never touched, whatever a plugin says (RFC 1847)."""
+    made = []
+    sealed = [part.number for part in structure.walk() if part.type in ("multipart/signed", "multipart/encrypted")]
+    for part in structure.walk():
+        if any(not number or part.number.startswith(f"{number}.") for number in sealed):
+            continue
+        blocks = [block for text in texts.get(part.number, ()) if (block := encode(part, text)) is not None]
+        if blocks:
+            octets, decoded = b"".join(block.octets for block in blocks), b"".join(block.decoded for block in blocks)
+            made.append(Piece(part.number, octets, sum(block.lines for block in blocks), decoded, blocks[0].where, part.encoding))
+    return tuple(made)

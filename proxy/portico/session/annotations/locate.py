@@ -1,0 +1,62 @@
+"""Where the pieces of an annotation go, found by reading the message from its start.
+
+Rule of this file: octets in, places out; it reads no further than it must, and keeps of each part only the head in which the place is
+looked for. What it cannot find leaves the message as it is.
+"""
+
+from __future__ import annotations
+
+from portico.errors import PeerError
+from portico.session.annotations.annotation import Annotation, Located
+from portico.session.annotations.block import insertion_offset
+from portico.wire.bodystructure import decoded
+from portico.wire.mime import Scanner
+
+
+class Locator:
+    """`feed` the octets of the message in order while it `wants_more`, then `finish`. `encodings`: of the parts, by number."""
+
+    __slots__ = ("_made", "_scanner", "trouble")
+
+    def __init__(self, made: Annotation) -> None:
+        self._made = made
+        self._scanner = Scanner({piece.part for piece in made.pieces})
+        self.trouble = ""
+        """Why there will be no places; empty: nothing stands against it yet."""
+
+    @property
+    def wants_more(self) -> bool:
+        return not self.trouble and any(self._scanner.head(piece.part) is None for piece in self._made.pieces)
+
+    def feed(self, data: bytes) -> None:
+        try:
+            self._scanner.feed(data)
+        except PeerError as error:
+            self.trouble = error.text
+
+    def finish(self, *, ended: bool = True) -> Located | None:
+        """The places; None: they were not found. `ended`: all of the message has been fed."""
+        scanner = self._scanner
+        if self.wants_more and ended:
+            try:
+                scanner.finish()
+            except PeerError as error:
+                self.trouble = error.text
+        if self.wants_more:
+            self.trouble = "a part is not where the structure says"
+        if self.trouble:
+            return None
+        bodies: dict[str, int] = {}
+        points: dict[str, int] = {}
+        decoded_points: dict[str, int] = {}
+        for piece in self._made.pieces:
+            head = scanner.head(piece.part) or b""
+            number = piece.part
+            while number:
+                place = scanner.places.get(number)
+                if place is not None:
+                    bodies[number] = place.body
+                number = number.rpartition(".")[0]
+            points[piece.part] = at = insertion_offset(piece.where, piece.encoding, head)
+            decoded_points[piece.part] = len(decoded(head[:at], piece.encoding))
+        return Located(scanner.places[""].body, bodies, points, decoded_points)

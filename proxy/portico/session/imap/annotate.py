@@ -1,0 +1,538 @@
+"""Annotations in the selected mailbox of a watched IMAP session.
+
+Rule of this file: which messages are annotated, and what therefore becomes of commands and responses. Questions of our own to the
+server are yielded as Errands by generators (*jobs*); imap.annotated sends them when the leg has nothing under way, and the client sees
+nothing of them. Errands name messages by number, because UID FETCH would let the server announce EXPUNGE, which a client that has asked by
+number may not be told (RFC 9051 7.5.1). They never set \\Seen, and never ask for flags: a server that has told them once does not tell
+them again.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
+
+from portico.errors import PeerError
+from portico.session.annotations.annotation import Annotation, Known, Ledger, Located, Mailbox
+from portico.session.annotations.judge import Judge
+from portico.session.annotations.locate import Locator
+from portico.session.annotations.outline import outline_of
+from portico.session.annotations.splice import Range, asked_of_server
+from portico.session.decisions import Decision, Record
+from portico.session.imap.rewrite import FetchRewriter, Section
+from portico.wire.bodystructure import decoded
+from portico.wire.fetch import FetchCommand, Item, chosen, parse_fetch_command, ranges_of
+from portico.wire.imap import FetchResponse, parse_fetch, unquoted
+
+_BATCH: Final = 200
+"""Messages whose structure is asked for in one errand."""
+_CHUNK: Final = 64 * 1024
+_TOUCHED: Final = frozenset(
+    ["RFC822.SIZE", "BODY", "BODYSTRUCTURE", "BODY.PEEK", "RFC822", "RFC822.TEXT", "BINARY", "BINARY.PEEK", "BINARY.SIZE"]
+)
+_MACROS_TOUCHED: Final = frozenset(["RFC822.SIZE"])
+_HEADERS: Final = ("HEADER", "MIME")
+_BY_SIZE: Final = re.compile(rb"(?<![^ (])(LARGER|SMALLER) +(\d{1,19})(?![^ )])", re.IGNORECASE)
+_STRING: Final = re.compile(rb'"(?:[^"\\\r\n]|\\.)*"|\{(\d{1,10})\+?\}\r?\n')
+_TRIES: Final = 3
+
+_WITHHELD: Final = frozenset(
+    [b"CATENATE", b"URLAUTH", b"URLAUTH=BINARY", b"URL-PARTIAL", b"OBJECTID", b"OBJECTIDBIS", b"PREVIEW", b"SNIPPET=FUZZY", b"NOTIFY",
+     b"ESORT", b"CONVERT", b"MULTISEARCH", b"JMAPACCESS", b"X-GM-EXT-1", b"REPLACE", b"PARTIAL", b"UIDONLY", b"XAPPLEPUSHSERVICE"]
+)  # fmt: skip
+"""Capabilities that derive from bodies and sizes, or show messages in ways, that are not handled here."""
+
+
+def withheld_for_annotations(name: bytes) -> bool:
+    """Whether a capability is not announced where messages are annotated."""
+    upper = name.upper()
+    return upper in _WITHHELD or upper.startswith(b"PREVIEW=")
+
+
+class Errand(NamedTuple):
+    """A command of ours, without tag and line end. Of its answer responses of these kinds are kept from the client."""
+
+    command: bytes
+    kinds: frozenset[str]
+
+
+class Result(NamedTuple):
+    """What the server answered."""
+
+    ok: bool
+    responses: list[bytes]
+
+
+@dataclass(slots=True)
+class Plan:
+    """What becomes of the client's command. `ranges`: what the client asked where the server is asked for another range.
+    `answer`: it does not go to the server; these lines and OK are its answer."""
+
+    arguments: bytes
+    ranges: dict[Section, Range] = field(default_factory=dict)
+    answer: bytes | None = None
+    refusal: str = ""
+
+
+IDLE: Final = None
+"""Yielded in place of an Errand: go on when the leg has nothing under way, so that no message can change its number meanwhile."""
+
+Job = Generator[Errand | None, Result, Plan | None]
+Steps = Generator[Errand | None, Result, None]
+
+
+@dataclass(slots=True)
+class Selected:
+    """The selected mailbox. `judged`: messages 1 to this number have been judged."""
+
+    mailbox: Mailbox
+    known: Known
+    exists: int = 0
+    judged: int = 0
+    looked: bool = False
+    failures: int = 0
+    uid_next: int = 0
+    """RFC 9051 2.3.1.1, when it was selected; 0: the server did not say."""
+    numbers: dict[int, str] = field(default_factory=dict)
+    """Message number to UID, of the annotated ones."""
+
+    def expunged(self, number: int) -> None:
+        """RFC 9051 7.5.1: those behind it move down by one."""
+        self.exists -= 1
+        if number <= self.judged:
+            self.judged -= 1
+        self.numbers = {each - (each > number): uid for each, uid in self.numbers.items() if each != number}
+
+    def vanished(self, uids: bytes) -> None:
+        """RFC 7162 3.2.10, without (EARLIER): each UID named was a message."""
+        for low, high in ranges_of(uids, 0):
+            gone = high - low + 1
+            self.exists -= gone
+            if high <= self.known.watermark:
+                self.judged -= gone
+            kept = {}
+            for number, uid in self.numbers.items():
+                if int(uid) > high:
+                    kept[number - gone] = uid
+                elif int(uid) < low:
+                    kept[number] = uid
+            self.numbers = kept
+
+
+class Annotations:
+    """What imap.watch asks. `newest`: of a mailbox never seen before, so many messages are looked at; older ones are not annotated."""
+
+    __slots__ = ("_account", "_coming", "_held", "_judge", "_ledger", "_newest", "selected")
+
+    def __init__(self, judge: Judge, ledger: Ledger, account: str, *, newest: int, held: int) -> None:
+        self._judge = judge
+        self._ledger = ledger
+        self._account = account
+        self._newest = newest
+        self._held = held
+        self._coming: Selected | None = None
+        self.selected: Selected | None = None
+
+    # -- what passes
+
+    def selecting(self, name: bytes | None) -> None:
+        """SELECT or EXAMINE has been sent: what follows is about the new mailbox."""
+        text = (name or b"").decode("utf-8", "replace")
+        self._coming = Selected(Mailbox(self._account, "INBOX" if text.upper() == "INBOX" else text, 0), Known(0, {}))
+
+    def select_ended(self, ok: bool, *, failed: bool) -> None:
+        """SELECT or EXAMINE was answered; `failed`: by NO, which leaves nothing selected (RFC 9051 6.3.2)."""
+        coming, self._coming = self._coming, None
+        if ok or failed:
+            self.selected = coming if ok and coming is not None and coming.mailbox.uid_validity else None
+
+    def left(self) -> None:
+        """CLOSE or UNSELECT."""
+        self.selected = None
+
+    def heard(self, kind: str, number: int | None, raw: bytes) -> None:
+        """An untagged response that is not FETCH."""
+        state = self._coming or self.selected
+        if state is None:
+            return
+        if kind == "EXISTS" and number is not None:
+            state.exists = number
+        elif kind == "EXPUNGE" and number is not None:
+            state.expunged(number)
+        elif kind == "VANISHED" and not raw[11:].upper().startswith(b"(EARLIER)"):
+            state.vanished(raw[11:].strip())
+        elif kind == "OK" and self._coming is not None:
+            found = re.match(rb"\* OK \[UIDVALIDITY (\d{1,10})\]", raw, re.IGNORECASE)
+            if found is not None:
+                state.mailbox = state.mailbox._replace(uid_validity=int(found[1]))
+                state.known = self._ledger.known(state.mailbox)
+            found = re.match(rb"\* OK \[UIDNEXT (\d{1,10})\]", raw, re.IGNORECASE)
+            if found is not None:
+                state.uid_next = int(found[1])
+
+    @property
+    def any(self) -> bool:
+        """Some message of the selected mailbox is annotated."""
+        return self.selected is not None and bool(self.selected.numbers)
+
+    def rewriter(self, number: int, ranges: Mapping[Section, Range]) -> FetchRewriter:
+        """Who changes the FETCH response of a message; one that is not annotated passes through it."""
+        return FetchRewriter(self._annotation(number), ranges, self._held)
+
+    def ended(self, number: int, rewriter: FetchRewriter, out: list[Decision]) -> None:
+        """A response has been rewritten: where it was not what the annotation promised, the message is not annotated again."""
+        if not rewriter.trouble or self.selected is None:
+            return
+        uid = self.selected.numbers.get(number, "")
+        self._contradicted(uid, rewriter.trouble, out)
+
+    def status(self, raw: bytes) -> bytes:
+        """An untagged STATUS with the growth of the mailbox added to SIZE (RFC 8438)."""
+        found = re.search(rb"[ (]SIZE (\d{1,19})(?=[ )])", raw, re.IGNORECASE)
+        open_ = raw.rfind(b"(")
+        if found is None or open_ < 0:
+            return raw
+        name = unquoted(raw[9:open_].strip())
+        if name is None:
+            return raw
+        text = name.decode("utf-8", "replace")
+        growth = self._ledger.growth(self._account, "INBOX" if text.upper() == "INBOX" else text)
+        return raw[: found.start(1)] + b"%d" % (int(found[1]) + growth) + raw[found.end(1) :]
+
+    # -- commands
+
+    def job(self, name: str, uid: bool, arguments: bytes, out: Callable[[], list[Decision]]) -> Job | Plan | None:
+        """What becomes of a command, or what has to be done before that is known; None: it goes as it is."""
+        state = self.selected
+        if state is None:
+            return None
+        if name == "FETCH":
+            try:
+                command = parse_fetch_command(arguments)
+            except PeerError:
+                return None  # the server will say what is wrong
+            if not any(_touched(item) for item in command.items) and not command.names & _MACROS_TOUCHED:
+                return None
+            return self._fetch(command, uid, out) if self.any or self._unjudged else self._closed(command.raw, command.messages, uid)
+        elif not self.any and not self._unjudged:
+            return None
+        elif name == "SEARCH" and _BY_SIZE.search(arguments):
+            return self._search(arguments, out)
+        elif name == "SORT" and re.match(rb"\([^)]*\bSIZE\b", arguments, re.IGNORECASE):
+            return self._sort(arguments, uid, out)
+        return None
+
+    @property
+    def _unjudged(self) -> bool:
+        state = self.selected
+        return state is not None and state.judged < state.exists and state.failures < _TRIES
+
+    def _closed(self, arguments: bytes, messages: bytes, uid: bool) -> Plan:
+        """``*`` is a message that may come between, and nobody has judged it: it is written as the last one that is known."""
+        state = self.selected
+        last = 0 if state is None else state.known.watermark if uid else state.exists
+        if b"*" not in messages or not last:
+            return Plan(arguments)
+        return Plan(messages.replace(b"*", b"%d" % last) + arguments[len(messages) :])
+
+    def _fetch(self, command: FetchCommand, uid: bool, out: Callable[[], list[Decision]]) -> Job:
+        yield IDLE
+        yield from self._discover(out)
+        command = parse_fetch_command(self._closed(command.raw, command.messages, uid).arguments)
+        hit = self._hit(command.messages, uid)
+        bodies = [item for item in command.items if _is_body(item) and any(_touches(made, item) for made in hit.values())]
+        if not bodies:
+            return Plan(command.raw)
+        for number, made in hit.items():
+            if made.located is None and any(_touches(made, item) for item in bodies):
+                yield from self._locate(number, made, out)
+        ranged = [item for item in bodies if item.start >= 0]
+        if not ranged:
+            return Plan(command.raw)
+        most = max((made.octets for made in self._hit(command.messages, uid).values()), default=0)
+        ranges: dict[Section, Range] = {}
+        asked: list[tuple[int, int] | None] = []
+        for item in command.items:
+            if item not in ranged:
+                asked.append(None)
+                continue
+            key, wanted = _key(item), Range(item.start, item.length)
+            if ranges.setdefault(key, wanted) != wanted:
+                return Plan(command.raw, refusal="Two ranges of one section in one command cannot be answered.")
+            asked.append(asked_of_server(wanted, most))
+        return Plan(command.with_ranges(asked), ranges)
+
+    def _search(self, arguments: bytes, out: Callable[[], list[Decision]]) -> Job:
+        yield IDLE
+        yield from self._discover(out)
+        if not self.any:
+            return None
+        changed = b""
+        pos = 0
+        for start, end in _outside_strings(arguments):
+            changed += arguments[pos:start] + _BY_SIZE.sub(self._by_size, arguments[start:end])
+            pos = end
+        return Plan(changed + arguments[pos:])
+
+    def _by_size(self, found: re.Match[bytes]) -> bytes:
+        """RFC 9051 6.4.4: LARGER and SMALLER of the annotated sizes, told by the sizes that the server knows."""
+        limit = int(found[2])
+        state = self.selected
+        assert state is not None
+        larger = found[1].upper() == b"LARGER"
+        crossed = []
+        for uid in state.numbers.values():
+            made = state.known.annotations[uid]
+            size = made.size + made.octets
+            if (made.size <= limit < size) if larger else (made.size < limit <= size):
+                crossed.append(uid)
+        if not crossed:
+            return found[0]
+        uids = ",".join(sorted(crossed, key=int)).encode()
+        return b"(OR %b UID %b)" % (found[0], uids) if larger else b"(%b NOT UID %b)" % (found[0], uids)
+
+    def _sort(self, arguments: bytes, uid: bool, out: Callable[[], list[Decision]]) -> Job:
+        """RFC 5256: the server sorts by its own sizes. Where SIZE is the first key we sort again; behind other keys it only breaks ties."""
+        yield IDLE
+        yield from self._discover(out)
+        first = re.match(rb"\( *(REVERSE +)?SIZE\b", arguments, re.IGNORECASE)
+        if not self.any or first is None:
+            return None
+        result = yield Errand((b"UID SORT " if uid else b"SORT ") + arguments, frozenset(["SORT"]))
+        found = _numbers(result.responses, b"SORT")
+        if not result.ok or not found:
+            return Plan(arguments)
+        sizes = yield Errand((b"UID FETCH " if uid else b"FETCH ") + _set(found) + b" (UID RFC822.SIZE)", frozenset(["FETCH"]))
+        known: dict[int, int] = {}
+        state = self.selected
+        for response in _fetched(sizes):
+            # By UID: numbers may have moved since (UID FETCH lets the server announce EXPUNGE).
+            made = state.known.annotations.get(str(response.uid)) if state is not None else None
+            size = int(response.value("RFC822.SIZE") or b"0") + (made.octets if made is not None else 0)
+            known[(response.uid or 0) if uid else response.number] = size
+        sign = -1 if first[1] else 1
+        ordered = sorted(found, key=lambda each: sign * known.get(each, 0))
+        return Plan(arguments, answer=b"* SORT " + b" ".join(b"%d" % each for each in ordered) + b"\r\n")
+
+    # -- finding out
+
+    def _discover(self, out: Callable[[], list[Decision]]) -> Steps:
+        """Judge the messages that have not been judged."""
+        state = self.selected
+        if state is None or state.judged >= state.exists or state.failures >= _TRIES:
+            return
+        first, last = state.judged + 1, state.exists
+        watermark = state.known.watermark
+        if not state.looked:
+            if state.known.annotations:
+                yield from self._number(state)
+            if watermark:
+                result = yield Errand(b"SEARCH UID %d:*" % (watermark + 1), frozenset(["SEARCH"]))
+                found = [number for number in _numbers(result.responses, b"SEARCH") if number <= last]
+                first = min(found, default=last + 1)
+            else:
+                first = max(1, last - self._newest + 1)
+        made: dict[str, Annotation] = {}
+        numbers: dict[int, str] = {}
+        for low in range(first, last + 1, _BATCH):
+            high = min(low + _BATCH - 1, last)
+            result = yield Errand(b"FETCH %d:%d (UID BODYSTRUCTURE)" % (low, high), frozenset(["FETCH"]))
+            responses = _fetched(result)
+            watermark = max([watermark, *(each.uid or 0 for each in responses)])
+            if not result.ok:
+                # Messages that were shown as they are stay so: nobody will judge them later.
+                watermark = max(watermark, state.uid_next - 1)
+                state.failures += 1
+                out().append(
+                    Record(
+                        "annotations.failed",
+                        {"mailbox": state.mailbox.name, "text": "the server did not tell the structure of new messages"},
+                    )
+                )
+            new = [each for each in responses if (each.uid or 0) > state.known.watermark]
+            likely = [each for each in new if self._judge.may_be(each.value("BODYSTRUCTURE") or b"")]
+            if likely:
+                yield from self._look(state, likely, made, numbers, out)
+        state.known = self._ledger.judged(state.mailbox, watermark, made)
+        state.numbers |= {number: uid for number, uid in numbers.items() if uid in state.known.annotations}
+        state.judged = max(state.judged, last)
+        state.looked = True
+
+    def _number(self, state: Selected) -> Steps:
+        """Find the numbers of messages that were annotated in another session."""
+        uids = b",".join(uid.encode() for uid in sorted(state.known.annotations, key=int))
+        result = yield Errand(b"SEARCH UID " + uids, frozenset(["SEARCH"]))
+        found = _numbers(result.responses, b"SEARCH")
+        if found:
+            result = yield Errand(b"FETCH " + _set(found) + b" (UID)", frozenset(["FETCH"]))
+            for response in _fetched(result):
+                if str(response.uid) in state.known.annotations:
+                    state.numbers[response.number] = str(response.uid)
+
+    def _look(
+        self,
+        state: Selected,
+        likely: Sequence[FetchResponse],
+        made: dict[str, Annotation],
+        numbers: dict[int, str],
+        out: Callable[[], list[Decision]],
+    ) -> Steps:
+        """Ask the plugins about messages whose structure is interesting."""
+        structures = {each.number: each.value("BODYSTRUCTURE") or b"" for each in likely}
+        result = yield Errand(b"FETCH " + _set(structures) + b" (UID RFC822.SIZE ENVELOPE)", frozenset(["FETCH"]))
+        for response in _fetched(result):
+            structure, uid, size = structures.get(response.number), response.uid, response.value("RFC822.SIZE")
+            if structure is None or uid is None or size is None or not size.isdigit():
+                continue
+            try:
+                outline = outline_of(state.mailbox.name, uid, state.mailbox.uid_validity, int(size), structure, response.value("ENVELOPE"))
+            except PeerError as error:
+                out().append(Record("annotations.passed_over", {"mailbox": state.mailbox.name, "uid": str(uid), "text": error.text}))
+                continue
+            wishes = self._judge.wishes(outline, out())
+            if wishes is None:
+                continue
+            parts = yield from self._parts(response.number, wishes.parts, outline.structure)
+            annotation = self._judge.annotation(wishes, parts, int(size), out())
+            if annotation is not None:
+                made[str(uid)] = annotation
+                numbers[response.number] = str(uid)
+
+    def _parts(self, number: int, wanted: Sequence[str], structure: object) -> Generator[Errand | None, Result, dict[str, bytes]]:
+        """Read parts of a message, transfer-decoded."""
+        if not wanted:
+            return {}
+        encodings = {part.number: part.encoding for part in structure.walk()}  # type: ignore[attr-defined]
+        items = b" ".join(b"BODY.PEEK[%b]" % part.encode() for part in wanted)
+        result = yield Errand(b"FETCH %d (%b)" % (number, items), frozenset(["FETCH"]))
+        read: dict[str, bytes] = {}
+        for response in _fetched(result):
+            if response.number != number:
+                continue
+            for part in wanted:
+                octets = unquoted(response.value(f"BODY[{part}]") or b"")
+                if octets is not None:
+                    read[part] = decoded(octets, encodings.get(part, ""))
+        return read
+
+    def _locate(self, number: int, made: Annotation, out: Callable[[], list[Decision]]) -> Steps:
+        """Find the places of the pieces by reading the message from its start, as far as needed."""
+        state = self.selected
+        assert state is not None
+        uid = state.numbers.get(number, "")
+        locator = Locator(made)
+        start = 0
+        while locator.wants_more and start < made.size:
+            result = yield Errand(b"FETCH %d (BODY.PEEK[]<%d.%d>)" % (number, start, _CHUNK), frozenset(["FETCH"]))
+            octets = None
+            for response in _fetched(result):
+                if response.number == number:
+                    octets = unquoted(response.value(f"BODY[]<{start}>") or b"") or octets
+            if not octets:
+                break
+            locator.feed(octets)
+            start += len(octets)
+        located: Located | None = locator.finish()
+        if located is None:
+            self._contradicted(uid, locator.trouble or "its parts were not found", out())
+            return
+        self._ledger.located(state.mailbox, uid, located)
+        state.known = Known(state.known.watermark, {**state.known.annotations, uid: made.at(located)})
+
+    def _contradicted(self, uid: str, trouble: str, out: list[Decision]) -> None:
+        state = self.selected
+        if state is None or not uid:
+            return
+        out.append(Record("annotations.contradicted", {"mailbox": state.mailbox.name, "uid": uid, "text": trouble}))
+        self._ledger.forget(state.mailbox, uid)
+        state.numbers = {number: each for number, each in state.numbers.items() if each != uid}
+
+    def _annotation(self, number: int) -> Annotation | None:
+        state = self.selected
+        uid = state.numbers.get(number) if state is not None else None
+        return state.known.annotations.get(uid) if state is not None and uid is not None else None
+
+    def _hit(self, messages: bytes, uid: bool) -> dict[int, Annotation]:
+        """The annotated messages that a set names, by number."""
+        state = self.selected
+        if state is None or not state.numbers:
+            return {}
+        if uid:
+            uids = {int(each): number for number, each in state.numbers.items()}
+            # ``*`` is the largest UID there is; which, is not known here: a set with it may name every one (RFC 9051 9).
+            last = max([*uids, state.known.watermark])
+            numbers = [uids[each] for each in chosen(messages, uids, last)]
+        else:
+            numbers = chosen(messages, state.numbers, state.exists)
+        return {number: state.known.annotations[state.numbers[number]] for number in numbers}
+
+
+def _is_body(item: Item) -> bool:
+    if item.name in ("RFC822", "RFC822.TEXT"):
+        return True
+    if item.name not in ("BODY", "BODY.PEEK", "BINARY", "BINARY.PEEK") or item.section is None:
+        return False
+    return not any(word in item.section for word in _HEADERS)
+
+
+def _touched(item: Item) -> bool:
+    """Whether the answer to this item changes with an annotation."""
+    return item.name in _TOUCHED and (item.section is None or item.name == "BINARY.SIZE" or _is_body(item))
+
+
+def _key(item: Item) -> Section:
+    if item.name == "RFC822":
+        return "BODY", ""
+    if item.name == "RFC822.TEXT":
+        return "BODY", "TEXT"
+    return item.name.removesuffix(".PEEK"), item.section or ""
+
+
+def _touches(made: Annotation, item: Item) -> bool:
+    kind, section = _key(item)
+    return made.touches(section) if kind == "BODY" else bool(made.decoded_growth(section))
+
+
+def _fetched(result: Result) -> list[FetchResponse]:
+    """The FETCH responses that can be understood."""
+    found = []
+    for raw in result.responses:
+        try:
+            found.append(parse_fetch(raw))
+        except PeerError:
+            continue
+    return found
+
+
+def _numbers(responses: Iterable[bytes], kind: bytes) -> list[int]:
+    """All numbers of ``* SEARCH …`` or ``* SORT …``."""
+    found: list[int] = []
+    for raw in responses:
+        if raw[2 : 2 + len(kind)].upper() == kind:
+            found += [int(word) for word in raw[2 + len(kind) :].split() if word.isdigit()]
+    return found
+
+
+def _set(numbers: Iterable[int]) -> bytes:
+    """A sequence set, runs written short."""
+    runs: list[list[int]] = []
+    for number in sorted(set(numbers)):
+        if runs and number == runs[-1][1] + 1:
+            runs[-1][1] = number
+        else:
+            runs.append([number, number])
+    return b",".join(b"%d" % low if low == high else b"%d:%d" % (low, high) for low, high in runs)
+
+
+def _outside_strings(arguments: bytes) -> list[tuple[int, int]]:
+    """The stretches of arguments that are not within quoted strings or literals."""
+    found: list[tuple[int, int]] = []
+    pos = 0
+    while True:
+        string = _STRING.search(arguments, pos)
+        if string is None:
+            return [*found, (pos, len(arguments))]
+        found.append((pos, string.start()))
+        pos = string.end() + int(string[1] or 0)
