@@ -109,7 +109,7 @@ def test_the_refusal_is_in_the_operators_words() -> None:
     ("options", "complaint"),
     [
         ({"networks": ["10.0.0.0/33"]}, "option networks: '10.0.0.0/33' does not appear to be an IPv4 or IPv6 network"),
-        ({"unknown": "maybe"}, "option unknown: Input should be 'allow' or 'refuse'"),
+        ({"unknown": "maybe"}, 'option unknown: found "maybe"; possible: "allow" or "refuse"'),
         ({"program": ["x"]}, "option program: there is no such option.*did you mean programs?"),
     ],
 )

@@ -131,6 +131,7 @@ def attempt(user: str = "alice", password: str = "wonderland") -> LoginAttempt:
 
 def test_a_session_from_connect_to_close_is_told_in_the_log(house: House) -> None:
     session = house.session()
+    assert house.generation.admit(session) is None
     house.now += 1
     route = house.login(session, attempt())
     assert isinstance(route, Route)
@@ -164,6 +165,24 @@ def test_a_session_that_ends_before_login_has_neither_user_nor_mode_nor_tls(hous
     assert closed.keys().isdisjoint({"user", "mode", "server", "method", "tls"}) and closed["detail"] == "login"
 
 
+def test_plugins_are_not_told_of_the_end_of_a_client_that_they_were_not_told_of(house: House) -> None:
+    stranger, guest = house.session(), house.session()
+    assert house.generation.admit(guest) is None
+    house.end(stranger, Reason.TLS_FAILED)
+    house.end(guest)
+    assert house.host.closed == [guest.context.id]
+
+
+def test_what_serves_nobody_any_more_says_so_when_the_last_session_has_ended(house: House) -> None:
+    told: list[int] = []
+    first, last = house.session(), house.session()
+    house.generation.over = lambda: told.append(len(house.generation.visits))
+    house.end(first)
+    assert told == []
+    house.end(last)
+    assert told == [0]
+
+
 def test_connections_above_the_limit_are_refused_and_not_counted(tmp_path: Path) -> None:
     house = House(tmp_path, limits=Limits(sessions=2))
     first, second, third = (house.session() for _ in range(3))
@@ -171,6 +190,7 @@ def test_connections_above_the_limit_are_refused_and_not_counted(tmp_path: Path)
     assert third.context.refusal is not None and third.context.refusal.reason == "limit_sessions"
     assert house.generation.admit(third) is None
     house.end(third, Reason.LIMIT_SESSIONS, side="portico")
+    assert house.host.closed == []  # plugins have not met it
     assert house.counts.sessions == 2
     house.end(first)
     assert house.session().context.refusal is None

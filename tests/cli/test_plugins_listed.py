@@ -73,7 +73,7 @@ def test_an_installed_plugin_is_listed_with_all_that_it_says_of_itself() -> None
         "interests": ["command DELETE"],
         "options": [
             {"name": "text", "type": "text", "unit": "", "default": None, "help": "What is said."},
-            {"name": "pause", "type": "time", "unit": "", "default": "5.0", "help": "How long."},
+            {"name": "pause", "type": "time", "unit": "", "default": "\"5s\"", "help": "How long."},
             {"name": "words", "type": "list of texts", "unit": "", "default": '["a"]', "help": "Which."},
         ],
         "error": "",

@@ -43,6 +43,8 @@ class Visit:
     """Of the server chosen."""
     secrets: tuple[Secret | None, ...] = ()
     """Of the login under way: should the server repeat them, the log does not. Forgotten when it has ended."""
+    met: bool = False
+    """The plugins have been asked about the client, so that they are told of its end."""
     opened: bool = False
     trace: Trace | None = None
     traced: bool = True
@@ -96,6 +98,8 @@ class Generation:
     ledger: Ledger | None = None
     clock: Callable[[], float] = time.monotonic
     visits: dict[str, Visit] = field(default_factory=dict)
+    over: Callable[[], None] | None = None
+    """Called when the last session has ended; set once there will be no new ones."""
 
     def __repr__(self) -> str:
         return f"<Generation {' '.join(self.desks)} {len(self.visits)} sessions>"
@@ -121,6 +125,7 @@ class Generation:
         """Ask the plugins about the client, unless it is refused already."""
         if session.context.refusal is not None:
             return None
+        self.visits[session.view.id].met = True
         said = self.host.client_connected(session.view)
         if said is not None and isawaitable(said):
             return self._admit_later(session, said)
@@ -139,7 +144,10 @@ class Generation:
             visit.trace.close()
         if self.log.enabled("session.closed"):
             self.log.event("session.closed", self._closing(session, visit, summary))
-        self.host.session_closed(view, summary)
+        if visit.met:
+            self.host.session_closed(view, summary)
+        if self.over is not None and not self.visits:
+            self.over()
 
     def _closing(self, session: Session, visit: Visit, summary: Summary) -> dict[str, Any]:
         view = session.view

@@ -17,7 +17,7 @@ from portico.config.load import read
 from portico.config.settings import Portico
 from portico.errors import SettingsError
 from portico.observe.log import Log
-from portico.plugin.host import mistakes
+from portico.plugin.loading import mistakes
 from portico.relay.loop import RelayLoop
 from portico.relay.reactor import settle_memory
 

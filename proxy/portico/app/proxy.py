@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -73,6 +74,9 @@ class Proxy:
         self._shared = shared
         self._generation = generation
         self._retired: list[Generation] = []
+        """Of earlier readings of the settings; each still has sessions."""
+        self._farewells: set[asyncio.Task[None]] = set()
+        """Plugins of such are being told that it is over."""
         self._reactor: Reactor | None = None
         self._prober: Prober | None = None
         self._open: dict[str, _Open] = {}
@@ -215,14 +219,19 @@ class Proxy:
             await self._prober.stop()
         await self._ask_servers()
 
-    async def _retire(self, old: Generation | None = None) -> None:
-        """Tell the plugins of generations that serve nobody any more that it is over."""
-        if old is not None:
-            self._retired.append(old)
-        over = [generation for generation in self._retired if not generation.visits]
-        self._retired = [generation for generation in self._retired if generation.visits]
-        for generation in over:
-            await generation.host.stopping()
+    async def _retire(self, old: Generation) -> None:
+        """Tell the plugins of a generation that gets no new sessions that it is over, as soon as none is left."""
+        if not old.visits:
+            await old.host.stopping()
+            return
+        self._retired.append(old)
+        old.over = partial(self._over, old)
+
+    def _over(self, old: Generation) -> None:
+        self._retired.remove(old)
+        task = asyncio.create_task(old.host.stopping())
+        self._farewells.add(task)
+        task.add_done_callback(self._farewells.discard)
 
     # -- stop
 
@@ -240,6 +249,8 @@ class Proxy:
         for generation in [*self._retired, self._generation]:
             await generation.host.stopping()
         self._retired.clear()
+        if self._farewells:
+            await asyncio.wait(self._farewells)
         if self._reactor is not None:
             self._reactor.close()
         self._shared.close()

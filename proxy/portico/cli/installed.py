@@ -5,14 +5,16 @@ Rule of this file: each plugin is imported to be asked; one that cannot be is to
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any
 
+from pydantic.fields import FieldInfo
+
+from portico.config.schema import kind_of
 from portico.config.settings import Portico
+from portico.config.show import value_text
 from portico.errors import PluginError
-from portico.plugin.host import GROUP, load_entry
+from portico.plugin.loading import GROUP, load_entry
 from portico.plugin.options import ENABLED, Option
 
 
@@ -70,21 +72,10 @@ def _asked(entry: EntryPoint, listeners: tuple[str, ...]) -> Installed:
         loaded = load_entry(entry)
     except PluginError as error:
         return Installed(entry.name, distribution, version, entry.value, error=error.text, listeners=listeners)
-    options = tuple(_declared(option) for option in loaded.options)
+    options = tuple(_declared(option, loaded.model.model_fields[option.name]) for option in loaded.options)
     return Installed(entry.name, distribution, version, entry.value, loaded.hooks, loaded.interests, options, "", listeners)
 
 
-def _declared(option: Option) -> Declared:
-    return Declared(option.name, option.type_name, option.unit, None if option.required else _toml(option.default), option.help)
-
-
-def _toml(value: Any) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, str):
-        return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
-    if isinstance(value, list | tuple):
-        return f"[{', '.join(_toml(each) for each in value)}]"
-    if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{key} = {_toml(each)}" for key, each in value.items()) + "}"
-    return "not set" if value is None else str(value)
+def _declared(option: Option, field: FieldInfo) -> Declared:
+    default = None if option.required else "not set" if field.default is None else value_text(field.default, kind_of(field))
+    return Declared(option.name, option.type_name, option.unit, default, option.help)

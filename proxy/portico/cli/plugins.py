@@ -37,7 +37,7 @@ def plugins(ctx: click.Context, config: Path | None, as_json: bool) -> None:
     """
     from portico.cli.installed import installed
     from portico.config.load import load
-    from portico.plugin.host import mistakes
+    from portico.plugin.loading import mistakes
 
     found = installed(load(config, further=mistakes) if config is not None else None)
     if as_json:

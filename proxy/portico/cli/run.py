@@ -26,7 +26,7 @@ def run(ctx: click.Context, config: Path | None) -> None:
     """
     from portico.app.main import run as run_proxy
     from portico.config.load import load
-    from portico.plugin.host import mistakes
+    from portico.plugin.loading import mistakes
 
     file = settings_file(config)
     settings = load(file, further=mistakes)

@@ -54,7 +54,7 @@ def load(path: Path | str, *, further: Check | None = None) -> Portico:
 def read(path: Path | str, *, further: Check | None = None) -> Loaded:
     """The settings, what to warn of, and the lines of the keys. SettingsError with every mistake in the file.
 
-    `further`: looks at what is not known here, the options of plugins (plugin.host.mistakes).
+    `further`: looks at what is not known here, the options of plugins (plugin.loading.mistakes).
     """
     document = read_document(path)
     return understand(document, Path(path).absolute().parent, further=further)

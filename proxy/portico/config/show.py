@@ -16,7 +16,7 @@ from portico.config.units import GIB, HOURS, KIB, MIB, MINUTES
 from portico.errors import Secret
 
 BLOT = "<secret>"
-_SECRET_NAME = re.compile(r"pass(word|wd|phrase)?|secret|token|key$|credential", re.IGNORECASE)
+SECRET_NAME = re.compile(r"pass(word|wd|phrase)?|secret|token|key$|credential", re.IGNORECASE)
 
 
 def as_toml(settings: BaseModel) -> str:
@@ -67,7 +67,7 @@ def value_text(value: Any, kind: str = "") -> str:
 
 
 def _option(key: str, value: Any) -> str:
-    return f'"{BLOT}"' if _SECRET_NAME.search(key) else value_text(value)
+    return f'"{BLOT}"' if SECRET_NAME.search(key) else value_text(value)
 
 
 def _table(path: str, settings: BaseModel) -> list[str]:

@@ -1,7 +1,8 @@
 """The hooks, in the order of a session's life.
 
 Rule of this file: signatures and promises, no code. docs/reference/hooks.md says the same in prose, and a test holds the two together.
-A plugin takes only the arguments it wants, by name. Unknown hook names and unknown arguments are errors at start.
+A plugin takes only the arguments it wants, by name. Unknown hook names and unknown arguments are errors at start. "Raising" is raising
+anything (SystemExit too), being slower than the listener's `timeouts.plugin`, or returning what is not in the signature.
 """
 
 from __future__ import annotations
@@ -50,29 +51,32 @@ class Hooks:
 
     @hookspec
     def settings_declared(self) -> Sequence[Option]:  # type: ignore[empty-body]
-        """The plugin's options. Once at start, before any other hook; a plain function. Raising ends the start."""
+        """The plugin's options. Whenever settings are read or checked, before any other hook; a plain function. Raising is a mistake in
+        the settings."""
 
     @hookspec
     def proxy_started(self, proxy: ProxyInfo) -> Awaitable[None] | None:
         """The listeners are bound, nobody has been accepted yet. Once per reading of the settings; may be a coroutine. Raising ends the
-        start (or refuses the reload)."""
+        start (or refuses the reload); the plugins that have started are told by proxy_stopping."""
 
     @hookspec
     def proxy_stopping(self) -> Awaitable[None] | None:
-        """No session of this reading of the settings is left. Once; may be a coroutine. Raising is logged."""
+        """No session of this reading of the settings is left, and every session_closed has ended. Once; may be a coroutine. Raising is
+        logged."""
 
     @hookspec
     def client_connected(self, session: SessionView, options: Options) -> Refuse | Awaitable[Refuse | None] | None:
         """A client is there; TLS, where it is implicit, has been agreed on; nothing has been said. Once per connection; may be a coroutine.
 
-        A Refuse is told in place of the greeting. Raising, or being too slow, refuses (fails closed).
+        A Refuse is told in place of the greeting. Raising refuses (fails closed).
         """
 
     @hookspec
     def login_attempted(self, session: SessionView, attempt: LoginAttempt, options: Options) -> Refuse | Awaitable[Refuse | None] | None:
         """Somebody wants to sign in; the server has not been asked. Once per attempt; may be a coroutine.
 
-        A Refuse is told as the answer to the login. Raising, or being too slow, refuses (fails closed).
+        A Refuse is told as the answer to the login; with the code AUTHENTICATIONFAILED it counts as a wrong login (delay, then BYE). Raising
+        refuses (fails closed).
         """
 
     @hookspec
@@ -80,14 +84,14 @@ class Hooks:
         self, session: SessionView, attempt: LoginAttempt, options: Options
     ) -> RouteChoice | Refuse | Awaitable[RouteChoice | Refuse | None] | None:
         """Which server the user's mail is on. Behind login_attempted; the first plugin that answers decides, before the routes of the
-        settings; may be a coroutine. Raising, or being too slow, refuses (fails closed).
+        settings; once per attempt; may be a coroutine. Raising refuses (fails closed).
         """
 
     @hookspec
     def session_opened(self, session: SessionView, options: Options) -> Interests | Awaitable[Interests | None] | None:
         """The client is signed in at the server and has not been told yet. Once per session; may be a coroutine.
 
-        The Interests returned hold for the whole session. Raising, or being too slow, counts as None (fails open).
+        The Interests returned hold for the whole session. Plugins do not wait for each other. Raising counts as None (fails open).
         """
 
     @hookspec

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Final, Literal, get_args, get_origin
+from typing import Annotated, Any, Final, Literal, cast, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
+from portico.config.explain import explain
 from portico.config.near import near
 from portico.config.units import Duration, Reading, SecretText, Size
 
@@ -27,7 +28,7 @@ class Option:
     type: Any
     help: str
     default: Any = _REQUIRED
-    """Without one the option must be set."""
+    """As it would stand in a file, or the value itself; None: not set. Without a default the option must be set."""
     unit: str = ""
     """For the reader, where the type does not say it."""
 
@@ -72,13 +73,26 @@ def model_of(plugin: str, options: Sequence[Option]) -> type[Values]:
     """The pydantic model of a plugin's options. Raises ValueError for a declaration that makes no sense."""
     fields: dict[str, Any] = {}
     for option in options:
+        if not isinstance(option, Option):
+            raise TypeError(f"{type(option).__name__} is no Option")
         if not option.name.isidentifier() or option.name.startswith("_") or option.name == ENABLED or option.name in fields:
             raise ValueError(f"option {option.name!r} cannot be declared: not a name, reserved, or declared twice")
         if not option.help:
             raise ValueError(f"option {option.name!r} has no help")
-        default = ... if option.required else option.default
+        default = ... if option.required else _default(option)
         fields[option.name] = (option.type, Field(default, description=option.help))
     return create_model(f"{plugin}_options", __base__=Values, **fields)
+
+
+def _default(option: Option) -> Any:
+    """As a value from a file would come out; None stays, whatever the type: not set. Raises ValueError."""
+    if option.default is None:
+        return None
+    alone = cast(Any, create_model("alone", __base__=Values, default=(option.type, ...)))
+    try:
+        return alone(default=option.default).default
+    except ValidationError:
+        raise ValueError(f"the default of option {option.name}, {option.default!r}, is not of its type") from None
 
 
 def read(model: type[Values], table: Mapping[str, Any], reading: Reading | None = None) -> tuple[Values | None, list[tuple[str, str]]]:
@@ -90,13 +104,15 @@ def read(model: type[Values], table: Mapping[str, Any], reading: Reading | None 
     except ValidationError as error:
         known = [*model.model_fields, ENABLED]
         problems = []
-        for found in error.errors(include_input=False, include_url=False, include_context=False):
+        for found in error.errors(include_input=False, include_url=False):
             key = str(found["loc"][0]) if found["loc"] else ""
             if found["type"] == "extra_forbidden":
                 text = f"there is no such option; possible: {', '.join(sorted(known))}{near(key, known)}"
             elif found["type"] == "missing":
                 text = "is needed"
-            else:
+            elif found["type"] == "value_error":
                 text = found["msg"].removeprefix("Value error, ")
+            else:
+                text = explain(model, table, [found])[0].text
             problems.append((key, text))
         return None, problems

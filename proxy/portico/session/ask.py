@@ -16,8 +16,10 @@ def ask(bound: Bound, view: SessionView, hook: str, thing: Any, allowed: tuple[t
     """What the handler says about `thing`; None, and a record, if it raises or says what it may not (the original goes on)."""
     try:
         said = bound.handler(view, thing)
-    except (Exception, SystemExit) as error:  # a plugin's fault never ends a session, or the proxy
-        blame(bound, hook, f"{type(error).__name__} raised", out)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # a plugin's fault never ends a session, or the proxy: SystemExit is one, too
+        blame(bound, hook, raised(error), out)
         return None
     if said is not None and not isinstance(said, allowed):
         blame(bound, hook, f"{type(said).__name__} returned", out)
@@ -28,6 +30,17 @@ def ask(bound: Bound, view: SessionView, hook: str, thing: Any, allowed: tuple[t
 def blame(bound: Bound, hook: str, error: str, out: list[Decision]) -> None:
     """Record that a plugin broke its contract."""
     out.append(Record("plugin.failed", {"plugin": bound.plugin, "hook": hook, "error": error}))
+
+
+def raised(error: BaseException) -> str:
+    """What a plugin raised, and where, for the log. Not the error's own words: they may hold anything that the plugin has seen."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    if trace is None:
+        return f"{type(error).__name__} raised"
+    code = trace.tb_frame.f_code
+    return f"{type(error).__name__} raised in {code.co_filename.rpartition('/')[2]}:{trace.tb_lineno} {code.co_name}"
 
 
 def one_line(text: str) -> bytes:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from portico.errors import PluginError, SettingsError
-from portico.plugin.host import Loaded, inspect
+from portico.plugin.loading import Loaded, inspect
 from portico.plugin.options import read
 from portico.session.context import Protocol
 from portico.session.events import CLIENT, MAIN

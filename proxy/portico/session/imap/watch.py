@@ -416,8 +416,11 @@ class Watch:
             if message is not None:
                 blame(bound, hook, "a command with a message can only be refused", out)
             elif isinstance(said, Answer):
-                lines = b"".join(b"* %b\r\n" % line for line in said.lines or ())
-                self.outlet.compose(lines + b"%b OK %b\r\n" % (head.tag, one_line(said.text)), out)
+                lines = [b"* %b\r\n" % line for line in said.lines or ()]
+                if any(count_whole(line, responses=True) != 1 for line in lines):
+                    blame(bound, hook, "a line of an answer holds a line end, or a literal of another length", out)
+                    continue
+                self.outlet.compose(b"".join(lines) + b"%b OK %b\r\n" % (head.tag, one_line(said.text)), out)
                 return
             elif count_whole(b"%b %b\r\n" % (head.tag, said.data)) != 1:
                 blame(bound, hook, "a changed command holds a line end, or a literal of another length", out)
@@ -541,8 +544,10 @@ class Watch:
                     blame(bound, f"response {response.kind}", "a changed response is not whole", out)
                 else:
                     response.raw = said.data
-            elif isinstance(said, Drop) and response.kind != "TAGGED":
-                return None
+            elif isinstance(said, Drop):
+                if response.kind != "TAGGED":
+                    return None
+                blame(bound, "response TAGGED", "the end of a command cannot be dropped", out)
         return response.raw
 
     def _fetched(self, raw: bytes, out: list[Decision]) -> bytes:
@@ -559,7 +564,9 @@ class Watch:
             for bound in handlers:
                 item = FetchItem(name, items[name], fetch.number, fetch.uid, self.mailbox, items)
                 said = ask(bound, self.view, f"fetch item {name}", item, (bytes,), out)
-                if said is not None:
+                if said is not None and count_whole(b"* 1 FETCH (%b %b)\r\n" % (name.encode(), said), responses=True) != 1:
+                    blame(bound, f"fetch item {name}", "a value holds a line end, or a literal of another length", out)
+                elif said is not None:
                     items[name] = values[name] = said
         return fetch.replaced(values) if values else raw
 
