@@ -174,8 +174,12 @@ class Proxy:
                 added |= _bind_all(name, new, problems)
             if problems:
                 raise SettingsError(problems)
-            self.log.adopt(level=settings.log.level, format=settings.log.format, file=settings.log.file)
             await generation.host.started()
+            try:
+                self.log.adopt(level=settings.log.level, format=settings.log.format, file=settings.log.file)
+            except OSError:
+                await generation.host.stopping()
+                raise
         except (SettingsError, PluginError, OSError) as error:
             _close_all(added)
             found = error.problems if isinstance(error, SettingsError) else [str(error)]

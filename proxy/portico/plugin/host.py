@@ -331,6 +331,13 @@ def _unusable(interests: Any) -> str:
             return "interests are no names with functions"
         if slow := [name for name, handler in rows.items() if iscoroutinefunction(handler)]:
             return f"a handler cannot be a coroutine: {', '.join(slow)}"
+    annotator = interests.annotator
+    if annotator is not None and not (
+        callable(getattr(annotator, "wants", None))
+        and callable(getattr(annotator, "insertions", None))
+        and all(isinstance(kind, str) for kind in getattr(annotator, "types", (None,)))
+    ):
+        return "the annotator is none"
     return ""
 
 

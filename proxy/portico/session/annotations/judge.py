@@ -6,14 +6,14 @@ says what cannot be, is recorded, and the message is as if it had said nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from portico.session.annotations.annotation import Annotation, Piece
 from portico.session.annotations.block import encode
 from portico.session.annotations.outline import Insertion, Outline
-from portico.session.ask import blame
+from portico.session.ask import blame, raised
 from portico.session.context import SessionView
 from portico.session.decisions import Decision
 from portico.session.interests import Bound, BoundAnnotator
@@ -56,6 +56,13 @@ class Judge:
         upper = structure.upper()
         return any(b'"%b"' % name in upper for name in self._types)
 
+    def may_be_in(self, message: bytes) -> bool:
+        """The same of a message itself, or its first octets: whether one of the types is named in it."""
+        if self._types is None:
+            return True
+        upper = message.upper()
+        return any(b"/%b" % name in upper for name in self._types)
+
     def wishes(self, outline: Outline, out: list[Decision]) -> Wishes | None:
         """What has to be read before it is decided; None: the message is not annotated."""
         wishes = Wishes(outline)
@@ -94,9 +101,12 @@ class Judge:
 
     def _ask(self, asked: BoundAnnotator, hook: str, out: list[Decision], *about: Any) -> Any:
         try:
-            return getattr(asked.annotator, hook)(self._view, *about)
-        except Exception as error:  # a plugin's fault never ends a session
-            self._blame(asked, hook, f"{type(error).__name__} raised", out)
+            said = getattr(asked.annotator, hook)(self._view, *about)
+            return tuple(said) if isinstance(said, Iterator) else said  # what a generator raises, it raises here
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # a plugin's fault never ends a session, or the proxy
+            self._blame(asked, hook, raised(error), out)
             return None
 
     def _blame(self, asked: BoundAnnotator, hook: str, error: str, out: list[Decision]) -> None:
