@@ -31,7 +31,6 @@ PASSWORD: Final = "correct-horse-battery-staple"  # noqa: S105
 _COMMAND: Final = re.compile(rb"a\d+ ")
 _WAITS: Final = re.compile(rb"\{\d+\}\r\n\Z")
 _WAITS_NOT: Final = re.compile(rb"\{(\d+)\+?\}\r\n")
-_INTERESTS: Final = ("command ", "response ", "fetch item ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,10 +83,6 @@ def check_plugin(
     """
     loaded = _loaded(name, plugin)
     _check_options(loaded, options or {})
-    for declared in loaded.interests:
-        assert declared.startswith(_INTERESTS), (
-            f"{name}: portico_interests: {declared!r} is none of 'command NAME', 'response NAME', 'fetch item NAME'"
-        )
     for protocol in protocols:
         stage = _Stage(name, plugin, options or {}, protocol, user, client_id, how)
         with _no_password(name):

@@ -564,8 +564,8 @@ class Watch:
             for bound in handlers:
                 item = FetchItem(name, items[name], fetch.number, fetch.uid, self.mailbox, items)
                 said = ask(bound, self.view, f"fetch item {name}", item, (bytes,), out)
-                if said is not None and count_whole(b"* 1 FETCH (%b %b)\r\n" % (name.encode(), said), responses=True) != 1:
-                    blame(bound, f"fetch item {name}", "a value holds a line end, or a literal of another length", out)
+                if said is not None and not _is_value(name, said):
+                    blame(bound, f"fetch item {name}", "what is returned is not one value", out)
                 elif said is not None:
                     items[name] = values[name] = said
         return fetch.replaced(values) if values else raw
@@ -652,6 +652,15 @@ class Watch:
     def _trace(self, direction: str, data: bytes, out: list[Decision]) -> None:
         if self._traced:
             out.append(Trace(direction, data))
+
+
+def _is_value(name: str, value: bytes) -> bool:
+    """Whether a plugin's octets can stand in a FETCH response as the value of one item, and are no more than that."""
+    response = b"* 1 FETCH (%b %b)\r\n" % (name.encode(), value)
+    try:
+        return count_whole(response, responses=True) == 1 and list(parse_fetch(response).items) == [name]
+    except PeerError:
+        return False
 
 
 def _ends(out: list[Decision]) -> bool:
