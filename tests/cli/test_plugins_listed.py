@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,18 @@ class Acme:
         return None
 """
 
+SECRETIVE = """
+from portico.plugin import Duration, Option, SecretText, Size, hookimpl
+
+class Acme:
+    @hookimpl
+    def settings_declared(self):
+        return [
+            Option("pause", Duration, "How long.", "5s"), Option("pin", SecretText, "A number."), Option("db_password", str, "A word."),
+            Option("words", list[str], "Which.", ["a"]), Option("room", Size, "How much.", None),
+        ]
+"""
+
 
 @pytest.fixture
 def announced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -51,6 +64,8 @@ def announced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (place / "METADATA").write_text("Metadata-Version: 2.1\nName: acme-portico\nVersion: 1.2\n")
     (place / "entry_points.txt").write_text("[portico.plugins]\nacme = acme_portico:Acme\nbroken = acme_portico_broken:Plugin\n")
     (tmp_path / "acme_portico.py").write_text(PLUGIN)
+    for module in ("acme_portico", "acme_portico_broken"):
+        sys.modules.pop(module, None)  # of the test before
     monkeypatch.syspath_prepend(tmp_path)
 
 
@@ -73,7 +88,7 @@ def test_an_installed_plugin_is_listed_with_all_that_it_says_of_itself() -> None
         "interests": ["command DELETE"],
         "options": [
             {"name": "text", "type": "text", "unit": "", "default": None, "help": "What is said."},
-            {"name": "pause", "type": "time", "unit": "", "default": "\"5s\"", "help": "How long."},
+            {"name": "pause", "type": "time", "unit": "", "default": '"5s"', "help": "How long."},
             {"name": "words", "type": "list of texts", "unit": "", "default": '["a"]', "help": "Which."},
         ],
         "error": "",
@@ -121,3 +136,30 @@ def test_mistakes_about_plugins_are_told_with_their_lines_and_with_all_others(co
     assert lines[1].endswith("there is no such option; possible: enabled, pause, text, words; did you mean text")
     assert lines[3].endswith("did you mean acme")
     assert "cannot be imported: ModuleNotFoundError" in lines[4]
+
+
+@pytest.mark.usefixtures("announced")
+def test_the_options_that_hold_on_each_listener_are_shown_and_no_secret_among_them(config: Path, tmp_path: Path) -> None:
+    (tmp_path / "acme_portico.py").write_text(SECRETIVE)
+    (tmp_path / "pin").write_text("from-a-file")
+    config.write_text(
+        SETTINGS.replace('text = "hello"', 'pin = {file = "pin"}')
+        + '[plugins.acme]\npause = "90s"\npin = "in-the-file"\ndb_password = "as-a-text"\n[listeners.other.plugins.acme]\nenabled = false\n'
+    )
+    result = CliRunner().invoke(portico, ["check", "--show", "-c", str(config)])
+    assert result.exit_code == 0
+    (acme,) = [part for part in result.stdout.split("\n[") if "plugins.acme" in part.partition("]")[0]]
+    assert acme.strip().splitlines() == [
+        "listeners.imap.plugins.acme]", 'pause = "90s"', 'pin = "<secret>"', 'db_password = "<secret>"', 'words = ["a"]', "# room is not set",
+    ]  # fmt: skip
+    assert not any(secret in result.output for secret in ("from-a-file", "in-the-file", "as-a-text"))
+
+
+@pytest.mark.usefixtures("announced")
+@pytest.mark.parametrize("source", ["raise SystemExit(7)", "raise KeyError('x')", "Acme = 5"])
+def test_a_plugin_that_would_end_the_program_is_told_like_any_other(tmp_path: Path, source: str) -> None:
+    (tmp_path / "acme_portico_broken.py").write_text(source)
+    result = CliRunner().invoke(portico, ["plugins", "--json"])
+    listed = {plugin["name"]: plugin for plugin in json.loads(result.stdout)}
+    assert (result.exit_code, listed["acme"]["error"]) == (1, "")
+    assert listed["broken"]["error"].startswith("cannot be imported: ")
