@@ -59,17 +59,18 @@ class SqliteLedger:
         row = self._db.execute("SELECT id, watermark FROM mailbox WHERE account = ? AND name = ? AND uid_validity = ?", mailbox).fetchone()
         if row is None:
             return Known(0, {})
-        found = self._db.execute("SELECT uid, data FROM annotation WHERE mailbox = ? AND data IS NOT NULL", (row[0],))
-        return Known(row[1], {uid: _from_text(data) for uid, data in found})
+        found = self._db.execute("SELECT uid, data FROM annotation WHERE mailbox = ?", (row[0],)).fetchall()
+        made = {uid: _from_text(data) for uid, data in found if data is not None}
+        return Known(row[1], made, frozenset(uid for uid, data in found if data is None))
 
-    def judged(self, mailbox: Mailbox, watermark: int, annotations: Mapping[str, Annotation]) -> Known:
+    def judged(self, mailbox: Mailbox, watermark: int, annotations: Mapping[str, Annotation | None]) -> Known:
         with self._db:
             self._db.execute("BEGIN IMMEDIATE")
             number = self._number(mailbox)
             self._db.execute("UPDATE mailbox SET watermark = max(watermark, ?) WHERE id = ?", (watermark, number))
             self._db.executemany(
                 "INSERT INTO annotation VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
-                [(number, uid, made.octets, _to_text(made)) for uid, made in annotations.items()],
+                [(number, uid, made.octets if made else 0, _to_text(made) if made else None) for uid, made in annotations.items()],
             )
         return self.known(mailbox)
 

@@ -118,6 +118,8 @@ class Known:
     """Messages up to this UID have been judged: what is not in `annotations` is not annotated, now and later."""
     annotations: Mapping[str, Annotation]
     """By UID (POP3: by unique-id, RFC 1939 7), as text."""
+    passed: frozenset[str] = frozenset()
+    """Those of which it was said that they are not annotated."""
 
 
 class Ledger(Protocol):
@@ -127,8 +129,9 @@ class Ledger(Protocol):
         """What is remembered; nothing: watermark 0."""
         ...
 
-    def judged(self, mailbox: Mailbox, watermark: int, annotations: Mapping[str, Annotation]) -> Known:
-        """Messages have been judged. What another session has said before stays; what holds now is returned."""
+    def judged(self, mailbox: Mailbox, watermark: int, annotations: Mapping[str, Annotation | None]) -> Known:
+        """Messages have been judged; None: not annotated, to be remembered by itself. What another session has said before stays; what
+        holds now is returned."""
         ...
 
     def located(self, mailbox: Mailbox, uid: str, located: Located) -> None:

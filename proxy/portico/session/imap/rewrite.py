@@ -13,7 +13,7 @@ from typing import Final
 from portico.errors import PeerError
 from portico.session.annotations.annotation import Annotation
 from portico.session.annotations.splice import Insert, Range, Splice
-from portico.wire import bodystructure
+from portico.wire.bodystructure import rewrite as rewrite_structure
 from portico.wire.imap import fetch_items, unquoted
 
 Section = tuple[str, str]
@@ -176,7 +176,7 @@ class FetchRewriter:
             return b"%d" % (int(value) + annotation.octets)
         if name in ("BODYSTRUCTURE", "BODY"):
             try:
-                return bodystructure.rewrite(value, annotation.growth)
+                return rewrite_structure(value, annotation.growth)
             except PeerError:
                 self.trouble = f"{name} not understood"
                 return None

@@ -5,6 +5,7 @@ Rule of this file: what POP3 says where session.life moves on, and APOP, for whi
 
 from __future__ import annotations
 
+from portico.session.annotations.judge import Judge
 from portico.session.context import Context, Route, Target
 from portico.session.decisions import Connect, Decision, Disconnect, HoldClient, ReadClient, SetPhase
 from portico.session.events import (
@@ -20,6 +21,7 @@ from portico.session.events import (
 )
 from portico.session.interests import Compiled
 from portico.session.life import Life, Wish
+from portico.session.pop3.annotated import AnnotatedWatch
 from portico.session.pop3.ending import BYE, judge
 from portico.session.pop3.front import Front
 from portico.session.pop3.sign_in import SignIn, pop3_code
@@ -129,7 +131,10 @@ class Pop3Session(Life):
         return SignIn(self.context, MAIN, route, wish.attempt, wish.initial, utf8=utf8)
 
     def _make_watch(self, interests: Compiled | None, capabilities: list[bytes], traced: bool) -> Watch:
-        return Watch(self.context, self.view, interests, traced=traced)
+        ledger = self.context.ledger
+        if interests is None or ledger is None or not interests.annotators:
+            return Watch(self.context, self.view, interests, traced=traced)
+        return AnnotatedWatch(self.context, self.view, interests, Judge(self.view, interests.annotators), ledger, traced=traced)
 
     def _filter(self, capabilities: list[bytes], interests: Compiled | None) -> tuple[list[bytes], list[bytes]]:
         passed, withheld = filter_pop3(capabilities)

@@ -26,9 +26,12 @@ _SIGN_IN = frozenset(("USER", "PASS", "APOP", "AUTH"))
 _MAX_PENDING = 1000
 """Commands in flight; the client is not read until some are answered."""
 
+_MOST_ASKED = 1 << 24
+"""Octets of the answer to a question of our own; a longer one counts as refused."""
+
 
 @dataclass(slots=True)
-class _Pending:
+class Pending:
     """A command whose answer has not gone to the client."""
 
     name: str
@@ -37,10 +40,16 @@ class _Pending:
     """Its answer is collected whole, for a plugin or for us."""
     ours: bytes | None = None
     """Our own answer; it only waits for its turn."""
+    errand: bool = False
+    """A question of our own: its answer is not for the client."""
+    number: int = 0
+    """The message that it names; 0: none."""
+    lines: int = -1
+    """TOP: the lines of text asked for."""
 
 
 class Watch:
-    """The watched session."""
+    """The watched session. pop3.annotated adds to it."""
 
     __slots__ = (
         "_answer", "_body", "_client_gone", "_commands", "_held", "_line", "_pending", "_quit", "_responses", "_traced", "_waiting",
@@ -55,7 +64,7 @@ class Watch:
         self._commands = interests.commands if interests else {}
         self._responses = interests.responses if interests else {}
         self._traced = traced
-        self._pending: deque[_Pending] = deque()
+        self._pending: deque[Pending] = deque()
         self._line = b""  # a status line that has not come whole
         self._body: Body | None = None  # of the answer that is passing
         self._answer: list[bytes] | None = None  # its pieces, where it is collected
@@ -94,7 +103,7 @@ class Watch:
         self._read_client(out)
 
     def _read_client(self, out: list[Decision]) -> None:
-        while len(self._pending) < _MAX_PENDING and self._waiting <= self.context.settings.limits.held:
+        while self.may_read():
             try:
                 line = self.reader.next()
             except PeerError as error:
@@ -112,6 +121,10 @@ class Watch:
         if not self._held:
             self._held = True
             out.append(HoldClient())
+
+    def may_read(self) -> bool:
+        """Whether more of what the client says may be looked at."""
+        return len(self._pending) < _MAX_PENDING and self._waiting <= self.context.settings.limits.held
 
     def _command(self, data: bytes, text: bytes, out: list[Decision]) -> None:
         self.commands += 1
@@ -146,17 +159,19 @@ class Watch:
                 self._ours(one_line(said.text), True, None if lines is None else list(lines), out)
                 return
         line = head.name.encode() + (b" " + command.arguments if command.arguments else b"") + b"\r\n" if changed else data
-        body = has_body(head.name, command.arguments)
-        self._pending.append(_Pending(head.name, body, held=head.name in self._responses or head.name == "CAPA"))
+        self._pending.append(self._pending_for(head.name, command.arguments))
         self._quit = self._quit or head.name == "QUIT"
         out.append(SendToServer(MAIN, line))
         if changed:
             self._trace("S>", line, out)
 
+    def _pending_for(self, name: str, arguments: bytes) -> Pending:
+        return Pending(name, has_body(name, arguments), held=name in self._responses or name == "CAPA")
+
     def _ours(self, text: bytes, ok: bool, lines: list[bytes] | None, out: list[Decision]) -> None:
         """An answer of our own, in its turn."""
         answer = (b"+OK " if ok else b"-ERR ") + text + b"\r\n" + (stuffed(lines) if lines is not None else b"")
-        self._pending.append(_Pending("", ours=answer))
+        self._pending.append(Pending("", ours=answer))
         self._waiting += len(answer)
         self._turn(out)
 
@@ -174,7 +189,7 @@ class Watch:
             if self._body is not None:
                 end = self._body.end(data)
                 piece, data = (data, b"") if end < 0 else (data[:end], data[end:])
-                self._pass(piece, out)
+                self._pass_body(piece, end >= 0, out)
                 if end >= 0:
                     self._complete(out)
                 continue
@@ -205,11 +220,19 @@ class Watch:
         else:
             self._complete(out)
 
+    def _pass_body(self, piece: bytes, last: bool, out: list[Decision]) -> None:
+        """A piece of a multi-line answer behind its first line."""
+        self._pass(piece, out)
+
     def _pass(self, piece: bytes, out: list[Decision]) -> None:
         if self._answer is None:
             self._send(piece, out)
             return
         self._answer.append(piece)
+        if self._pending[0].errand:
+            if sum(map(len, self._answer)) > _MOST_ASKED:
+                self._answer = [b"-ERR too much\r\n"]
+            return
         if sum(map(len, self._answer)) > self.context.settings.limits.held:
             name = self._pending[0].name
             out.append(Record("plugin.held_too_much", {"octets": self.context.settings.limits.held, "what": name}))
@@ -227,11 +250,22 @@ class Watch:
         pending = self._pending.popleft()
         if self._answer is not None:
             raw, self._answer = b"".join(self._answer), None
-            changed = self._asked(pending.name, raw, out)
+            if pending.errand:
+                self._errand_done(raw, out)
+                self._turn(out)
+                return
+            changed = self._asked_about(pending, raw, out)
             self._send(changed, out)
             if changed != raw:
                 self._trace("<S", raw, out)
         self._turn(out)
+
+    def _errand_done(self, raw: bytes, out: list[Decision]) -> None:
+        """The answer to a question of our own."""
+
+    def _asked_about(self, pending: Pending, raw: bytes, out: list[Decision]) -> bytes:
+        """What becomes of an answer that was collected."""
+        return self._asked(pending.name, raw, out)
 
     def _asked(self, name: str, raw: bytes, out: list[Decision]) -> bytes:
         if name == "CAPA" and raw[:3].upper() == b"+OK":

@@ -1,0 +1,181 @@
+"""A message that passes over POP3, annotated or looked at for the first time.
+
+Rule of this file: the body of one RETR or TOP in pieces in, and out as the client gets it (RFC 1939 3: dot-stuffed, ended by a lone dot).
+A message that nobody has seen is held from its start until it is known whether it is annotated, `MOST_HELD` octets at most; all others
+stream.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final, Protocol
+
+from portico.errors import PeerError
+from portico.session.annotations.annotation import Annotation
+from portico.session.annotations.judge import Judge
+from portico.session.annotations.locate import Locator
+from portico.session.annotations.outline import outline_of_message
+from portico.session.annotations.splice import Splice
+from portico.session.decisions import Decision
+from portico.wire.bodystructure import decoded
+from portico.wire.mime import scan
+
+MOST_HELD: Final = 256 * 1024
+"""A calendar part that begins behind so many octets is not found."""
+_END: Final = b".\r\n"
+
+
+class Unstuffed:
+    """Dot-stuffed pieces in, the message's own octets out."""
+
+    __slots__ = ("_kept", "_line_start")
+
+    def __init__(self) -> None:
+        self._kept = b""  # the last octets may be the end of the body
+        self._line_start = True
+
+    def feed(self, piece: bytes, *, last: bool) -> bytes:
+        data = self._kept + piece
+        if last:
+            data, self._kept = data.removesuffix(_END), b""
+        else:
+            data, self._kept = data[:-3], data[-3:]
+        if not data:
+            return b""
+        if self._line_start and data[:1] == b".":
+            data = data[1:]
+            if not data:
+                self._line_start = False
+                return b""
+        self._line_start = data[-1:] == b"\n"
+        return data.replace(b"\n.", b"\n")
+
+
+class Stuffed:
+    """The other way round."""
+
+    __slots__ = ("_line_start",)
+
+    def __init__(self) -> None:
+        self._line_start = True
+
+    def feed(self, data: bytes) -> bytes:
+        if not data:
+            return b""
+        out = data.replace(b"\n.", b"\n..")
+        if self._line_start and data[:1] == b".":
+            out = b"." + out
+        self._line_start = data[-1:] == b"\n"
+        return out
+
+    def end(self) -> bytes:
+        return _END if self._line_start else b"\r\n" + _END
+
+
+class Passing(Protocol):
+    """What becomes of a body."""
+
+    def feed(self, piece: bytes, *, last: bool) -> bytes: ...
+
+
+class Annotated:
+    """A message whose annotation is known and located. `lines`: of TOP, the lines of text that were asked for; -1: all."""
+
+    __slots__ = ("_left", "_splice", "_stuffed", "_text", "_unstuffed")
+
+    def __init__(self, made: Annotation, lines: int = -1) -> None:
+        assert made.located is not None
+        self._unstuffed = Unstuffed()
+        self._stuffed = Stuffed()
+        self._splice = Splice(0, made.size, made.inserts(""))
+        self._text = made.located.header if lines >= 0 else -1  # octets until the text begins
+        self._left = lines
+
+    def feed(self, piece: bytes, *, last: bool) -> bytes:
+        data = self._splice.feed(self._unstuffed.feed(piece, last=last))
+        if last and self._left < 0:
+            data += self._splice.finish()
+        if self._text >= 0:
+            data = self._top(data)
+        out = self._stuffed.feed(data)
+        return out + self._stuffed.end() if last else out
+
+    def _top(self, data: bytes) -> bytes:
+        """The header, and as many lines of the annotated text as were asked for (RFC 1939 7, TOP)."""
+        header, text = data[: self._text], data[self._text :]
+        self._text -= len(header)
+        pos = 0
+        while self._left > 0 and pos < len(text):
+            end = text.find(b"\n", pos) + 1
+            if not end:
+                pos = len(text)
+                break
+            pos = end
+            self._left -= 1
+        return header + text[:pos]
+
+
+class Examined:
+    """A message that nobody has seen. `decided` is called once, with its annotation or None, and whether it was of interest at all."""
+
+    __slots__ = ("_after", "_decided", "_held", "_judge", "_message", "_out", "_size", "_uid", "_unstuffed")
+
+    def __init__(
+        self, judge: Judge, uid: str, size: int, out: Callable[[], list[Decision]], decided: Callable[[Annotation | None, bool], None]
+    ) -> None:
+        self._judge = judge
+        self._uid = uid
+        self._size = size
+        self._out = out
+        self._decided = decided
+        self._unstuffed = Unstuffed()
+        self._held: list[bytes] | None = []  # as it came; None: it has been decided
+        self._message: list[bytes] = []
+        self._after: Annotated | None = None
+
+    def feed(self, piece: bytes, *, last: bool) -> bytes:
+        if self._held is None:
+            return self._after.feed(piece, last=last) if self._after is not None else piece
+        self._held.append(piece)
+        self._message.append(self._unstuffed.feed(piece, last=last))
+        message = b"".join(self._message)
+        if not last and len(message) < MOST_HELD and _may_have_parts(message):
+            return b""
+        raw, self._held, self._message = b"".join(self._held), None, []
+        made, interesting = self._annotation(message, whole=last)
+        self._decided(made, interesting)
+        if made is None:
+            return raw
+        self._after = Annotated(made)
+        return self._after.feed(raw, last=last)
+
+    def _annotation(self, message: bytes, *, whole: bool) -> tuple[Annotation | None, bool]:
+        if not _may_have_parts(message) or not self._judge.may_be_in(message):
+            return None, False
+        try:
+            scanner = scan(message)
+            outline = outline_of_message(self._uid, self._size if self._size > 0 else len(message), scanner)
+        except PeerError:
+            return None, True
+        wishes = self._judge.wishes(outline, self._out())
+        if wishes is None:
+            return None, True
+        encodings = {part.number: part.encoding for part in outline.structure.walk()}
+        parts: dict[str, bytes] = {}
+        for number in wishes.parts:
+            place = scanner.places[number]
+            if whole or place.end < len(message):  # one that is cut short is not read
+                parts[number] = decoded(message[place.body : place.end], encodings[number])
+        made = self._judge.annotation(wishes, parts, outline.size, self._out())
+        if made is None:
+            return None, True
+        locator = Locator(made)
+        locator.feed(message)
+        located = locator.finish(ended=whole)
+        return (made.at(located) if located is not None else None), True
+
+
+def _may_have_parts(message: bytes) -> bool:
+    """Whether the header, as far as it is there, leaves it possible that there are several parts."""
+    header, end, _ = message.partition(b"\r\n\r\n")
+    return not end or b"multipart/" in header.lower()
