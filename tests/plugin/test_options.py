@@ -118,7 +118,7 @@ def test_a_plugin_without_options_takes_none() -> None:
     ("kind", "said"),
     [
         (Duration, "time"), (Size, "size"), (SecretText, "secret"), (str, "text"), (bool, "true or false"), (int, "number"),
-        (list[str], "list of texts"), (Literal["a", "b"], '"a" or "b"'), (Annotated[int, "x"], "number"), (float, "float"),
+        (list[str], "list of texts"), (Literal["a", "b"], '"a" or "b"'), (Annotated[int, "x"], "number"), (float, "number"), (dict[str, str], "table"),
     ],
 )  # fmt: skip
 def test_types_are_told_as_people_say_them(kind: Any, said: str) -> None:

@@ -50,12 +50,15 @@ def _spoken(kind: Any) -> str:
         (str, "text"),
         (bool, "true or false"),
         (int, "number"),
+        (float, "number"),
     ):
         if kind == known:
             return word
     origin, inner = get_origin(kind), get_args(kind)
     if origin is Annotated:
         return _spoken(inner[0])
+    if dict in (kind, origin):
+        return "table"
     if origin is Literal:
         return " or ".join(f'"{each}"' for each in inner)
     if origin is list and inner:
