@@ -75,8 +75,8 @@ class Hooks:
     def login_attempted(self, session: SessionView, attempt: LoginAttempt, options: Options) -> Refuse | Awaitable[Refuse | None] | None:
         """Somebody wants to sign in; the server has not been asked. Once per attempt; may be a coroutine.
 
-        A Refuse is told as the answer to the login; with the code AUTHENTICATIONFAILED it counts as a wrong login (delay, then BYE). Raising
-        refuses (fails closed).
+        A Refuse is told as the answer to the login; with the code AUTHENTICATIONFAILED it counts as a wrong login (delay, then BYE).
+        Raising refuses (fails closed).
         """
 
     @hookspec
