@@ -87,6 +87,8 @@ def terminal(tmp_path: Path) -> Iterator[Terminal]:
     # What is installed here is installed there: pip and `portico plugins` see it, and nothing is fetched.
     ours = Path(sysconfig.get_path("purelib"))
     theirs = place / "lib" / f"python{sys.version_info[0]}.{sys.version_info[1]}" / "site-packages"
+    for own in theirs.glob("setuptools*"):
+        shutil.rmtree(own)  # Python 3.11 brings one that is too old to build without the package wheel
     (theirs / "ours.pth").write_text(f"import site; site.addsitedir({str(ours)!r})\n")
     for program in ("portico",):
         script = place / "bin" / program
