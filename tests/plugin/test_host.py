@@ -277,6 +277,19 @@ def test_a_listener_may_switch_a_plugin_off() -> None:
     assert house.host.attempted(house.view, ATTEMPT) is not None
 
 
+def test_options_that_do_not_fit_a_listener_are_told() -> None:
+    class Picky:
+        @hookimpl
+        def settings_checked(self, listener: str, protocol: str) -> str | None:
+            return f"not over {protocol}" if listener == "two" else None
+
+    with pytest.raises(SettingsError, match=r"plugins\.picky: on listener two: not over imap"):
+        House(picky=Picky)
+    with pytest.raises(SettingsError, match=r"plugins\.bad: on listener one: settings_checked failed: RuntimeError"):
+        House(bad=plugin(settings_checked=raising))
+    House("[plugins.picky]\n[listeners.two.plugins.picky]\nenabled = false\n", picky=Picky)
+
+
 def test_a_secret_option_comes_from_a_file_beside_the_settings(tmp_path: Path) -> None:
     (tmp_path / "token").write_text("xyzzy\n")
     house = House('[plugins.asks]\ntoken = {file = "token"}\n', directory=tmp_path, asks=Asks)

@@ -55,6 +55,11 @@ class Hooks:
         the settings."""
 
     @hookspec
+    def settings_checked(self, listener: str, protocol: str, options: Options) -> str | None:
+        """What is wrong with good options on this listener, in a sentence: an error of the settings. Whenever settings are checked, once
+        per listener on which the plugin takes part; a plain function. `protocol`: imap or pop3. Raising is an error of the settings too."""
+
+    @hookspec
     def proxy_started(self, proxy: ProxyInfo) -> Awaitable[None] | None:
         """The listeners are bound, nobody has been accepted yet. Once per reading of the settings; may be a coroutine. Raising ends the
         start (or refuses the reload); the plugins that have started are told by proxy_stopping."""
@@ -100,7 +105,7 @@ class Hooks:
 
 
 ORDER: Final = (
-    "settings_declared", "proxy_started", "client_connected", "login_attempted", "route_chosen", "session_opened", "session_closed",
-    "proxy_stopping",
+    "settings_declared", "settings_checked", "proxy_started", "client_connected", "login_attempted", "route_chosen", "session_opened",
+    "session_closed", "proxy_stopping",
 )  # fmt: skip
 """The names, as they come in a life."""

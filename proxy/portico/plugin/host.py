@@ -82,7 +82,9 @@ class Host:
         """
         data = {
             "plugins": settings.plugins,
-            "listeners": {name: {"plugins": listener.plugins} for name, listener in settings.listeners.items()},
+            "listeners": {
+                name: {"protocol": listener.protocol, "plugins": listener.plugins} for name, listener in settings.listeners.items()
+            },
         }
         problems = mistakes(data, directory, extra=extra)
         if problems:

@@ -53,6 +53,19 @@ class Loaded:
     model: type[Values]
     functions: tuple[Function, ...]
 
+    def objections(self, listener: str, protocol: str, options: Values) -> list[str]:
+        """What `settings_checked` says against the options on a listener."""
+        arguments = {"listener": listener, "protocol": protocol, "options": options}
+        said = []
+        for function in self.functions:
+            if function.hook == "settings_checked":
+                ask = partial(function.call, *[arguments[name] for name in function.takes])
+                try:
+                    said.append(_made(self.name, "settings_checked failed", ask))
+                except PluginError as error:
+                    said.append(error.text)
+        return [str(text) for text in said if text]
+
 
 def mistakes(data: Mapping[str, Any], directory: Path | None = None, *, extra: Plugins | None = None) -> list[Problem]:
     """What is wrong with the plugins that a settings file names and with their options; each plugin named is imported.
@@ -85,11 +98,24 @@ def mistakes(data: Mapping[str, Any], directory: Path | None = None, *, extra: P
         whole = {**general, **table}
         if whole.get(ENABLED) is False:
             continue  # switched off: what is missing in it is not missed
-        for key, text in read(plugin.model, whole, reading)[1]:
+        values, wrong = read(plugin.model, whole, reading)
+        for key, text in wrong:
             own = key in table or key not in general
             where = path if own else ("plugins", plugin.name)
             problems[Problem((*where, key) if key else where, text)] = None
+        if values is not None:
+            for listener, protocol in _where(data, path):
+                for text in plugin.objections(listener, protocol, values):
+                    problems[Problem(path, f"on listener {listener}: {text}")] = None
     return list(problems)
+
+
+def _where(data: Mapping[str, Any], path: KeyPath) -> Iterator[tuple[str, str]]:
+    """The listeners, with their protocols, on which the table at `path` is what holds for its plugin."""
+    for name, table in _listeners(data).items():
+        general = path[0] == "plugins" and str(path[-1]) not in _table(table, "plugins")
+        if general or path[:2] == ("listeners", name):
+            yield name, str(table.get("protocol", ""))
 
 
 def tables(data: Mapping[str, Any]) -> Iterator[tuple[KeyPath, Mapping[str, Any]]]:

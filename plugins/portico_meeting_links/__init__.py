@@ -1,0 +1,163 @@
+"""Meeting links: a meeting request carries a link to the page on which it is answered.
+
+Rule of this file: options and hooks; what is a request is in request.py and meeting.py, the address in links.py, the words in words.py.
+What Exchange 2003 did under "Calendaring" for POP3 and IMAP4, for any server; the calendar part stays as it is.
+"""
+
+from __future__ import annotations
+
+from base64 import urlsafe_b64encode
+from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
+from typing import Annotated, Any, Literal
+
+from portico.plugin import Insertion, Interests, Option, Outline, Session, hookimpl
+from pydantic import AfterValidator
+
+from portico_meeting_links import links, meeting, request, words
+
+__all__ = ["MeetingLinks"]
+
+
+def _language(name: str) -> str:
+    if name not in words.languages():
+        raise ValueError(f"there are no words for it; possible: {', '.join(words.languages())}")
+    return name
+
+
+def _languages(names: dict[str, str]) -> dict[str, str]:
+    return {pattern: _language(name) for pattern, name in names.items()}
+
+
+def _hosts(hosts: dict[str, str]) -> dict[str, str]:
+    return {server: links.check_host(host) for server, host in hosts.items()}
+
+
+Host = Annotated[str, AfterValidator(links.check_host)]
+Hosts = Annotated[dict[str, str], AfterValidator(_hosts)]
+Template = Annotated[str, AfterValidator(lambda text: links.check_template(text) if text else text)]
+Language = Annotated[str, AfterValidator(_language)]
+Languages = Annotated[dict[str, str], AfterValidator(_languages)]
+
+
+class MeetingLinks:
+    """The plugin ``meeting_links``."""
+
+    portico_interests = ("annotations",)
+
+    @hookimpl
+    def settings_declared(self) -> Sequence[Option]:
+        return [
+            Option(
+                "webmail",
+                Literal["exchange-2003", "roundcube", "sogo", "horde", "zimbra", "nextcloud", "custom"],
+                "Which pages the links lead to; custom: as `template` says.",
+            ),
+            Option(
+                "target",
+                Literal["recipient", "front-end"],
+                "Whose host is in the link: that of the server which holds the mailbox (by `hosts`), or of the front-end server (`host`).",
+                "front-end",
+            ),
+            Option("host", Host, "The front-end server's host, with a port where one is needed.", ""),
+            Option("hosts", Hosts, "By server name of the settings: its web host.", {}),
+            Option("path", str, 'What stands before the webmail\'s own path, as "/roundcube".', ""),
+            Option("ssl", bool, "Links begin with https (SSL connections), else with http.", True),
+            Option(
+                "template",
+                Template,
+                f"A whole address, for custom. Variables, percent-encoded: {', '.join(f'{{{name}}}' for name in links.VARIABLES)}.",
+                "",
+            ),
+            Option("language", Language, f"Of the block: {', '.join(words.languages())}.", "en"),
+            Option("languages", Languages, 'Others, by pattern of the user: {"*@example.de" = "de"}.', {}),
+            Option("exclude_users", list[str], "Patterns of users whose mail stays as it is.", []),
+            Option("exclude_clients", list[str], "Patterns of mail programs (the name in their IMAP ID) that get no links.", []),
+        ]
+
+    @hookimpl
+    def settings_checked(self, protocol: str, options: Any) -> str | None:
+        """What would give no link, or a dead one."""
+        if options.webmail == "custom":
+            if not options.template:
+                return "webmail is custom, and no template says what the links are"
+            path = options.template
+        else:
+            if options.target == "front-end" and not options.host:
+                return "no host says where the links lead"
+            if options.target == "recipient" and not options.hosts:
+                return "target is recipient, and hosts does not say which web host belongs to which server"
+            path = links.PRESETS[options.webmail]
+        unknown = sorted(links.IMAP_ONLY & set(links.names_in(path)))
+        if protocol == "pop3" and unknown:
+            named = " and ".join(f"{{{name}}}" for name in unknown)
+            return f"over POP3 nothing tells {named}, so the links would be dead; {{message_id}} and {{subject}} can be used"
+        return None
+
+    @hookimpl
+    def session_opened(self, session: Session, options: Any) -> Interests | None:
+        if _named(session.user, options.exclude_users) or _named(session.client_id.get("name", ""), options.exclude_clients):
+            return None
+        template = _template(session, options)
+        if template is None:
+            return None
+        language = next((name for pattern, name in options.languages.items() if _named(session.user, [pattern])), options.language)
+        return Interests(annotator=Linker(template, language))
+
+
+def _named(name: str, patterns: Sequence[str]) -> bool:
+    return bool(name) and any(fnmatchcase(name.casefold(), pattern.casefold()) for pattern in patterns)
+
+
+def _template(session: Session, options: Any) -> str | None:
+    """The address with its variables; None: there is none for this session."""
+    if options.webmail == "custom":
+        template: str = options.template
+    else:
+        host = options.hosts.get(session.server, "") if options.target == "recipient" else options.host
+        if not host:
+            return None
+        template = f"{'https' if options.ssl else 'http'}://{host}{options.path.rstrip('/')}{links.PRESETS[options.webmail]}"
+    if not template or (session.protocol == "pop3" and links.IMAP_ONLY & set(links.names_in(template))):
+        return None  # on POP3 nothing tells where the message is: no link is better than a dead one
+    return template
+
+
+class Linker:
+    """The annotator of one session."""
+
+    types: Sequence[str] = ("text/calendar",)
+
+    def __init__(self, template: str, language: str) -> None:
+        self._template = template
+        self._language = language
+
+    def wants(self, session: Session, outline: Outline) -> Sequence[str] | None:
+        found = request.may_be(outline.structure)
+        return None if found is None else (found.calendar,)
+
+    def insertions(self, session: Session, outline: Outline, parts: Mapping[str, bytes]) -> Sequence[Insertion]:
+        found = request.may_be(outline.structure)
+        asked = meeting.read(parts[found.calendar]) if found is not None else None
+        if found is None or asked is None:
+            return []
+        link = links.fill(self._template, _values(session, outline))
+        blocks = {
+            "text/plain": words.as_text(asked, link, self._language),
+            "text/html": words.as_html(asked, link, self._language),
+        }
+        return [Insertion(number, blocks[kind]) for number, kind in found.texts]
+
+
+def _values(session: Session, outline: Outline) -> dict[str, str]:
+    alias, _, domain = session.user.rpartition("@")
+    return {
+        "user": session.user,
+        "alias": alias or session.user,
+        "domain": domain if alias else "",
+        "mailbox": outline.mailbox,
+        "mailbox64": urlsafe_b64encode(outline.mailbox.encode()).decode().rstrip("="),
+        "uid": str(outline.uid) if outline.uid else "",
+        "message_id": outline.message_id.strip("<>"),
+        "subject": outline.subject,
+    }
