@@ -25,6 +25,7 @@ from portico.session.interests import Compiled
 from portico.testing.doorman import Doorman
 from portico.testing.life import TLS, Life, Question, session_of
 from portico.testing.playbook import Letter, PlaybookFailed, difference, letters
+from portico.wire.imap import quote
 from portico.wire.lines import Line, Reader
 
 LISTENER: Final = "here"
@@ -114,10 +115,10 @@ class Correspondence(Life):
         `client_id`: said by IMAP ID before the login. The server takes any password.
         """
         if client_id:
-            words = " ".join(f'"{word}"' for pair in client_id.items() for word in pair)
-            self.client(f"id ID ({words})\r\n".encode())
+            words = b" ".join(_string(word) for pair in client_id.items() for word in pair)
+            self.client(b"id ID (%b)\r\n" % words)
         if self.protocol == "imap":
-            said = f'in LOGIN "{user}" "{password}"\r\n'.encode()
+            said = b"in LOGIN %b %b\r\n" % (_string(user), _string(password))
         else:
             self.client(f"USER {user}\r\n".encode())
             said = f"PASS {password}\r\n".encode()
@@ -256,3 +257,9 @@ class Correspondence(Life):
 
     def _bug(self, view: SessionView, error: Exception) -> None:
         raise error
+
+
+def _string(text: str) -> bytes:
+    """Quoted, or as a literal."""
+    octets = text.encode()
+    return quote(octets) or b"{%d+}\r\n%b" % (len(octets), octets)
