@@ -141,6 +141,22 @@ def test_a_generation_that_fails_costs_one_connection_only() -> None:
         assert read_all(rig.connect()) == b"* BYE refused\r\n"
 
 
+def test_a_connection_that_cannot_be_watched_costs_itself_only() -> None:
+    """epoll_ctl(2), ENOSPC: fs.epoll.max_user_watches."""
+    world = _world()
+    with Rig(world) as rig:
+
+        def full(*_: object) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(type(rig.reactor), "register", full)
+            rig.connect().close()
+            assert world.end().reason is Reason.BUG
+        assert len(rig.sessions) == 0
+        assert read_all(rig.connect()) == b"* BYE refused\r\n"
+
+
 def test_a_closed_listener_accepts_nothing() -> None:
     with Rig(_world()) as rig:
         rig.call(rig.listener.close)

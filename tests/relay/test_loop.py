@@ -109,3 +109,97 @@ def test_a_descriptor_that_is_gone_when_asyncio_has_its_turn_is_passed_over() ->
     selector.close()
     ours.close()
     far.close()
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_who_gives_way_several_times_in_a_turn_is_come_back_to_once(loop: Callable[[], asyncio.AbstractEventLoop]) -> None:
+    """Else who is always busy, and is told of each new octet, would have more and more turns in each turn."""
+
+    async def count() -> list[str]:
+        reactor = Reactor(asyncio.get_running_loop())
+        turns: list[str] = []
+
+        class Busy:
+            def __init__(self, name: str, left: int) -> None:
+                self.name, self.left = name, left
+
+            def resume(self) -> None:
+                turns.append(self.name)
+                self.left -= 1
+                for _ in range(3 if self.left else 0):
+                    reactor.later(self)
+
+        one, two = Busy("one", 3), Busy("two", 2)
+        for busy in (one, two, one):
+            reactor.later(busy)
+        await asyncio.sleep(0.05)
+        reactor.close()
+        return turns
+
+    with asyncio.Runner(loop_factory=loop) as runner:
+        assert runner.run(count()) == ["one", "two", "one", "two", "one"]
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_a_reactor_that_is_closed_while_somebody_is_busy_serves_nobody_more(loop: Callable[[], asyncio.AbstractEventLoop]) -> None:
+    async def close_at_once() -> list[dict[str, object]]:
+        running = asyncio.get_running_loop()
+        faults: list[dict[str, object]] = []
+        running.set_exception_handler(lambda _, context: faults.append(context))
+        reactor = Reactor(running)
+
+        class Busy:
+            def resume(self) -> None:
+                raise AssertionError("served")
+
+        reactor.later(Busy())
+        reactor.close()
+        await asyncio.sleep(0.01)
+        return faults
+
+    with asyncio.Runner(loop_factory=loop) as runner:
+        assert runner.run(close_at_once()) == []
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+@pytest.mark.parametrize("why", ["events without pause", "somebody always busy"])
+def test_a_relay_that_never_rests_leaves_asyncio_its_timers_tasks_and_other_threads(
+    why: str, loop: Callable[[], asyncio.AbstractEventLoop]
+) -> None:
+    async def beside() -> tuple[int, int]:
+        running = asyncio.get_running_loop()
+        reactor = Reactor(running)
+        near, far = socket.socketpair()
+        far.send(b"x")
+
+        class Restless:
+            turns = 0
+
+            def ready(self, mask: int) -> None:
+                self.turns += 1  # reads nothing: a level-triggered descriptor stays ready
+
+            def resume(self) -> None:
+                self.turns += 1
+                reactor.later(self)
+
+        restless = Restless()
+        if why == "events without pause":
+            reactor.listen(near.fileno(), restless, exclusive=False)
+        else:
+            reactor.later(restless)
+        done = 0
+        async with asyncio.timeout(5):
+            for _ in range(20):
+                await asyncio.sleep(0.005)
+                await asyncio.create_task(asyncio.sleep(0))
+                await asyncio.to_thread(lambda: None)
+                done += 1
+        reactor.close()
+        near.close()
+        far.close()
+        return done, restless.turns
+
+    with asyncio.Runner(loop_factory=loop) as runner:
+        done, turns = runner.run(beside())
+    assert done == 20
+    assert turns > 100

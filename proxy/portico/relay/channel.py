@@ -302,6 +302,7 @@ class Channel:
                 if reactor.incoming.pending:
                     # No event will come for what arrived together with the peer's Finished.
                     self.early = bytes(reactor.clear[: self._decrypt(self.tls)])
+                    self.readable |= self.eof  # its end may have come, too, and the owner finds that by reading
                     if reactor.outgoing.pending:
                         self._answer()
                 return True

@@ -81,8 +81,8 @@ class Driver:
         self._sessions.put(self)
         self._reactor.watch(self)
         assert client.sock is not None
-        self._reactor.register(client.sock.fileno(), client)
         try:
+            self._reactor.register(client.sock.fileno(), client)
             if self._session.context.settings.tls == "implicit":
                 self._start_tls(CLIENT)
             else:
@@ -523,7 +523,7 @@ class Driver:
             self._tls_failed(leg, "tls_verify", "another certificate than the one pinned")
         elif leg.reached:
             self._feed(events.TlsStarted(leg.number, tls_info(channel.tls)), leg.number)
-            if channel.early:
+            if channel.early or channel.readable:
                 self._reactor.later(channel)
         else:
             self._reached(leg, None)
@@ -540,7 +540,7 @@ class Driver:
         if channel.owner is self:
             if channel.unsent is not None:
                 self._flush(channel)
-            if channel.early and not channel.holds:
+            if (channel.early or channel.readable) and not channel.holds:
                 self._reactor.later(channel)
 
     def _tls_failed(self, leg: Leg, reason: str, detail: str) -> None:

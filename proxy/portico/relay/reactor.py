@@ -16,7 +16,6 @@ import select
 import socket
 import ssl
 import time
-from collections import deque
 from typing import Final, Protocol
 
 from portico.config.units import KIB
@@ -79,7 +78,7 @@ class Reactor:
         self._selector = loop.selector if isinstance(loop, RelayLoop) and loop.selector.serve is None else None
         self._epoll = self._selector.epoll if self._selector is not None else select.epoll()
         self._handlers: dict[int, Handler] = {}
-        self._again: deque[Busy] = deque()
+        self._again: dict[Busy, None] = {}  # in the order in which they gave way
         self._closing: list[socket.socket] = []
         self._timed: set[Timed] = set()
         self._turning = False
@@ -126,8 +125,8 @@ class Reactor:
             sock.close()
 
     def later(self, busy: Busy) -> None:
-        """Come back to `busy` when everybody else has been served."""
-        self._again.append(busy)
+        """Come back to `busy`, once, when everybody else has been served."""
+        self._again[busy] = None
         if not self._turning:
             self._schedule()
 
@@ -160,7 +159,8 @@ class Reactor:
     def turn(self) -> None:
         """Serve all who are ready."""
         self._scheduled = False
-        self._serve(self._epoll.poll(0, _BATCH))
+        if self._sweeper is not None:  # else it was closed since
+            self._serve(self._epoll.poll(0, _BATCH))
 
     def _serve(self, events: Events) -> Events:
         """Serve those of `events` who are ready and whoever gave way before; what is left is nobody's here."""
@@ -179,18 +179,18 @@ class Reactor:
                         handler.ready(event[1])
                     except Exception as error:
                         self._failed(handler, error)
-                again = self._again
-                for _ in range(len(again)):
-                    busy = again.popleft()
-                    try:
-                        busy.resume()
-                    except Exception as error:
-                        self._failed(busy, error)
+                if again := self._again:
+                    self._again = {}
+                    for busy in again:
+                        try:
+                            busy.resume()
+                        except Exception as error:
+                            self._failed(busy, error)
                 for sock in self._closing:
                     sock.close()
                 self._closing.clear()
                 # A poll that is likely to find nothing costs more than it saves; what is not ours is asyncio's, and has waited.
-                if polls_left == 1 or strange or (not again and len(events) < _MANY):
+                if polls_left == 1 or strange or (not self._again and len(events) < _MANY):
                     break
                 events = self._epoll.poll(0, _BATCH)
         finally:
