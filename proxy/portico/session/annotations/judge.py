@@ -88,12 +88,12 @@ class Judge:
             said = self._ask(asked, "insertions", out, wishes.outline, {part: parts[part] for part in wanted})
             if said is None:
                 continue
-            if not isinstance(said, Iterable):
+            if not isinstance(said, list | tuple):
                 self._blame(asked, "insertions", f"{type(said).__name__} returned", out)
                 continue
             for insertion in said:
-                if not isinstance(insertion, Insertion):
-                    self._blame(asked, "insertions", f"{type(insertion).__name__} returned", out)
+                if not (isinstance(insertion, Insertion) and isinstance(insertion.text, str)):
+                    self._blame(asked, "insertions", f"{type(insertion).__name__} returned, or without a text", out)
                     break
                 texts.setdefault(insertion.part, []).append(insertion.text)
         pieces = _pieces(wishes.outline.structure, texts)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from portico.errors import PeerError
 from portico.session.annotations.annotation import Annotation, Located
-from portico.session.annotations.block import insertion_offset
+from portico.session.annotations.block import insertion_offset, recognise
 from portico.wire.bodystructure import decoded
 from portico.wire.mime import Scanner
 
@@ -51,6 +51,9 @@ class Locator:
         decoded_points: dict[str, int] = {}
         for piece in self._made.pieces:
             head = scanner.head(piece.part) or b""
+            if recognise(decoded(head, piece.encoding)):
+                self.trouble = "it carries a block already"
+                return None
             number = piece.part
             while number:
                 place = scanner.places.get(number)
