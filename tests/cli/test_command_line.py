@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
 import types
@@ -53,6 +54,22 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def ask(place: Path) -> Ask:
     """Calls the command in this process."""
     return lambda *args: CliRunner().invoke(portico, [str(arg) for arg in args], prog_name="portico")
+
+
+def test_closed_standard_streams_are_no_fault_and_no_socket_gets_their_numbers(place: Path) -> None:
+    def told(arguments: str) -> tuple[int, str, str]:
+        done = subprocess.run(["/bin/sh", "-c", f'"$0" -m portico {arguments}', sys.executable], capture_output=True, text=True, timeout=60)
+        return done.returncode, done.stdout, done.stderr
+
+    assert told("check -c missing.toml 2>&-") == (Exit.SETTINGS, "", "")
+    assert told("check >&- 2>&- <&-") == (Exit.OK, "", "")
+    assert told("plugins --json >&-") == (Exit.OK, "", "")
+    assert told("run -c missing.toml 2>&-") == (Exit.SETTINGS, "", "")
+    # The log goes to standard error, which is not there; the address tells that it has come to listening.
+    taken = socket.create_server(("127.0.0.1", 0))
+    with taken:
+        (place / "portico.toml").write_text(SETTINGS.replace("127.0.0.1:1993", f"127.0.0.1:{taken.getsockname()[1]}"))
+        assert told("run >&- 2>&- <&-") == (Exit.ADDRESS, "", "")
 
 
 def process(*args: str | Path, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:

@@ -192,6 +192,22 @@ def test_a_pipe_without_reader_or_with_a_slow_one_never_stops_us() -> None:
     assert log.dropped == 2
 
 
+def test_lines_lost_by_a_log_of_errors_only_are_no_error_of_their_own() -> None:
+    reader, writer = os.pipe()
+    os.set_blocking(reader, False)
+    log = Log(Sink(writer), strict=True, level="error")
+    rejected = {"path": "p", "problems": ["x" * 1000]}
+    for _ in range(100):  # more than a pipe holds
+        log.event("settings.rejected", rejected)
+    assert log.dropped
+    got = os.read(reader, 1 << 20)
+    log.event("settings.rejected", rejected)
+    got += os.read(reader, 1 << 20)
+    assert {json.loads(line)["event"] for line in got.splitlines()} == {"settings.rejected"}
+    os.close(reader)
+    os.close(writer)
+
+
 def test_a_long_line_is_finished_before_another_begins() -> None:
     reader, writer = os.pipe()
     os.set_blocking(reader, False)

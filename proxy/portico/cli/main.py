@@ -17,7 +17,7 @@ import click
 
 from portico import __version__
 from portico.cli.exits import Exit
-from portico.cli.output import complain
+from portico.cli.output import complain, fill_standard_streams
 from portico.config.near import near
 from portico.errors import PorticoError, SettingsError
 
@@ -102,4 +102,5 @@ def portico() -> None:
 
 def main() -> None:
     """The console script; ends the process."""
+    fill_standard_streams()
     portico.main(prog_name="portico")

@@ -17,6 +17,19 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 
+def fill_standard_streams() -> None:
+    """Open what of 0, 1 and 2 is closed, as service managers and cron may leave it: the next socket opened would get the number, and with
+    it whatever is printed to standard error."""
+    for descriptor, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            # The system gives the lowest number that is free.
+            os.open(os.devnull, os.O_RDONLY if descriptor == 0 else os.O_WRONLY)
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(descriptor, "w" if descriptor else "r", encoding="utf-8", closefd=False))  # noqa: SIM115 (for the life of the process)
+
+
 def coloured(stream: IO[str]) -> bool:
     """Whether colours may be written to the stream."""
     return not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb" and stream.isatty()

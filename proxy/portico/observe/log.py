@@ -105,8 +105,8 @@ class Log:
             return
         method(event, **fields)
         sink = self._sink
-        if sink.dropped and sink.ready:
-            self._methods["log.dropped"]("log.dropped", count=sink.take_dropped())  # type: ignore[misc]
+        if sink.dropped and sink.ready and (tell := self._methods["log.dropped"]) is not None:
+            tell("log.dropped", count=sink.take_dropped())
 
     def _unregistered(self, event: str, fields: Mapping[str, Any], allowed: frozenset[str] | None) -> dict[str, Any]:
         strange = sorted(fields.keys() - (allowed or FIELDS.keys()))
