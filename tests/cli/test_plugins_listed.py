@@ -52,6 +52,8 @@ class Acme:
         return [
             Option("pause", Duration, "How long.", "5s"), Option("pin", SecretText, "A number."), Option("db_password", str, "A word."),
             Option("words", list[str], "Which.", ["a"]), Option("room", Size, "How much.", None),
+            Option("api_tokens", list[str], "Of whom.", []), Option("passwords", dict[str, str], "Of whom.", {}), Option("by_token", bool, "So.", True),
+            Option("hosts", dict[str, str], "Where.", {"a": "b", "its password": "in-a-row"}),
         ]
 """
 
@@ -144,15 +146,18 @@ def test_the_options_that_hold_on_each_listener_are_shown_and_no_secret_among_th
     (tmp_path / "pin").write_text("from-a-file")
     config.write_text(
         SETTINGS.replace('text = "hello"', 'pin = {file = "pin"}')
-        + '[plugins.acme]\npause = "90s"\npin = "in-the-file"\ndb_password = "as-a-text"\n[listeners.other.plugins.acme]\nenabled = false\n'
+        + '[plugins.acme]\npause = "90s"\npin = "in-the-file"\ndb_password = "as-a-text"\napi_tokens = ["in-a-list"]\npasswords = {bob = "in-a-table"}\n'
+        + "[listeners.other.plugins.acme]\nenabled = false\n"
     )
     result = CliRunner().invoke(portico, ["check", "--show", "-c", str(config)])
     assert result.exit_code == 0
     (acme,) = [part for part in result.stdout.split("\n[") if "plugins.acme" in part.partition("]")[0]]
     assert acme.strip().splitlines() == [
         "listeners.imap.plugins.acme]", 'pause = "90s"', 'pin = "<secret>"', 'db_password = "<secret>"', 'words = ["a"]', "# room is not set",
+        'api_tokens = "<secret>"', 'passwords = "<secret>"', "by_token = true",
+        'hosts = {a = "b", "its password" = "<secret>"}',
     ]  # fmt: skip
-    assert not any(secret in result.output for secret in ("from-a-file", "in-the-file", "as-a-text"))
+    assert not any(secret in result.output for secret in ("from-a-file", "in-the-file", "as-a-text", "in-a-list", "in-a-table", "in-a-row"))
 
 
 @pytest.mark.usefixtures("announced")

@@ -49,7 +49,7 @@ def with_options(settings: Portico, file: Path) -> Portico:
     from portico.plugin.options import Values
 
     def blotted(values: Values) -> Values:
-        named = {name: Secret(value) for name, value in values if isinstance(value, str) and SECRET_NAME.search(name)}
+        named = {name: Secret(str(value)) for name, value in values if isinstance(value, str | list | dict) and SECRET_NAME.search(name)}
         return values.model_copy(update=named)
 
     host = Host.load(settings, lambda *_: None, directory=file.absolute().parent)

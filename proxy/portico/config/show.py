@@ -81,7 +81,7 @@ def _table(path: str, settings: BaseModel) -> list[str]:
         elif isinstance(value, list) and value and isinstance(value[0], BaseModel):
             for element in value:
                 below += ["", f"[[{inner}]]", *_table(inner, element)]
-        elif isinstance(value, Mapping):
+        elif isinstance(value, Mapping) and all(isinstance(element, BaseModel | Mapping) for element in value.values()):
             for name, element in value.items():
                 heading = f"{inner}.{key_text(name)}"
                 below += _headed(heading, element) if isinstance(element, BaseModel) else _options(heading, element)
