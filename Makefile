@@ -49,8 +49,9 @@ check: $(STAMP)
 pythons:
 	@for python in $$(.ci/pythons); do \
 		venv=$(CACHE)/pythons/$$(basename $$python) && echo "$$python" && \
-		{ [ -x $$venv/bin/pytest ] || { $$python -m venv --clear $$venv && $$venv/bin/python -m pip --quiet --disable-pip-version-check --no-input \
-			install $(subst test$(comma)check,test,$(PACKAGES)); }; } && \
+		{ [ $$venv/installed -nt setup.cfg ] && [ $$venv/installed -nt plugins/setup.cfg ] || \
+			{ $$python -m venv --clear $$venv && $$venv/bin/python -m pip --quiet --disable-pip-version-check --no-input \
+			install $(subst test$(comma)check,test,$(PACKAGES)) && touch $$venv/installed; }; } && \
 		$$venv/bin/python -m pytest -m "not live" || exit 1; \
 	done
 
