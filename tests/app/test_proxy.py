@@ -231,7 +231,7 @@ def test_a_reload_opens_new_addresses_closes_old_ones_and_never_those_that_stay(
         port = server._server.sockets[0].getsockname()[1]
         house.write(port, [tcp, f"unix:{path}"])
         assert await proxy.reload(read)
-        kept = proxy._open["imap"].sockets[f"unix:{path}"][0].getsockname()
+        kept = dict(proxy._open["imap"].sockets)[f"unix:{path}"][0].getsockname()
         house.write(port, [f"unix:{path}"])
         assert await proxy.reload(read)
         assert proxy.addresses["imap"] == [f"unix:{path}"] and kept == str(path)
@@ -243,6 +243,33 @@ def test_a_reload_opens_new_addresses_closes_old_ones_and_never_those_that_stay(
 
     play(house, letters)
     assert not path.exists()
+    assert len(house.events("listener.closed")) == 2
+
+
+def test_a_reload_keeps_ports_that_the_system_chose_and_asks_for_new_ones_where_there_are_more(house: House) -> None:
+    def again(name: str, server: Server, addresses: list[str]) -> str:
+        main = f"protocol = 'imap'\ntls = 'none'\nplain_login = true\nserver = 'main'\naddresses = {json.dumps(addresses)}"
+        return f"[listeners.{name}]\n{main}\n"
+
+    async def letters(proxy: Proxy, server: Server) -> None:
+        port = server._server.sockets[0].getsockname()[1]
+        (first,) = proxy.addresses["imap"]
+        zero = "127.0.0.1:0"
+        house.write(port, more=again("second", server, [zero]))
+        assert await proxy.reload(read)
+        (second,) = proxy.addresses["second"]
+        assert proxy.addresses["imap"] == [first] != [second]
+        house.write(port, [zero, zero], more=again("second", server, [zero]))
+        assert await proxy.reload(read)
+        there = proxy.addresses
+        assert (first in there["imap"], there["second"], len(set(there["imap"]))) == (True, [second], 2)
+        for address in (*there["imap"], second):
+            await Client.at(address)
+        house.write(port, [zero])
+        assert await proxy.reload(read)
+        assert len(proxy.addresses["imap"]) == 1 and "second" not in proxy.addresses
+
+    play(house, letters)
     assert len(house.events("listener.closed")) == 2
 
 
@@ -352,29 +379,36 @@ def free_address() -> str:
         return f"127.0.0.1:{found.getsockname()[1]}"
 
 
-def test_signals_reload_and_end_the_process_with_code_zero(house: House) -> None:
-    house.write(1)
-    program = f"from portico.app.main import run; from portico.config.load import load; raise SystemExit(run(load({str(house.file)!r}), {str(house.file)!r}))"
-
-    async def all_of_it() -> int:
-        process = await asyncio.create_subprocess_exec(sys.executable, "-c", program)
-
-        async def until(event: str) -> None:
-            async with asyncio.timeout(20):
+async def lead(house: House, program: str, *steps: tuple[str, signal.Signals]) -> int:
+    """Run `program` in a process of its own; when an event is in the log, send the signal that goes with it. The exit code."""
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", program)
+    try:
+        async with asyncio.timeout(40):
+            for event, number in steps:
                 while not house.logfile.exists() or event not in house.logfile.read_text():  # noqa: ASYNC110 (another process)
                     await asyncio.sleep(0.02)
+                process.send_signal(number)
+            return await process.wait()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
 
-        try:
-            await until("proxy.started")
-            process.send_signal(signal.SIGHUP)
-            await until("settings.reloaded")
-            process.send_signal(signal.SIGTERM)
-            async with asyncio.timeout(20):
-                return await process.wait()
-        finally:
-            if process.returncode is None:
-                process.kill()
-                await process.wait()
 
-    assert asyncio.run(all_of_it()) == 0
+RUN = "from portico.app.main import run; from portico.config.load import load; raise SystemExit(run(load({0!r}), {0!r}))"
+
+
+def test_signals_reload_and_end_the_process_with_code_zero(house: House) -> None:
+    house.write(1)
+    steps = ("proxy.started", signal.SIGHUP), ("settings.reloaded", signal.SIGTERM)
+    assert asyncio.run(lead(house, RUN.format(str(house.file)), *steps)) == 0
     assert house.events("proxy.stopping")[0]["signal"] == "SIGTERM"
+
+
+def test_a_fault_of_ours_in_a_reload_is_logged_and_ends_nothing(house: House) -> None:
+    house.write(1)
+    broken = "from portico.app.proxy import Proxy; Proxy._swap_listeners = lambda *_: 1 / 0; "
+    steps = ("proxy.started", signal.SIGHUP), ("proxy.bug", signal.SIGTERM)
+    assert asyncio.run(lead(house, broken + RUN.format(str(house.file)), *steps)) == 0
+    (bug,) = house.events("proxy.bug")
+    assert (bug["error"], bug["detail"]) == ("ZeroDivisionError", "reload")

@@ -91,7 +91,10 @@ async def _serve(proxy: Proxy) -> int:
         await proxy.start()
         settle_memory()
         while (number := await asked.get()) is signal.SIGHUP:
-            await proxy.reload(partial(read, further=mistakes))
+            try:
+                await proxy.reload(partial(read, further=mistakes))
+            except Exception as error:  # a fault of ours in a reload ends no session
+                proxy.log.event("proxy.bug", {"error": error, "detail": "reload"})
         stopping = asyncio.create_task(proxy.stop(signal=number.name))
         await _until(stopping, asked, proxy)
     finally:

@@ -10,6 +10,7 @@ import asyncio
 import os
 import socket
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -39,8 +40,8 @@ DRAIN: Final = 10 * SECONDS
 """How long sessions are given to end."""
 PROBE: Final = 5 * SECONDS
 
-Sockets = dict[str, list[socket.socket]]
-"""By the address in the settings."""
+Sockets = list[tuple[str, list[socket.socket]]]
+"""Each address as the settings have it, with its sockets. Several may be the same, where the system chooses the port."""
 
 
 class CannotStart(PorticoError):
@@ -128,9 +129,9 @@ class Proxy:
 
     def _accept(self, name: str, sockets: Sockets) -> None:
         assert self._reactor is not None
-        flat = [sock for of_one in sockets.values() for sock in of_one]
+        flat = [sock for _, of_one in sockets for sock in of_one]
         listener = Listener(self._reactor, name, flat, self._generation, self.sessions)
-        self._open[name] = _Open(listener, list(sockets), sockets)
+        self._open[name] = _Open(listener, [address for address, _ in sockets], sockets)
         protocol = self._generation.settings.listeners[name].protocol
         for address in listener.addresses:
             self.log.event("listener.opened", {"listener": name, "protocol": protocol, "address": address})
@@ -162,16 +163,17 @@ class Proxy:
         path = self.path
         if path is None:
             return False
-        added: Sockets = {}
+        added: Sockets = []
         problems: list[str] = []
         try:
             loaded = read(path)
             settings = loaded.settings
             generation = build_generation(settings, self._shared, directory=path.absolute().parent, plugins=self._plugins)
-            kept = {address for opened in self._open.values() for address in opened.addresses}
+            kept = Counter(address for opened in self._open.values() for address in opened.addresses)
             for name, listener in settings.listeners.items():
-                new = [address for address in listener.addresses if address not in kept]
-                added |= _bind_all(name, new, problems)
+                wanted = Counter(listener.addresses)
+                added += _bind_all(name, list((wanted - kept).elements()), problems)
+                kept -= wanted
             if problems:
                 raise SettingsError(problems)
             await generation.host.started()
@@ -195,28 +197,31 @@ class Proxy:
         return True
 
     def _swap_listeners(self, added: Sockets) -> None:
-        """Give each address to the listener that now has it. A socket that stays is kept by a duplicate of its descriptor."""
+        """Give each address to the listener that now has it. A socket that stays is never closed."""
         listeners = self.settings.listeners
-        pool = {address: ("", sockets) for address, sockets in added.items()}
+        pool: dict[str, list[tuple[str, list[socket.socket]]]] = {}
+        for address, sockets in added:
+            pool.setdefault(address, []).append(("", sockets))
         for name, opened in list(self._open.items()):
             wanted = listeners.get(name)
             if wanted is not None and wanted.addresses == opened.addresses:
                 opened.listener.generation = self._generation
                 continue
-            for address, sockets in opened.sockets.items():
-                pool[address] = (name, [sock.dup() for sock in sockets])
-            opened.listener.close(remove=False)
+            opened.listener.let_go()
+            for address, sockets in opened.sockets:
+                pool.setdefault(address, []).append((name, sockets))
             del self._open[name]
         for name, listener in listeners.items():
             if name not in self._open:
-                self._accept(name, {address: pool.pop(address)[1] for address in listener.addresses})
-        for address, (name, sockets) in pool.items():
-            _close_all({address: sockets})
-            where = parse_address(address, any_port=True)
-            if where.path:
-                with suppress(OSError):
-                    Path(where.path).unlink()
-            self.log.event("listener.closed", {"listener": name, "address": address})
+                self._accept(name, [(address, pool[address].pop()[1]) for address in listener.addresses])
+        for address, left in pool.items():
+            for name, sockets in left:
+                _close_all([(address, sockets)])
+                where = parse_address(address, any_port=True)
+                if where.path:
+                    with suppress(OSError):
+                        Path(where.path).unlink()
+                self.log.event("listener.closed", {"listener": name, "address": address})
 
     async def _renew_prober(self) -> None:
         if self._prober is not None:
@@ -277,18 +282,18 @@ def build(settings: Portico, path: Path | None = None, *, log: Log | None = None
 
 def _bind_all(name: str, addresses: list[str], problems: list[str]) -> Sockets:
     """Bind what can be bound; say what cannot."""
-    bound: Sockets = {}
+    bound: Sockets = []
     for address in addresses:
         try:
-            bound[address] = bind(address)
+            bound.append((address, bind(address)))
         except (OSError, ValueError) as error:
             why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
             problems.append(f"listener {name}: {address}: {why}")
     return bound
 
 
-def _close_all(sockets: Mapping[str, list[socket.socket]]) -> None:
-    for of_one in sockets.values():
+def _close_all(sockets: Sockets) -> None:
+    for _, of_one in sockets:
         for sock in of_one:
             sock.close()
 

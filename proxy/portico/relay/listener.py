@@ -114,10 +114,16 @@ class Listener:
         """Where it listens, as settings write it, with the ports that the system chose."""
         return [door.address for door in self._doors]
 
-    def close(self, *, remove: bool = True) -> None:
-        """Accept nothing more. `remove`: unlink unix sockets (not for inherited ones)."""
+    def close(self) -> None:
+        """Accept nothing more; unix sockets are unlinked."""
         for door in self._doors:
-            door.close(remove)
+            door.close()
+        self._doors = []
+
+    def let_go(self) -> None:
+        """Accept nothing more here; the sockets stay open, and what waits in them waits for their next listener."""
+        for door in self._doors:
+            door.leave()
         self._doors = []
 
     def accepted(self, sock: socket.socket, peer: Peer) -> None:
@@ -196,11 +202,13 @@ class _Door:
             self._paused = False
             self.listener._reactor.listen(self.sock.fileno(), self)
 
-    def close(self, remove: bool) -> None:
+    def leave(self) -> None:
         self._paused = False
-        listener = self.listener
-        listener._reactor.pause(self.sock.fileno())
+        self.listener._reactor.pause(self.sock.fileno())
+
+    def close(self) -> None:
+        self.leave()
         self.sock.close()
-        if remove and self.address.startswith("unix:"):
+        if self.address.startswith("unix:"):
             with suppress(OSError):
                 Path(self.address[5:]).unlink()
