@@ -98,7 +98,9 @@ class House:
         )
 
     def session(self, tls: TlsInfo | None = TLS) -> Session:
-        return self.generation.open_session("imaps", Peer("192.0.2.7", 50000, "192.0.2.1", 993, tls))
+        session = self.generation.open_session("imaps", Peer("192.0.2.7", 50000, "192.0.2.1", 993, tls))
+        assert session is not None
+        return session
 
     def login(self, session: Session, attempt: LoginAttempt) -> Route | Refusal:
         session.view.user, session.view.mechanism = attempt.user, attempt.mechanism
@@ -194,6 +196,19 @@ def test_connections_above_the_limit_are_refused_and_not_counted(tmp_path: Path)
     assert house.counts.sessions == 2
     house.end(first)
     assert house.session().context.refusal is None
+
+
+def test_of_those_above_the_limit_some_hundred_at_a_time_are_told_and_the_rest_is_closed_at_once(tmp_path: Path) -> None:
+    house = House(tmp_path, limits=Limits(sessions=1), level="error")
+    house.session()
+    told = [house.session() for _ in range(256)]
+    assert all(session.context.refusal is not None for session in told)
+    peer = Peer("192.0.2.8", 50000, "192.0.2.1", 993)
+    assert house.generation.open_session("imaps", peer) is None
+    house.end(told.pop(), Reason.LIMIT_SESSIONS, side="portico")
+    house.session()
+    assert house.generation.open_session("imaps", peer) is None
+    assert (house.counts.sessions, len(house.generation.visits)) == (1, 257)
 
 
 def test_a_failed_login_frees_the_place_of_its_user(tmp_path: Path) -> None:

@@ -211,6 +211,14 @@ def test_a_server_that_nobody_verifies_is_said_at_start_and_at_reload(house: Hou
     assert house.events("settings.warning")
 
 
+def test_a_dot_at_the_end_of_a_servers_name_is_for_the_resolver_and_not_for_its_certificate(house: House) -> None:
+    house.write(1)
+    text = house.file.read_text().replace('"127.0.0.1:1"', '"mail.example.org.:993"\ntls = "implicit"')
+    house.file.write_text(text)
+    dialling = house.proxy().generation.diallings["main:imap"]
+    assert (dialling.address, dialling.server_hostname) == ("mail.example.org.:993", "mail.example.org")
+
+
 def test_a_broken_file_changes_nothing(house: House) -> None:
     async def letters(proxy: Proxy, server: Server) -> None:
         old = proxy.generation

@@ -118,7 +118,7 @@ class World:
     summaries: queue.Queue[Summary] = field(default_factory=queue.Queue)
     count: int = 0
 
-    def open_session(self, listener: str, peer: Peer) -> Session:
+    def open_session(self, listener: str, peer: Peer) -> Session | None:
         self.count += 1
         context = Context(f"s{self.count}", self.protocol, listener, peer, SimpleNamespace(tls=self.tls))
         return self.session(context, self)

@@ -141,6 +141,14 @@ def test_a_generation_that_fails_costs_one_connection_only() -> None:
         assert read_all(rig.connect()) == b"* BYE refused\r\n"
 
 
+def test_whom_nobody_wants_to_talk_to_is_closed_without_a_word() -> None:
+    world = _world()
+    world.open_session = lambda listener, peer: None  # type: ignore[method-assign]
+    with Rig(world) as rig:
+        assert rig.connect().recv(1) == b""
+        assert (world.records, len(rig.sessions)) == ([], 0)
+
+
 def test_a_connection_that_cannot_be_watched_costs_itself_only() -> None:
     """epoll_ctl(2), ENOSPC: fs.epoll.max_user_watches."""
     world = _world()

@@ -122,7 +122,8 @@ def _pinned(server: Server) -> bytes | None:
 
 
 def _dialling(target: Target, server: Server, context: ssl.SSLContext | None) -> Dialling:
-    name = server.name or parse_address(target.address).host or None
+    # A dot at the end says to the resolver that the name is whole; certificates have none (RFC 6066 3).
+    name = (server.name or parse_address(target.address).host).removesuffix(".") or None
     return Dialling(target.address, context, name if context is not None else None, _pinned(server))
 
 

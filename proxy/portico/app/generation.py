@@ -29,6 +29,9 @@ from portico.session.context import Context, LoginAttempt, Peer, Refusal, Route,
 from portico.session.interests import Compiled
 from portico.upstream.records import Records, ServerRecord
 
+_TOLD: Final = 256
+"""Connections above the limits that are told so at a time. All others are closed at once: to shake hands with them would cost what the
+limits are there to save."""
 _PHASES: Final = ("tls", "login", "connect", "greeting", "sign_in", "write", "half_close", "plugin")
 
 
@@ -45,6 +48,8 @@ class Visit:
     """Of the login under way: should the server repeat them, the log does not. Forgotten when it has ended."""
     met: bool = False
     """The plugins have been asked about the client, so that they are told of its end."""
+    refused: bool = False
+    """It is above a limit."""
     opened: bool = False
     trace: Trace | None = None
     traced: bool = True
@@ -98,6 +103,8 @@ class Generation:
     ledger: Ledger | None = None
     clock: Callable[[], float] = time.monotonic
     visits: dict[str, Visit] = field(default_factory=dict)
+    refused: int = 0
+    """Of the visits."""
     over: Callable[[], None] | None = None
     """Called when the last session has ended; set once there will be no new ones."""
 
@@ -106,17 +113,21 @@ class Generation:
 
     # -- a session comes and goes
 
-    def open_session(self, listener: str, peer: Peer) -> Session:
-        """A session for a connection just accepted, counted unless it is refused."""
+    def open_session(self, listener: str, peer: Peer) -> Session | None:
+        """A session for a connection just accepted, counted unless it is refused; None: there are too many to refuse."""
         desk = self.desks[listener]
         settings = desk.settings
         ticket, refusal = self.gate.arrive(peer.rip)
+        if refusal is not None:
+            if self.refused >= _TOLD:
+                return None
+            self.refused += 1
         known = desk.way.known
         name = self.ids.new()
         context = Context(name, settings.protocol, listener, peer, settings, desk.facts, known, desk.trace_users, refusal)
         context.ledger, context.newest = self.ledger, self.settings.annotations.newest
         session = desk.session(context)
-        self.visits[name] = Visit(ticket, self.clock())
+        self.visits[name] = Visit(ticket, self.clock(), refused=refusal is not None)
         if self.log.enabled("session.connected"):
             self.log.event("session.connected", session_fields(session.view))
         return session
@@ -140,6 +151,7 @@ class Generation:
         view = session.view
         visit = self.visits.pop(view.id)
         self.gate.leave(visit.ticket)
+        self.refused -= visit.refused
         if visit.trace is not None:
             visit.trace.close()
         if self.log.enabled("session.closed"):

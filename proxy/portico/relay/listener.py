@@ -133,6 +133,8 @@ class Listener:
             session = generation.open_session(self.name, peer)
         except Exception as error:
             report_bug(generation, None, error)
+            session = None
+        if session is None:
             sock.close()
             return
         channel = Channel(self._reactor, sock, CLIENT)

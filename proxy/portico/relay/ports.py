@@ -60,8 +60,9 @@ class Dialling:
 class Generation(Protocol):
     """One reading of the settings and all that was made from it. A running session keeps the one it was born with."""
 
-    def open_session(self, listener: str, peer: Peer) -> Session:
-        """A session for a connection just accepted (before TLS); counts it. The refusal, if any, is in its context."""
+    def open_session(self, listener: str, peer: Peer) -> Session | None:
+        """A session for a connection just accepted (before TLS); counts it. The refusal, if any, is in its context. None: it is closed
+        without a word, and not counted."""
         ...
 
     def admit(self, session: Session) -> Awaitable[None] | None:
@@ -98,5 +99,5 @@ class Generation(Protocol):
     def trace(self, session: Session, direction: str, data: bytes) -> None: ...
 
     def ended(self, session: Session, summary: Summary) -> None:
-        """The session is over: uncount, log, tell the plugins. Called once for each open_session."""
+        """The session is over: uncount, log, tell the plugins. Called once for each session opened."""
         ...
