@@ -1,0 +1,210 @@
+"""Annotations as an exchange of letters: what the server is asked on the side, and what the client never sees of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import pytest
+from portico.plugin import Insertion, Interests, Outline, Session, hookimpl
+from portico.testing import Correspondence
+
+STRUCTURE = '(("text" "plain" ("charset" "utf-8") NIL NIL "7bit" 20 1)("text" "calendar" NIL NIL NIL "7bit" 5 1) "mixed")'
+GROWN = '(("text" "plain" ("charset" "utf-8") NIL NIL "7bit" 65 4)("text" "calendar" NIL NIL NIL "7bit" 5 1) "mixed")'
+PLAIN = '("text" "plain" ("charset" "utf-8") NIL NIL "7bit" 9 1)'
+BLOCK = 45
+"""Octets of ``see\\n`` in the first part: a line, the row below it, an empty line."""
+
+
+class Annotates:
+    portico_interests = ("annotations",)
+    types: Sequence[str] = ("text/calendar",)
+
+    @hookimpl
+    def session_opened(self) -> Interests:
+        return Interests(annotator=self)
+
+    def wants(self, session: Session, outline: Outline) -> Sequence[str] | None:
+        return ("2",)
+
+    def insertions(self, session: Session, outline: Outline, parts: Mapping[str, bytes]) -> Sequence[Insertion]:
+        return [Insertion("1", "see\n")] if parts["2"] == b"BEGIN" else []
+
+
+SELECT = """
+C: a1 SELECT INBOX
+S: * 3 EXISTS
+S: * OK [UIDVALIDITY 9] UIDs valid
+S: * OK [UIDNEXT 31] next
+S: a1 OK [READ-WRITE] done
+"""
+LOOK = f"""
+to S: portico2 FETCH 1:3 (UID BODYSTRUCTURE)
+S: * 1 FETCH (UID 10 BODYSTRUCTURE {PLAIN})
+to nobody
+S: * 2 FETCH (UID 20 BODYSTRUCTURE {STRUCTURE})
+to nobody
+S: * 3 FETCH (UID 30 BODYSTRUCTURE {PLAIN})
+to nobody
+S: portico2 OK done
+to S: portico2 FETCH 2 (UID RFC822.SIZE ENVELOPE)
+S: * 2 FETCH (UID 20 RFC822.SIZE 200 ENVELOPE (NIL "Lunch" NIL NIL NIL NIL NIL NIL NIL "<m@x>"))
+to nobody
+S: portico2 OK done
+to S: portico2 FETCH 2 (BODY.PEEK[2])
+S: * 2 FETCH (UID 20 BODY[2] "BEGIN")
+to nobody
+S: portico2 OK done
+"""
+
+
+def begun() -> Correspondence:
+    session = Correspondence(Annotates())
+    assert b"NOTIFY" not in session.sign_in()
+    return session
+
+
+@pytest.mark.parametrize("cut", [0, 1, 7])
+def test_a_listing_waits_for_a_look_and_tells_the_annotated_size(cut: int) -> None:
+    with begun() as session:
+        session.play(
+            f"""
+            {SELECT}
+            C: a2 FETCH 1:* (UID RFC822.SIZE)
+            {LOOK}
+            to S: a2 FETCH 1:3 (UID RFC822.SIZE)
+            S: * 1 FETCH (UID 10 RFC822.SIZE 100)
+
+            S: * 2 FETCH (UID 20 RFC822.SIZE 200)
+            to C: * 2 FETCH (UID 20 RFC822.SIZE {200 + BLOCK})
+            S: * 3 FETCH (UID 30 RFC822.SIZE 100)
+            S: a2 OK done
+
+            C: a3 UID FETCH 20 BODYSTRUCTURE
+            S: * 2 FETCH (UID 20 BODYSTRUCTURE {STRUCTURE})
+            to C: * 2 FETCH (UID 20 BODYSTRUCTURE {GROWN})
+            S: a3 OK done
+
+            C: a4 SEARCH LARGER 210
+            to S: a4 SEARCH (OR LARGER 210 UID 20)
+            S: * SEARCH 2
+            S: a4 OK done
+            """,
+            cut=cut,
+        )
+        assert session.faults == []
+
+
+def test_what_touches_no_size_and_no_body_is_sent_at_once() -> None:
+    with begun() as session:
+        session.play(
+            f"""
+            {SELECT}
+            C: a2 UID FETCH 1:* (FLAGS INTERNALDATE)
+            S: a2 OK done
+
+            C: a3 FETCH 1 BODY.PEEK[HEADER.FIELDS (SUBJECT)]
+            S: a3 OK done
+
+            C: a4 IDLE
+            S: + idling
+            S: * 4 EXISTS
+            C: DONE
+            S: a4 OK done
+            """
+        )
+
+
+def test_new_mail_is_looked_at_before_it_is_shown_and_only_that() -> None:
+    with begun() as session:
+        session.play(
+            f"""
+            {SELECT}
+            C: a2 FETCH 1:* (UID RFC822.SIZE)
+            {LOOK}
+            to S: a2 FETCH 1:3 (UID RFC822.SIZE)
+            S: a2 OK done
+
+            C: a3 NOOP
+            S: * 4 EXISTS
+            S: a3 OK done
+
+            C: a4 UID FETCH 31:* (RFC822.SIZE)
+            to S: portico4 FETCH 4:4 (UID BODYSTRUCTURE)
+            S: * 4 FETCH (UID 31 BODYSTRUCTURE {PLAIN})
+            to nobody
+            S: portico4 OK done
+            to S: a4 UID FETCH 31:31 (RFC822.SIZE)
+            S: * 4 FETCH (UID 31 RFC822.SIZE 5)
+            S: a4 OK done
+            """
+        )
+
+
+def test_flags_that_the_server_volunteers_meanwhile_are_the_clients() -> None:
+    with begun() as session:
+        session.play(
+            f"""
+            {SELECT}
+            C: a2 FETCH 1 RFC822.SIZE
+            to S: portico2 FETCH 1:3 (UID BODYSTRUCTURE)
+            S: * 3 FETCH (FLAGS (\\Seen))
+            S: * 3 EXISTS
+
+            S: * 1 FETCH (UID 10 BODYSTRUCTURE {PLAIN})
+            to nobody
+            S: portico2 OK done
+            to S: a2 FETCH 1 RFC822.SIZE
+            S: * 1 FETCH (RFC822.SIZE 5)
+            S: a2 OK done
+            """
+        )
+
+
+def test_numbers_follow_what_is_expunged() -> None:
+    with begun() as session:
+        session.play(
+            f"""
+            {SELECT}
+            C: a2 FETCH 1:* RFC822.SIZE
+            {LOOK}
+            to S: a2 FETCH 1:3 RFC822.SIZE
+            S: a2 OK done
+
+            C: a3 NOOP
+            S: * 1 EXPUNGE
+            S: a3 OK done
+
+            C: a4 FETCH 1:2 RFC822.SIZE
+            S: * 1 FETCH (RFC822.SIZE 200)
+            to C: * 1 FETCH (RFC822.SIZE {200 + BLOCK})
+            S: * 2 FETCH (RFC822.SIZE 100)
+            S: a4 OK done
+
+            C: a5 NOOP
+            S: * VANISHED 20
+            S: a5 OK done
+
+            C: a6 FETCH 1 RFC822.SIZE
+            S: * 1 FETCH (RFC822.SIZE 100)
+            S: a6 OK done
+            """
+        )
+
+
+def test_a_server_that_tells_no_structure_is_not_asked_for_ever_and_shows_its_messages_as_they_are() -> None:
+    with begun() as session:
+        session.play(
+            f"""
+            {SELECT}
+            C: a2 FETCH 1 RFC822.SIZE
+            to S: portico2 FETCH 1:3 (UID BODYSTRUCTURE)
+            S: portico2 NO internal error
+            to S: a2 FETCH 1 RFC822.SIZE
+            S: * 1 FETCH (RFC822.SIZE 5)
+            S: a2 OK done
+
+            C: a3 FETCH 1 RFC822.SIZE
+            S: * 1 FETCH (RFC822.SIZE 5)
+            S: a3 OK done
+            """
+        )
