@@ -346,6 +346,10 @@ ONE_MISTAKE = {
         GOOD + '[log]\nfile = "not/there.log"\n',
         "portico.toml:12: log.file: {made}/not/there.log: the directory does not exist",
     ),
+    "a memory of annotations in a directory that is not there": (
+        GOOD + '[annotations]\nfile = "not/there.sqlite"\n',
+        "portico.toml:12: annotations.file: {made}/not/there.sqlite: the directory does not exist",
+    ),
     "a trace into nowhere": (
         GOOD + '[trace]\ndirectory = "nowhere"\n',
         "portico.toml:12: trace.directory: {made}/nowhere: is not a directory; it must be there before the start",

@@ -305,7 +305,8 @@ def echo(sock: socket.socket) -> None:
 class TlsClient:
     """A TLS client that shows what came: octets, close_notify, FIN; and can end its half. One thread, both ways at once."""
 
-    def __init__(self, sock: socket.socket, context: ssl.SSLContext, hostname: str = "localhost") -> None:
+    def __init__(self, sock: socket.socket, context: ssl.SSLContext, hostname: str = "localhost", *, hold: bool = False) -> None:
+        """`hold`: the last flight of the handshake goes out with what is sent next."""
         self.sock = sock
         self._in, self._out = ssl.MemoryBIO(), ssl.MemoryBIO()
         self.tls = context.wrap_bio(self._in, self._out, server_hostname=hostname)
@@ -319,20 +320,21 @@ class TlsClient:
                 self.tls.do_handshake()
                 break
             except ssl.SSLWantReadError:
-                self._flush()
+                self.flush()
                 data = sock.recv(1 << 16)
                 if not data:
                     raise ConnectionResetError("closed in the handshake") from None
                 self._in.write(data)
-        self._flush()
+        if not hold:
+            self.flush()
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
         if self._out.pending:
             self.sock.sendall(self._out.read())
 
     def send(self, data: bytes) -> None:
         self.tls.write(data)
-        self._flush()
+        self.flush()
 
     def close_notify(self) -> None:
         """End our half."""
@@ -340,7 +342,7 @@ class TlsClient:
             self.tls.unwrap()
         except (ssl.SSLWantReadError, ssl.SSLError):
             pass
-        self._flush()
+        self.flush()
 
     def take(self, data: bytes) -> None:
         """What the socket gave."""
@@ -358,7 +360,7 @@ class TlsClient:
             pass
         except ssl.SSLZeroReturnError:
             self.notified = True
-        self._flush()
+        self.flush()
 
     def read(self, count: int) -> bytes:
         """At least `count` octets in all, unless the stream ends before: the octets so far."""

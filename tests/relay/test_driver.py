@@ -349,26 +349,9 @@ def test_clear_text_that_comes_while_tls_begins_breaks_the_handshake(server_tls:
 def test_what_came_with_finished_is_read_at_once(server_tls: ssl.SSLContext, client_tls: ssl.SSLContext) -> None:
     """The last flight of the handshake and the first command in one segment: no event comes for the command."""
     with Rig(_world(Broken, tls="implicit", client_context=server_tls)) as rig:
-        sock = rig.connect()
-        incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-        tls = client_tls.wrap_bio(incoming, outgoing, server_hostname="localhost")
-        while True:
-            try:
-                tls.do_handshake()
-                break
-            except ssl.SSLWantReadError:
-                if outgoing.pending:
-                    sock.sendall(outgoing.read())
-                incoming.write(sock.recv(1 << 16))
-        tls.write(b"early bird")
-        sock.sendall(outgoing.read())
-        got = b""
-        while len(got) < 17:
-            try:
-                got += tls.read(100)
-            except ssl.SSLWantReadError:
-                incoming.write(sock.recv(1 << 16))
-        assert got == b"ready\r\nearly bird"
+        client = TlsClient(rig.connect(), client_tls, hold=True)
+        client.send(b"early bird")
+        assert client.read(17) == b"ready\r\nearly bird"
 
 
 class Two(Plain):

@@ -13,7 +13,7 @@ from portico.session.close import Reason
 from portico.session.context import Target
 from portico.session.decisions import Decision
 
-from tests.relay.rig import Plain, Rig, World, read_exactly
+from tests.relay.rig import Plain, Rig, TlsClient, World, read_exactly
 
 
 class Greets(Plain):
@@ -28,23 +28,6 @@ class Greets(Plain):
         return [do.SendToClient(event.data)]
 
 
-def _last_flight(sock: socket.socket, context: ssl.SSLContext, *, notify: bool) -> bytes:
-    """Shake hands up to our Finished, which is not sent but returned, with close_notify behind it if `notify`."""
-    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-    tls = context.wrap_bio(incoming, outgoing, server_hostname="localhost")
-    while True:
-        try:
-            tls.do_handshake()
-            break
-        except ssl.SSLWantReadError:
-            sock.sendall(outgoing.read())
-            incoming.write(sock.recv(1 << 16))
-    if notify:
-        with pytest.raises(ssl.SSLWantReadError):
-            tls.unwrap()
-    return outgoing.read()
-
-
 @pytest.mark.parametrize("begin", ["implicit", "starttls"])
 @pytest.mark.parametrize("how", ["close_notify", "close_notify and FIN", "FIN"])
 def test_an_end_that_came_with_the_end_of_the_handshake_is_seen(
@@ -57,11 +40,13 @@ def test_an_end_that_came_with_the_end_of_the_handshake_is_seen(
             read_exactly(sock, 7)
             sock.sendall(b"STARTTLS\r\n")
             read_exactly(sock, 7)
-        last = _last_flight(sock, client_tls, notify="close_notify" in how)
+        client = TlsClient(sock, client_tls, hold=True)
 
         def at_once() -> None:
-            """On the relay's thread, so that it finds both in one event."""
-            sock.sendall(last)
+            """On the relay's thread, so that it finds all of it in one event."""
+            if "close_notify" in how:
+                client.close_notify()
+            client.flush()
             if "FIN" in how:
                 sock.shutdown(socket.SHUT_WR)
 

@@ -106,18 +106,17 @@ class Proxy:
         self._reactor = Reactor(asyncio.get_running_loop())
         problems: list[str] = []
         sockets = {name: _bind_all(name, listener.addresses, problems) for name, listener in self.settings.listeners.items()}
-        if problems:
-            for of_one in sockets.values():
-                _close_all(of_one)
-            self._reactor.close()
-            raise CannotStart("address", problems)
         try:
+            if problems:
+                raise CannotStart("address", problems)
             await self._generation.host.started()
-        except PluginError as error:
+        except (CannotStart, PluginError) as error:
             for of_one in sockets.values():
                 _close_all(of_one)
             self._reactor.close()
-            raise CannotStart("plugin", [str(error)]) from error
+            if isinstance(error, PluginError):
+                raise CannotStart("plugin", [str(error)]) from error
+            raise
         await self._ask_servers()
         for name, of_one in sockets.items():
             self._accept(name, of_one)

@@ -20,7 +20,7 @@ from portico.config.address import Address, parse_address
 from portico.config.document import KeyPath, Problem
 from portico.config.explain import show
 from portico.config.near import near, near_name
-from portico.config.settings import Listener, Log, Server, Trace
+from portico.config.settings import Annotations, Listener, Log, Server, Trace
 
 OWN_MECHANISMS: Final = ("PLAIN", "LOGIN", "XOAUTH2", "OAUTHBEARER", "EXTERNAL")
 """SASL mechanisms that Portico ends itself; all others are relayed step by step."""
@@ -36,6 +36,7 @@ class Parts:
     listeners: Mapping[str, Listener]
     log: Log
     trace: Trace
+    annotations: Annotations
     server_names: frozenset[str]
     """All names of servers, also of those that are not good."""
 
@@ -52,7 +53,9 @@ def mistakes(parts: Parts) -> list[Problem]:
         found += _sign_in(path, listener, parts)
         found += _greeting(path, listener)
     found += _listening(parts.listeners)
-    found += _output(parts.log, parts.trace)
+    found += _written(("log", "file"), parts.log.file)
+    found += _written(("annotations", "file"), parts.annotations.file)
+    found += _tracing(parts.trace)
     return found
 
 
@@ -287,13 +290,17 @@ def _same_host(one: str, two: str) -> bool:
     return ":" in one and ":" in two and "::" in (one, two)
 
 
-def _output(log: Log, trace: Trace) -> Iterator[Problem]:
-    if log.file is not None:
-        file = Path(log.file)
-        if file.is_dir() or not file.parent.is_dir():
-            yield Problem(("log", "file"), f"{file}: " + ("is a directory" if file.is_dir() else "the directory does not exist"))
-        elif not os.access(file if file.exists() else file.parent, os.W_OK):
-            yield Problem(("log", "file"), f"{file}: may not be written")
+def _written(path: KeyPath, name: str | None) -> Iterator[Problem]:
+    if name is None:
+        return
+    file = Path(name)
+    if file.is_dir() or not file.parent.is_dir():
+        yield Problem(path, f"{file}: " + ("is a directory" if file.is_dir() else "the directory does not exist"))
+    elif not os.access(file if file.exists() else file.parent, os.W_OK):
+        yield Problem(path, f"{file}: may not be written")
+
+
+def _tracing(trace: Trace) -> Iterator[Problem]:
     if trace.directory is not None:
         directory = Path(trace.directory)
         if not directory.is_dir():
