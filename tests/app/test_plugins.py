@@ -132,7 +132,8 @@ class House:
         return client
 
     def events(self, name: str) -> list[dict[str, Any]]:
-        lines = [json.loads(line) for line in self.logfile.read_text().splitlines()]
+        whole, _, _ = self.logfile.read_text().rpartition("\n")  # the last line may be half written
+        lines = [json.loads(line) for line in whole.splitlines()]
         for line in lines:
             VALIDATOR.validate(line)
         return [line for line in lines if line["event"] == name]

@@ -112,3 +112,11 @@ def test_what_keeps_it_from_starting_is_raised() -> None:
             pass
         with pytest.raises(Exception, match="no database"), running_proxy(Broken, server=server):
             pass
+
+
+def test_a_line_of_the_log_that_is_half_written_is_no_event_yet() -> None:
+    with ScriptedServer() as server, running_proxy(server=server) as proxy:
+        before = proxy.events("proxy.started")
+        with proxy.log.open("a") as log:
+            log.write('{"event":"proxy.sta')
+        assert proxy.events("proxy.started") == before != []

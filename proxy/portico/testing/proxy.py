@@ -50,7 +50,8 @@ class RunningProxy:
 
     def events(self, name: str = "") -> list[dict[str, Any]]:
         """The log so far; only the events of that name, if one is given. See docs/reference/log-events.md."""
-        events = [json.loads(line) for line in self.log.read_text("utf-8").splitlines()]
+        whole, _, _ = self.log.read_text("utf-8").rpartition("\n")  # the last line may be half written
+        events = [json.loads(line) for line in whole.splitlines()]
         return [event for event in events if not name or event["event"] == name]
 
     def wait_for(self, name: str, count: int = 1) -> list[dict[str, Any]]:
