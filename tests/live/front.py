@@ -112,7 +112,8 @@ server = "server"
 
     def events(self, name: str = "") -> list[dict[str, Any]]:
         """The log so far as parsed JSON lines; only those of one event, if named."""
-        lines = self.log.read_text("utf-8", "replace").splitlines()
+        text = self.log.read_text("utf-8", "replace")
+        lines = text[: text.rfind("\n") + 1].splitlines()  # the last one may be half written
         events = [json.loads(line) for line in lines if line.startswith("{")]
         return [event for event in events if not name or event.get("event") == name]
 

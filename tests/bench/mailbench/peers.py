@@ -135,7 +135,12 @@ def portico_watched(place: Place) -> list[str]:
     return _portico(place, place.backend.watched_imap or place.backend.imap)
 
 
-def _portico(place: Place, imap: int) -> list[str]:
+def portico_links(place: Place) -> list[str]:
+    """Portico with meeting links on: every IMAP and POP3 session is watched, and new mail is looked at."""
+    return _portico(place, place.backend.imap, '[plugins.meeting_links]\nwebmail = "nextcloud"\nhost = "webmail.example.org"\n')
+
+
+def _portico(place: Place, imap: int, more: str = "") -> list[str]:
     # JSON's strings are TOML's.
     certificate, key = json.dumps(str(place.certificate.certificate)), json.dumps(str(place.certificate.key))
     text = f"""
@@ -166,7 +171,8 @@ sessions_per_address = 20000
 
 [log]
 level = "warning"
-"""
+
+{more}"""
     return [sys.executable, "-m", "portico", "run", "-c", place.write("portico.toml", text)]
 
 
@@ -177,6 +183,7 @@ PEERS: dict[str, Callable[[Place], list[str]]] = {
     "dovecot": dovecot_proxy,
     "portico": portico,
     "portico-watched": portico_watched,
+    "portico-links": portico_links,
 }
 _NEEDS = {
     "nginx": ("nginx", "nginx libnginx-mod-mail"),
