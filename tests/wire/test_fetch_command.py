@@ -52,7 +52,28 @@ def test_any_octets_are_a_command_or_an_error_of_the_peer(arguments: bytes) -> N
 
 
 @pytest.mark.parametrize(
-    ("messages", "found"), [(b"1:3,9", [2, 3, 9]), (b"*", [12]), (b"9:*", [9, 12]), (b"*:9", [9, 12]), (b"$", [2, 3, 9, 12]), (b"5", [])]
+    ("messages", "found"),
+    [
+        (b"1:3,9", [2, 3, 9]),
+        (b"*", [12]),
+        (b"9:*", [9, 12]),
+        (b"*:9", [9, 12]),
+        (b"$", [2, 3, 9, 12]),
+        (b"5", []),
+        (b"2,3,2:3,9:12", [2, 3, 9, 12]),
+    ],
 )
 def test_a_set_names_its_messages(messages: bytes, found: list[int]) -> None:
     assert chosen(messages, [12, 9, 3, 2], 12) == found
+
+
+@given(st.lists(st.tuples(st.integers(1, 40), st.integers(1, 40)), min_size=1, max_size=8), st.sets(st.integers(1, 45)))
+def test_a_message_is_chosen_if_some_range_has_it(ranges: list[tuple[int, int]], among: set[int]) -> None:
+    messages = ",".join(f"{low}:{high}" for low, high in ranges).encode()
+    expected = sorted(number for number in among if any(min(pair) <= number <= max(pair) for pair in ranges))
+    assert chosen(messages, among, 45) == expected
+
+
+def test_a_set_of_thirty_thousand_pieces_costs_no_more_than_its_length() -> None:
+    messages = b",".join(b"%d" % (2 * number) for number in range(1, 10_000))
+    assert chosen(messages, range(1, 20_001), 20_000) == list(range(2, 20_000, 2))

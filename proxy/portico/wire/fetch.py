@@ -7,6 +7,8 @@ nobody changes stay as they were. Raises PeerError where the arguments make no s
 from __future__ import annotations
 
 import re
+import sys
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
@@ -151,5 +153,15 @@ def ranges_of(messages: bytes, last: int) -> Iterator[tuple[int, int]]:
 
 def chosen(messages: bytes, among: Iterable[int], last: int) -> list[int]:
     """Those of `among` that the set names, rising."""
-    ranges = list(ranges_of(messages, last))
-    return sorted(number for number in among if any(low <= number <= high for low, high in ranges))
+    merged: list[tuple[int, int]] = []
+    for low, high in sorted(ranges_of(messages, last)):
+        if merged and low <= merged[-1][1] + 1:
+            merged[-1] = merged[-1][0], max(high, merged[-1][1])
+        else:
+            merged.append((low, high))
+    found = []
+    for number in among:
+        at = bisect_right(merged, (number, sys.maxsize)) - 1
+        if at >= 0 and number <= merged[at][1]:
+            found.append(number)
+    return sorted(found)

@@ -248,14 +248,14 @@ class Annotations:
         for number, made in hit.items():
             if made.located is None and any(_touches(made, item) for item in bodies):
                 yield from self._locate(number, made, out)
-        ranged = [item for item in bodies if item.start >= 0]
+        ranged = {item.span for item in bodies if item.start >= 0}
         if not ranged:
             return Plan(command.raw)
         most = max((made.octets for made in self._hit(command.messages, uid).values()), default=0)
         ranges: dict[Section, Range] = {}
         asked: list[tuple[int, int] | None] = []
         for item in command.items:
-            if item not in ranged:
+            if item.span not in ranged:
                 asked.append(None)
                 continue
             key, wanted = _key(item), Range(item.start, item.length)
