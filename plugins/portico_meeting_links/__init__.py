@@ -15,6 +15,8 @@ from portico.plugin import Insertion, Interests, Option, Outline, Session, hooki
 from pydantic import AfterValidator
 
 from portico_meeting_links import links, meeting, request, words
+from portico_meeting_links.folder import readable
+from portico_meeting_links.present import answered
 
 __all__ = ["MeetingLinks"]
 
@@ -35,9 +37,14 @@ def _hosts(hosts: dict[str, str]) -> dict[str, str]:
 
 Host = Annotated[str, AfterValidator(links.check_host)]
 Hosts = Annotated[dict[str, str], AfterValidator(_hosts)]
+Path = Annotated[str, AfterValidator(links.check_path)]
 Template = Annotated[str, AfterValidator(lambda text: links.check_template(text) if text else text)]
 Language = Annotated[str, AfterValidator(_language)]
 Languages = Annotated[dict[str, str], AfterValidator(_languages)]
+
+
+_MOST_OF_A_TEXT = 256 * 1024
+"""Octets of a text that is read; a longer one is not looked into."""
 
 
 class MeetingLinks:
@@ -61,7 +68,7 @@ class MeetingLinks:
             ),
             Option("host", Host, "The front-end server's host, with a port where one is needed.", ""),
             Option("hosts", Hosts, "By server name of the settings: its web host.", {}),
-            Option("path", str, 'What stands before the webmail\'s own path, as "/roundcube".', ""),
+            Option("path", Path, 'What stands before the webmail\'s own path, as "/roundcube".', ""),
             Option("ssl", bool, "Links begin with https (SSL connections), else with http.", True),
             Option(
                 "template",
@@ -71,6 +78,12 @@ class MeetingLinks:
             ),
             Option("language", Language, f"Of the block: {', '.join(words.languages())}.", "en"),
             Option("languages", Languages, 'Others, by pattern of the user: {"*@example.de" = "de"}.', {}),
+            Option(
+                "read_texts",
+                bool,
+                "Over IMAP too, read the texts of a request before it gets a link: one that has a link already, or PGP in it, gets none.",
+                False,
+            ),
             Option("exclude_users", list[str], "Patterns of users whose mail stays as it is.", []),
             Option("exclude_clients", list[str], "Patterns of mail programs (the name in their IMAP ID) that get no links.", []),
         ]
@@ -102,7 +115,8 @@ class MeetingLinks:
         if template is None:
             return None
         language = next((name for pattern, name in options.languages.items() if _named(session.user, [pattern])), options.language)
-        return Interests(annotator=Linker(template, language))
+        reads = options.read_texts or session.protocol == "pop3"  # there the message is at hand when it is looked at
+        return Interests(annotator=Linker(template, language, reads_texts=reads, only_inbox=options.webmail == "exchange-2003"))
 
 
 def _named(name: str, patterns: Sequence[str]) -> bool:
@@ -128,35 +142,48 @@ class Linker:
 
     types: Sequence[str] = ("text/calendar",)
 
-    def __init__(self, template: str, language: str) -> None:
+    def __init__(self, template: str, language: str, *, reads_texts: bool, only_inbox: bool) -> None:
         self._template = template
         self._language = language
+        self._reads_texts = reads_texts
+        self._only_inbox = only_inbox
 
     def wants(self, session: Session, outline: Outline) -> Sequence[str] | None:
         found = request.may_be(outline.structure)
-        return None if found is None else (found.calendar,)
+        if found is None or (self._only_inbox and outline.mailbox.upper() != "INBOX"):
+            return None
+        if links.fill(self._template, _values(session, outline)) is None:
+            return None
+        texts = [part.number for part in found.texts if 0 <= part.octets <= _MOST_OF_A_TEXT] if self._reads_texts else []
+        return (found.calendar, *texts)
 
     def insertions(self, session: Session, outline: Outline, parts: Mapping[str, bytes]) -> Sequence[Insertion]:
         found = request.may_be(outline.structure)
-        asked = meeting.read(parts[found.calendar]) if found is not None else None
-        if found is None or asked is None:
-            return []
+        asked = meeting.read(parts[found.calendar], found.charset) if found is not None else None
         link = links.fill(self._template, _values(session, outline))
+        if found is None or asked is None or link is None:
+            return []
+        beginning = links.beginning(self._template)
+        if any(answered(parts.get(part.number, b""), link, beginning) for part in found.texts):
+            return []
         blocks = {
             "text/plain": words.as_text(asked, link, self._language),
             "text/html": words.as_html(asked, link, self._language),
         }
-        return [Insertion(number, blocks[kind]) for number, kind in found.texts]
+        return [Insertion(part.number, blocks[part.type]) for part in found.texts]
 
 
 def _values(session: Session, outline: Outline) -> dict[str, str]:
     alias, _, domain = session.user.rpartition("@")
+    folder = readable(outline.mailbox)
     return {
         "user": session.user,
         "alias": alias or session.user,
         "domain": domain if alias else "",
         "mailbox": outline.mailbox,
-        "mailbox64": urlsafe_b64encode(outline.mailbox.encode()).decode().rstrip("="),
+        "mailbox64": urlsafe_b64encode(folder.encode(errors="replace")).decode().rstrip("="),
+        "folder": folder,
+        "server": session.server,
         "uid": str(outline.uid) if outline.uid else "",
         "message_id": outline.message_id.strip("<>"),
         "subject": outline.subject,

@@ -1,7 +1,8 @@
 """The address of the page on which a meeting request is answered.
 
 Rule of this file: a template and values in, an address out. Every value is percent-encoded, so nothing of a message reaches the scheme, the
-host or a separator; what a template may not hold is told at start. The address depends only on what never changes for a message.
+host or a separator; what a template may not hold is told at start. No link is better than a dead one: where a value is missing, or would be
+a step in the path (``..``), there is none. The address depends only on what never changes for a message.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ PRESETS: Final = {
     "roundcube": "/?_task=mail&_action=show&_mbox={mailbox}&_uid={uid}",
     "sogo": "/SOGo/so/{user}/Mail/view#!/Mail/0/{mailbox}/{uid}",
     "horde": "/imp/dynamic.php?page=message&mailbox={mailbox64}&buid={uid}",
-    "zimbra": "/home/~/{mailbox}?imap_id={uid}",
+    "zimbra": "/home/~/{folder}?imap_id={uid}",
     "nextcloud": "/apps/mail/open/{message_id}",
 }
 """Paths of known webmails. OWA since Exchange 2007 wants an id that IMAP does not have: `template` only."""
@@ -27,14 +28,22 @@ VARIABLES: Final = {
     "domain": "what stands behind it",
     "mailbox": "the mailbox, as IMAP names it",
     "mailbox64": "the same in base64 for addresses (RFC 4648 5), without =",
+    "folder": "the mailbox in Unicode, not in modified UTF-7",
+    "server": "the server of the settings that holds the mailbox",
     "uid": "the message's UID; not on POP3",
     "message_id": "its Message-ID, without < and >",
     "subject": "its subject",
 }
-IMAP_ONLY: Final = frozenset(["mailbox", "mailbox64", "uid"])
+IMAP_ONLY: Final = frozenset(["mailbox", "mailbox64", "folder", "uid"])
 _START: Final = re.compile(r"https?://[A-Za-z0-9.\-]+(?::\d{1,5})?(?=[/?#]|\Z)|https?://\[[0-9A-Fa-f:.]+\](?::\d{1,5})?(?=[/?#]|\Z)")
-_HOST: Final = re.compile(r"(?:[A-Za-z0-9](?:[A-Za-z0-9\-]{0,61}[A-Za-z0-9])?\.?)+(?::\d{1,5})?|\[[0-9A-Fa-f:.]+\](?::\d{1,5})?")
-_WRITTEN: Final = re.compile(r"[\x21-\x7e]+")
+_LABEL: Final = r"[A-Za-z0-9](?:[A-Za-z0-9\-]{0,61}[A-Za-z0-9])?"
+_HOST: Final = re.compile(rf"(?:{_LABEL}(?:\.{_LABEL})*+\.?|\[[0-9A-Fa-f:.]+\])(?::\d{{1,5}})?")
+_WRITTEN: Final = re.compile(r"[\x21\x23-\x3b\x3d\x3f-\x5b\x5d\x5f\x61-\x7e]+")
+"""What an address can hold (RFC 3986), and the braces."""
+_PATH: Final = re.compile(r"(?:/[A-Za-z0-9\-._~%!$&'()*+,;=:@]*)*")
+_STEPS: Final = frozenset([".", ".."])
+MOST_OF_AN_ADDRESS: Final = 2000
+"""Octets; some browsers and servers take no more. (A 7bit or 8bit part has lines of 998, which is the mechanism's to know.)"""
 
 
 def names_in(template: str) -> list[str]:
@@ -56,7 +65,16 @@ def check_template(template: str) -> str:
         raise ValueError("it must begin with http:// or https:// and a host, and no variable may stand there")
     if _WRITTEN.fullmatch(template) is None:
         raise ValueError("it has spaces or characters that an address cannot have")
+    if _steps(template):
+        raise ValueError("its path has a step . or ..")
     return template
+
+
+def check_path(path: str) -> str:
+    """What stands between the host and a preset. Raises ValueError."""
+    if _PATH.fullmatch(path) is None or _steps(path):
+        raise ValueError('a path is expected, as "/roundcube", and no variable may stand there')
+    return path
 
 
 def check_host(host: str) -> str:
@@ -66,6 +84,23 @@ def check_host(host: str) -> str:
     return host
 
 
-def fill(template: str, values: Mapping[str, str]) -> str:
-    """The address. A value that is missing is empty."""
-    return template.format_map({name: quote(values.get(name, ""), safe="") for name in VARIABLES})
+def fill(template: str, values: Mapping[str, str]) -> str | None:
+    """The address; None: a value for it is missing, or none that an address can carry."""
+    encoded = {}
+    for name in names_in(template):
+        encoded[name] = quote(values.get(name, ""), safe="", errors="replace")
+        if not encoded[name]:
+            return None
+    address = template.format_map(encoded)
+    return None if _steps(address) or len(address) > MOST_OF_AN_ADDRESS else address
+
+
+def beginning(template: str) -> str:
+    """What all links of a template begin with; empty: that is no more than a host."""
+    literal = next(iter(Formatter().parse(template)))[0]
+    return literal if _START.sub("", literal, count=1).strip("/?#") else ""
+
+
+def _steps(address: str) -> bool:
+    """Whether a browser would take a part of the path for a step upwards (RFC 3986 5.2.4), written in any way."""
+    return any(step.lower().replace("%2e", ".") in _STEPS for step in re.split(r"[/?#]", address))

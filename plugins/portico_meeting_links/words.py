@@ -49,13 +49,14 @@ def as_html(meeting: Meeting, link: str, language: str) -> str:
     said = words(language)
     cell = "padding:2px 12px 2px 0;vertical-align:top;color:#1f2933;font:14px/1.4 sans-serif"
     rows = "".join(
-        f'<tr><td style="{cell};white-space:nowrap;color:#52606d">{escape(label)}</td>\n<td style="{cell}">{escape(value)}</td></tr>\n'
+        f'<tr><td style="{cell};white-space:nowrap;color:#52606d">{escape(label)}</td>\n'
+        f'<td dir="auto" style="{cell}">{escape(value)}</td></tr>\n'
         for label, value in _rows(meeting, language)
     )
     address = escape(link, quote=True)
     return (
         '<table role="presentation" cellpadding="0" cellspacing="0" border="0" bgcolor="#f0f4f8"\n'
-        ' style="background-color:#f0f4f8;border-left:4px solid #2f6fb5;margin:0 0 16px 0"><tr><td style="padding:12px 16px">\n'
+        ' style="background-color:#f0f4f8;margin:0 0 16px 0"><tr><td style="border-left:4px solid #2f6fb5;padding:12px 16px">\n'
         f'<div style="font:bold 15px/1.4 sans-serif;color:#1f2933;padding-bottom:6px">{escape(said["heading"])}</div>\n'
         f'<table role="presentation" cellpadding="0" cellspacing="0" border="0">\n{rows}</table>\n'
         '<table role="presentation" cellpadding="0" cellspacing="0" border="0" style="margin-top:10px"><tr>\n'
@@ -102,8 +103,13 @@ def _recurs(recurrence: Recurrence, said: Mapping[str, Any]) -> str:
         return str(said["recurs"])
     forms = said["every"][recurrence.frequency.lower()]
     text = str(forms[0]) if recurrence.interval == 1 else str(forms[1]).format(interval=recurrence.interval)
-    if recurrence.weekdays:
+    if recurrence.nth:
+        weekday = said["weekdays"][recurrence.weekdays[0]]
+        text += ", " + str(said["nth"]).format(nth=said["numbers"][recurrence.nth - 1 if recurrence.nth > 0 else -1], weekday=weekday)
+    elif recurrence.weekdays:
         text += f" ({', '.join(said['weekdays'][day] for day in recurrence.weekdays)})"
+    elif recurrence.day:
+        text += ", " + str(said["on_day"]).format(day=recurrence.day)
     if recurrence.count:
         text += ", " + str(said["count"]).format(count=recurrence.count)
     elif recurrence.until is not None:

@@ -98,7 +98,7 @@ def test_the_expectations_of_the_larger_corpus_are_met() -> None:
         b"",
         b"BEGIN:VCALENDAR\r\nMETHOD:REQUEST\r\n",
         b"\0" * 1000,
-        calendar(*["X-LINE:x"] * (meeting.MOST_LINES + 1)),
+        calendar(*["X-LINE:x"] * 30_000),
     ],
 )
 def test_what_is_no_request_for_a_meeting_is_none(octets: bytes) -> None:
@@ -174,10 +174,11 @@ def test_what_is_shown_is_bounded_and_on_one_line() -> None:
 # -- which address
 
 
-@given(st.dictionaries(st.sampled_from(sorted(links.VARIABLES)), st.text(max_size=20)))
+@given(st.fixed_dictionaries({name: st.text(min_size=1, max_size=20) for name in links.VARIABLES}))
 def test_no_value_reaches_scheme_host_or_a_separator(values: dict[str, str]) -> None:
     link = links.fill("https://mail.example.org/a/{user}/b?c={subject}&d={message_id}#{mailbox}", values)
-    assert re.fullmatch(r"https://mail\.example\.org/a/[\w.~%\-]*/b\?c=[\w.~%\-]*&d=[\w.~%\-]*#[\w.~%\-]*", link, re.ASCII)
+    assert link is not None or {values["user"], values["subject"], values["message_id"], values["mailbox"]} & {".", ".."}
+    assert link is None or re.fullmatch(r"https://mail\.example\.org/a/[\w.~%\-]*/b\?c=[\w.~%\-]*&d=[\w.~%\-]*#[\w.~%\-]*", link, re.ASCII)
 
 
 @pytest.mark.parametrize(
