@@ -12,6 +12,7 @@ from portico.session.annotations.outline import Insertion, Outline
 from portico.session.context import LoginAttempt, Peer, RouteChoice, TlsInfo
 from portico.session.context import SessionView as Session
 from portico.session.interests import Answer, Change, Command, Drop, FetchItem, Interests, Refuse, Response
+from portico.session.mounts.mount import Mount
 from portico.wire.bodystructure import Part
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "Insertion",
     "Interests",
     "LoginAttempt",
+    "Mount",
     "Option",
     "Outline",
     "Part",

@@ -25,6 +25,7 @@ from portico.plugin.options import ENABLED, Values, read
 from portico.session.ask import raised
 from portico.session.context import LoginAttempt, Refusal, RouteChoice, SessionView
 from portico.session.interests import Compiled, Interests, Refuse, compile_interests
+from portico.session.mounts.mount import Mount
 
 _WRONG_LOGIN: Final = "AUTHENTICATIONFAILED"
 
@@ -340,6 +341,8 @@ def _unusable(interests: Any) -> str:
         and all(isinstance(kind, str) for kind in getattr(annotator, "types", (None,)))
     ):
         return "the annotator is none"
+    if not all(isinstance(mount, Mount) for mount in interests.mounts):
+        return "mounts are no mounts"
     return ""
 
 
@@ -350,4 +353,5 @@ def spoken(interests: Interests) -> list[str]:
         *(f"response {name.upper()}" for name in interests.responses),
         *(f"fetch item {name.upper()}" for name in interests.fetch_items),
         *(["annotations"] if interests.annotator is not None else []),
+        *(["mounts"] if interests.mounts else []),
     ]

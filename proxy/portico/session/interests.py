@@ -17,6 +17,7 @@ from portico.session.context import SessionView
 
 if TYPE_CHECKING:
     from portico.session.annotations.annotator import Annotator
+    from portico.session.mounts.mount import Mount
 
 
 @dataclass(slots=True)
@@ -134,6 +135,8 @@ class Interests:
     """IMAP only. The item's handler may return another value for it."""
     annotator: Annotator | None = None
     """Says which messages get a block of text or HTML, and which."""
+    mounts: Sequence[Mount] = ()
+    """Accounts on other servers that become part of the user's mailbox tree. IMAP only."""
 
 
 class BoundAnnotator(NamedTuple):
@@ -141,6 +144,13 @@ class BoundAnnotator(NamedTuple):
 
     plugin: str
     annotator: Annotator
+
+
+class BoundMount(NamedTuple):
+    """A mount and the plugin it belongs to."""
+
+    plugin: str
+    mount: Mount
 
 
 class Bound(NamedTuple):
@@ -160,12 +170,17 @@ class Compiled:
     responses: dict[str, tuple[Bound, ...]] = field(default_factory=dict)
     fetch_items: dict[str, tuple[Bound, ...]] = field(default_factory=dict)
     annotators: tuple[BoundAnnotator, ...] = ()
+    mounts: tuple[BoundMount, ...] = ()
 
     @property
     def plugins(self) -> list[str]:
         """The names of the plugins that are interested, sorted."""
         rows = (*self.commands.values(), *self.responses.values(), *self.fetch_items.values())
-        return sorted({bound.plugin for row in rows for bound in row} | {bound.plugin for bound in self.annotators})
+        return sorted(
+            {bound.plugin for row in rows for bound in row}
+            | {bound.plugin for bound in self.annotators}
+            | {bound.plugin for bound in self.mounts}
+        )
 
 
 def compile_interests(view: SessionView, said: Sequence[tuple[str, Interests | None]]) -> Compiled | None:
@@ -183,6 +198,7 @@ def compile_interests(view: SessionView, said: Sequence[tuple[str, Interests | N
                 into[name.upper()] = (*into.get(name.upper(), ()), Bound(plugin, handler))
         if interests.annotator is not None:
             compiled.annotators = (*compiled.annotators, BoundAnnotator(plugin, interests.annotator))
-    if not (compiled.commands or compiled.responses or compiled.fetch_items or compiled.annotators):
+        compiled.mounts = (*compiled.mounts, *(BoundMount(plugin, mount) for mount in interests.mounts))
+    if not (compiled.commands or compiled.responses or compiled.fetch_items or compiled.annotators or compiled.mounts):
         return None
     return compiled
