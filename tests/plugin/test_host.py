@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from inspect import isawaitable
 from pathlib import Path
 from typing import Any
@@ -288,6 +288,16 @@ def test_options_that_do_not_fit_a_listener_are_told() -> None:
     with pytest.raises(SettingsError, match=r"plugins\.bad: on listener one: settings_checked failed: RuntimeError"):
         House(bad=plugin(settings_checked=raising))
     House("[plugins.picky]\n[listeners.two.plugins.picky]\nenabled = false\n", picky=Picky)
+
+
+def test_options_are_held_against_the_servers_that_speak_the_protocol() -> None:
+    class Asking:
+        @hookimpl
+        def settings_checked(self, protocol: str, servers: Sequence[str]) -> str | None:
+            return f"{protocol}: {', '.join(servers)}"
+
+    with pytest.raises(SettingsError, match=r"plugins\.asking: on listener one: imap: mail\n"):
+        House('[servers.letters]\npop3 = "127.0.0.1:110"\n', asking=Asking)
 
 
 def test_a_secret_option_comes_from_a_file_beside_the_settings(tmp_path: Path) -> None:

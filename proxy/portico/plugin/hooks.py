@@ -55,9 +55,10 @@ class Hooks:
         the settings."""
 
     @hookspec
-    def settings_checked(self, listener: str, protocol: str, options: Options) -> str | None:
+    def settings_checked(self, listener: str, protocol: str, servers: Sequence[str], options: Options) -> str | None:
         """What is wrong with good options on this listener, in a sentence: an error of the settings. Whenever settings are checked, once
-        per listener on which the plugin takes part; a plain function. `protocol`: imap or pop3. Raising is an error of the settings too."""
+        per listener on which the plugin takes part; a plain function. `protocol`: imap or pop3. `servers`: the names of those that speak
+        it. Raising is an error of the settings too."""
 
     @hookspec
     def proxy_started(self, proxy: ProxyInfo) -> Awaitable[None] | None:

@@ -82,6 +82,7 @@ class Host:
         Raises SettingsError, one line for each name, option or plugin that is wrong.
         """
         data = {
+            "servers": {name: {"imap": server.imap, "pop3": server.pop3} for name, server in settings.servers.items()},
             "plugins": settings.plugins,
             "listeners": {
                 name: {"protocol": listener.protocol, "plugins": listener.plugins} for name, listener in settings.listeners.items()

@@ -53,9 +53,9 @@ class Loaded:
     model: type[Values]
     functions: tuple[Function, ...]
 
-    def objections(self, listener: str, protocol: str, options: Values) -> list[str]:
+    def objections(self, listener: str, protocol: str, options: Values, servers: Sequence[str] = ()) -> list[str]:
         """What `settings_checked` says against the options on a listener."""
-        arguments = {"listener": listener, "protocol": protocol, "options": options}
+        arguments = {"listener": listener, "protocol": protocol, "servers": servers, "options": options}
         said = []
         for function in self.functions:
             if function.hook == "settings_checked":
@@ -105,7 +105,7 @@ def mistakes(data: Mapping[str, Any], directory: Path | None = None, *, extra: P
             problems[Problem((*where, key) if key else where, text)] = None
         if values is not None:
             for listener, protocol in _where(data, path):
-                for text in plugin.objections(listener, protocol, values):
+                for text in plugin.objections(listener, protocol, values, _speaking(data, protocol)):
                     problems[Problem(path, f"on listener {listener}: {text}")] = None
     return list(problems)
 
@@ -116,6 +116,11 @@ def _where(data: Mapping[str, Any], path: KeyPath) -> Iterator[tuple[str, str]]:
         general = path[0] == "plugins" and str(path[-1]) not in _table(table, "plugins")
         if general or path[:2] == ("listeners", name):
             yield name, str(table.get("protocol", ""))
+
+
+def _speaking(data: Mapping[str, Any], protocol: str) -> list[str]:
+    """The servers that have an address for `protocol`."""
+    return sorted(name for name, table in _table(data, "servers").items() if isinstance(table, Mapping) and table.get(protocol))
 
 
 def tables(data: Mapping[str, Any]) -> Iterator[tuple[KeyPath, Mapping[str, Any]]]:
