@@ -79,6 +79,12 @@ class MeetingLinks:
             Option("language", Language, f"Of the block: {', '.join(words.languages())}.", "en"),
             Option("languages", Languages, 'Others, by pattern of the user: {"*@example.de" = "de"}.', {}),
             Option(
+                "event_language",
+                bool,
+                "Whom `languages` does not name has the block in the language of the event, where its SUMMARY says it (LANGUAGE).",
+                False,
+            ),
+            Option(
                 "read_texts",
                 bool,
                 "Over IMAP too, read the texts of a request before it gets a link: one that has a link already, or PGP in it, gets none.",
@@ -114,9 +120,16 @@ class MeetingLinks:
         template = _template(session, options)
         if template is None:
             return None
-        language = next((name for pattern, name in options.languages.items() if _named(session.user, [pattern])), options.language)
-        reads = options.read_texts or session.protocol == "pop3"  # there the message is at hand when it is looked at
-        return Interests(annotator=Linker(template, language, reads_texts=reads, only_inbox=options.webmail == "exchange-2003"))
+        known = next((name for pattern, name in options.languages.items() if _named(session.user, [pattern])), "")
+        return Interests(
+            annotator=Linker(
+                template,
+                known or options.language,
+                event_language=options.event_language and not known,
+                reads_texts=options.read_texts or session.protocol == "pop3",  # there the message is at hand when it is looked at
+                only_inbox=options.webmail == "exchange-2003",
+            )
+        )
 
 
 def _named(name: str, patterns: Sequence[str]) -> bool:
@@ -142,9 +155,10 @@ class Linker:
 
     types: Sequence[str] = ("text/calendar",)
 
-    def __init__(self, template: str, language: str, *, reads_texts: bool, only_inbox: bool) -> None:
+    def __init__(self, template: str, language: str, *, event_language: bool, reads_texts: bool, only_inbox: bool) -> None:
         self._template = template
         self._language = language
+        self._event_language = event_language
         self._reads_texts = reads_texts
         self._only_inbox = only_inbox
 
@@ -166,10 +180,9 @@ class Linker:
         beginning = links.beginning(self._template)
         if any(answered(parts.get(part.number, b""), link, beginning) for part in found.texts):
             return []
-        blocks = {
-            "text/plain": words.as_text(asked, link, self._language),
-            "text/html": words.as_html(asked, link, self._language),
-        }
+        its_own = self._event_language and asked.language in words.languages()
+        language = asked.language if its_own else self._language
+        blocks = {"text/plain": words.as_text(asked, link, language), "text/html": words.as_html(asked, link, language)}
         return [Insertion(part.number, blocks[part.type]) for part in found.texts]
 
 

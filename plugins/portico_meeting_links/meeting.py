@@ -24,6 +24,8 @@ _JOINERS: Final = "\u200c\u200d"
 """Invisible, but some scripts and emoji are written with them."""
 _CHARSETS: Final = re.compile(r"(?:utf|iso|windows|koi8|gb|big5|euc|shift|cp125)[a-z0-9_\-]*", re.ASCII)
 """Those that somebody writes a calendar in. Not each codec of Python is a charset, or fast."""
+_LANGUAGE: Final = re.compile(r"([A-Za-z]{2,3})(?:[\-_]|\Z)")
+"""The language of a tag of RFC 5646; some write ``de_AT``."""
 _WEEKDAYS: Final = ("MO", "TU", "WE", "TH", "FR", "SA", "SU")
 _OF_A_MONTH: Final = re.compile(r"([+-]?\d{1,2})(MO|TU|WE|TH|FR|SA|SU)")
 _PREFIXED: Final = re.compile(r"/.*?/([A-Z][A-Za-z_]+(?:/[A-Za-z0-9_+\-]+){1,2})")
@@ -60,6 +62,8 @@ class Meeting:
     location: str = ""
     organizer: str = ""
     recurrence: Recurrence | None = None
+    language: str = ""
+    """In which the summary is written, as the event says (RFC 5545 3.2.10): ``de`` of ``de-AT``, lower case; empty: it does not say."""
 
 
 def read(octets: bytes, charset: str = "") -> Meeting | None:
@@ -100,7 +104,14 @@ def _meeting(event: Component) -> Meeting:
         _text(event, "LOCATION"),
         _organizer(event),
         Recurrence("") if "RRULE" in broken else _recurrence(event, start),
+        _language(event),
     )
+
+
+def _language(event: Component) -> str:
+    tag = str(getattr(event.get("SUMMARY"), "params", {}).get("LANGUAGE", ""))
+    found = _LANGUAGE.match(tag)
+    return found[1].lower() if found is not None else ""
 
 
 def _text(event: Component, name: str) -> str:

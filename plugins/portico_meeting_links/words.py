@@ -33,35 +33,45 @@ def words(language: str) -> Mapping[str, Any]:
 
 
 def as_text(meeting: Meeting, link: str, language: str) -> str:
-    """Plain text; the link stands on a line of its own."""
+    """Plain text; the link stands on a line of its own, and no address that stands in a value is cut."""
     said = words(language)
-    lines = wrap(said["heading"], _WIDTH)
+    colon = said["colon"]
+    lines = [said["heading"]]
     rows = _rows(meeting, language)
-    if rows:
-        width = max(len(label) for label, _ in rows) + 1
-        for label, value in rows:
-            lines += wrap(value, _WIDTH, initial_indent=f"{label}:".ljust(width + 1), subsequent_indent=" " * (width + 1)) or [f"{label}:"]
-    return "\n".join([*lines, "", f"{said['answer']}:", link]) + "\n"
+    width = max((len(label) for label, _ in rows), default=0) + len(colon) + 1
+    for label, value in rows:
+        first = f"{label}{colon}".ljust(width)
+        lines += wrap(
+            value, _WIDTH, initial_indent=first, subsequent_indent=" " * width, break_long_words="://" not in value, break_on_hyphens=False
+        ) or [first.rstrip()]
+    return "\n".join([*lines, "", f"{said['answer']}{colon}", link]) + "\n"
 
 
 def as_html(meeting: Meeting, link: str, language: str) -> str:
-    """A table, because every mail program shows one; its colours are its own, in the light and in the dark."""
+    """A table, because every mail program shows one; its colours are its own, in the light and in the dark.
+
+    Outlook draws with Word: it knows no max-width and no overflow-wrap, but bgcolor and padding of cells. A phone has 360 pixels: nothing
+    is wider than that for long, so words break where they must. A name that is written from right to left stands at the left all the same.
+    """
     said = words(language)
     cell = "padding:2px 12px 2px 0;vertical-align:top;color:#1f2933;font:14px/1.4 sans-serif"
+    breaks = "text-align:left;word-break:break-word;overflow-wrap:anywhere"
     rows = "".join(
         f'<tr><td style="{cell};white-space:nowrap;color:#52606d">{escape(label)}</td>\n'
-        f'<td dir="auto" style="{cell}">{escape(value)}</td></tr>\n'
+        f'<td dir="auto" style="{cell};{breaks}">{escape(value)}</td></tr>\n'
         for label, value in _rows(meeting, language)
     )
     address = escape(link, quote=True)
     return (
         '<table role="presentation" cellpadding="0" cellspacing="0" border="0" bgcolor="#f0f4f8"\n'
-        ' style="background-color:#f0f4f8;margin:0 0 16px 0"><tr><td style="border-left:4px solid #2f6fb5;padding:12px 16px">\n'
+        ' style="background-color:#f0f4f8;margin:0 0 16px 0;max-width:640px">\n'
+        '<tr><td style="border-left:4px solid #2f6fb5;padding:12px 16px">\n'
         f'<div style="font:bold 15px/1.4 sans-serif;color:#1f2933;padding-bottom:6px">{escape(said["heading"])}</div>\n'
         f'<table role="presentation" cellpadding="0" cellspacing="0" border="0">\n{rows}</table>\n'
         '<table role="presentation" cellpadding="0" cellspacing="0" border="0" style="margin-top:10px"><tr>\n'
         '<td bgcolor="#2f6fb5" style="background-color:#2f6fb5;padding:8px 18px">\n'
-        f'<a href="{address}" style="color:#ffffff;font:bold 14px/1.4 sans-serif;text-decoration:none">{escape(said["answer"])}</a></td>\n'
+        f'<a href="{address}" style="display:block;color:#ffffff;font:bold 14px/1.4 sans-serif;text-decoration:none">\n'
+        f"{escape(said['answer'])}</a></td>\n"
         "</tr></table>\n"
         f'<div style="font:12px/1.4 sans-serif;color:#52606d;padding-top:8px;word-break:break-all">{address}</div>\n'
         "</td></tr></table>\n"
