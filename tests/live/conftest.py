@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -22,7 +23,7 @@ from portico.demo import mailbox
 from portico.demo.certificates import Certificates
 from portico.demo.dovecot import Dovecot
 from portico.demo.mailbox import Folder
-from portico.demo.ports import MailPorts
+from portico.demo.ports import LOOPBACK, MailPorts, free_ports
 from portico.demo.workplace import workplace
 
 from tests.live.clients import Account, Tls
@@ -32,6 +33,7 @@ from tests.live.fetch import CannotFetch, fetch
 from tests.live.front import Front, ServerTls
 from tests.live.people import PASSWORD, USERS, People, load
 from tests.live.scripted import Connection, Scripted
+from tests.live.stores import CYRUS_WAYS, PUBLIC_WAYS, Public, dovecot_store, fill_cyrus, fill_dovecot, public_front
 
 Server = Dovecot | Cyrus | Courier
 
@@ -204,6 +206,41 @@ def fronted(place: Path, certificates: Certificates) -> Iterator[Callable[..., t
     for one in reversed(started):
         one.stop()
     assert not [failure for one in started if isinstance(one, Scripted) for failure in one.failures]
+
+
+@pytest.fixture(scope="session")
+def public_store(place: Path, certificates: Certificates) -> Iterator[Dovecot]:
+    """A Dovecot that holds public folders, with ACLs."""
+    if packages := demo_dovecot.missing():
+        lacking(f"not installed: {' '.join(packages)} (make test installs it)")
+    with dovecot_store(place / "public-store", certificates) as store:
+        fill_dovecot(store)
+        yield store
+
+
+@pytest.fixture(scope="session")
+def public(place: Path, certificates: Certificates, dovecot: Dovecot, public_store: Dovecot) -> Iterator[Public]:
+    """The public folders of `public_store` in the trees of the users of `dovecot`, in every way (tests.live.stores.PUBLIC_WAYS)."""
+    with socket.create_server((LOOPBACK, 0)) as silent:
+        servers = {"store": public_store.ports.imap, "down": free_ports(1)[0], "silent": silent.getsockname()[1]}
+        front = public_front(place / "public-front", certificates, dovecot, servers, PUBLIC_WAYS)
+        front.front.start()
+        try:
+            yield front
+        finally:
+            front.front.stop()
+
+
+@pytest.fixture(scope="session")
+def public_cyrus(place: Path, certificates: Certificates, dovecot: Dovecot, cyrus: Cyrus) -> Iterator[Public]:
+    """The shared folders of `cyrus` in the trees of the users of `dovecot`."""
+    fill_cyrus(cyrus)
+    front = public_front(place / "public-cyrus", certificates, dovecot, {"store": cyrus.ports.imap}, CYRUS_WAYS)
+    front.front.start()
+    try:
+        yield front
+    finally:
+        front.front.stop()
 
 
 @contextmanager
