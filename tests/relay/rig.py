@@ -6,12 +6,15 @@ Rule of this file: the relay is the real one, on loopback; what it is asked to d
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import os
 import queue
 import select
 import socket
 import ssl
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
@@ -28,6 +31,9 @@ from portico.session.context import Context, LoginAttempt, Peer, Refusal, Route,
 from portico.session.decisions import Decision, Ending
 from portico.session.events import CLIENT, Event
 from portico.session.interests import Compiled
+
+PATIENCE = 60.0
+"""Seconds in which what must come has come on the slowest machine. Only a test that fails waits so long."""
 
 
 def judge(client: bytes, server: bytes) -> Ending:
@@ -145,7 +151,7 @@ class World:
         self.dials.append((target.name, error))
 
     def timeout(self, session: Session, phase: str) -> float:
-        return self.timeouts.get(phase, 20.0)
+        return self.timeouts.get(phase, PATIENCE)
 
     def record(self, session: Session | None, event: str, fields: dict[str, Any]) -> None:
         self.records.append((event, fields))
@@ -158,7 +164,7 @@ class World:
 
     def end(self) -> Summary:
         """How the next session ended; waits for it."""
-        return self.summaries.get(timeout=15)
+        return self.summaries.get(timeout=PATIENCE)
 
 
 class Rig:
@@ -181,12 +187,12 @@ class Rig:
 
     def __enter__(self) -> Rig:
         self._thread.start()
-        assert self._ready.wait(5)
+        assert self._ready.wait(PATIENCE)
         return self
 
     def __exit__(self, *_: object) -> None:
         self.loop.call_soon_threadsafe(self._stopped.set)
-        self._thread.join(10)
+        self._thread.join(PATIENCE)
         assert not self._thread.is_alive()
 
     def _run(self) -> None:
@@ -213,14 +219,14 @@ class Rig:
         async def inside() -> Any:
             return function()
 
-        return asyncio.run_coroutine_threadsafe(inside(), self.loop).result(10)
+        return asyncio.run_coroutine_threadsafe(inside(), self.loop).result(PATIENCE)
 
     def wait(self, coroutine: Any) -> Any:
-        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(20)
+        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(PATIENCE)
 
     def connect(self, context: ssl.SSLContext | None = None, **options: Any) -> socket.socket:
         """A client's connection, blocking, with a time-out."""
-        sock = socket.create_connection(("127.0.0.1", self.port), timeout=15)
+        sock = socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if context is not None:
             return context.wrap_socket(sock, server_hostname="localhost", suppress_ragged_eofs=False, **options)
@@ -250,7 +256,7 @@ class Backend:
             thread.start()
 
     def _serve(self, sock: socket.socket) -> None:
-        sock.settimeout(15)
+        sock.settimeout(PATIENCE)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         try:
             if self._context is not None:
@@ -267,13 +273,39 @@ class Backend:
     def __exit__(self, *_: object) -> None:
         self._listener.close()
         for thread in self._threads:
-            thread.join(5)
+            thread.join(PATIENCE)
 
     def world(self, session: Callable[[Context, World], Session] = Tunnelling, **options: Any) -> World:
         """A World whose only server this is, reached in clear unless `dial` says otherwise."""
         mode = options.pop("mode", "none")
         dial = options.pop("dial", Dialling(f"127.0.0.1:{self.port}", None, None))
         return World(Target("backend", dial.address, mode, "backend"), dial, session, **options)
+
+
+@contextmanager
+def refusing() -> Iterator[str]:
+    """An address that refuses and stays taken: bound, and nobody listens."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        yield f"127.0.0.1:{sock.getsockname()[1]}"
+
+
+def fill(sock: socket.socket, stopped: Callable[[], object], limit: int = 200 << 20) -> tuple[int, bytes]:
+    """Send until nothing more is taken and `stopped()` says that this is meant: how many octets were taken, and their SHA-256."""
+    digest, sent = hashlib.sha256(), 0
+    chunk = os.urandom(1 << 16)
+    sock.settimeout(0.5)
+    while sent < limit:
+        try:
+            count = sock.send(chunk)
+        except TimeoutError:
+            if stopped():
+                break
+            continue
+        digest.update(chunk[:count])
+        sent += count
+    sock.settimeout(PATIENCE)
+    return sent, digest.digest()
 
 
 def read_exactly(sock: socket.socket, count: int) -> bytes:
@@ -314,7 +346,7 @@ class TlsClient:
         """close_notify has come."""
         self.fin = False
         self.received = bytearray()
-        sock.settimeout(15)
+        sock.settimeout(PATIENCE)
         while True:
             try:
                 self.tls.do_handshake()
@@ -374,7 +406,7 @@ class TlsClient:
             self.take(self.sock.recv(1 << 18))
         return bytes(self.received)
 
-    def converse(self, data: bytes, cuts: Callable[[], int], expected: int, seconds: float = 30.0) -> bytes:
+    def converse(self, data: bytes, cuts: Callable[[], int], expected: int, seconds: float = PATIENCE) -> bytes:
         """Send `data` in pieces of `cuts()` octets and read at the same time, until `expected` octets are here."""
         view = memoryview(data)
         pending = b""
@@ -391,5 +423,5 @@ class TlsClient:
                 pending = pending[self.sock.send(pending) :]
             if readable:
                 self.take(self.sock.recv(1 << 18))
-        self.sock.settimeout(15)
+        self.sock.settimeout(PATIENCE)
         return bytes(self.received)

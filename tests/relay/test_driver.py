@@ -8,6 +8,7 @@ import os
 import random
 import socket
 import ssl
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -20,10 +21,11 @@ from portico.session.close import Reason
 from portico.session.context import LoginAttempt, Refusal, Route, Target
 from portico.session.decisions import Decision
 from portico.session.events import CLIENT
+from portico.testing.client import eventually
 from portico.tls.contexts import client_context
 
 from tests.relay.certs import Certs
-from tests.relay.rig import Backend, Plain, Rig, TlsClient, Watching, World, echo, read_all, read_exactly
+from tests.relay.rig import PATIENCE, Backend, Plain, Rig, TlsClient, Watching, World, echo, fill, read_all, read_exactly, refusing
 
 
 @pytest.mark.parametrize("tls", ["none", "implicit"])
@@ -39,26 +41,21 @@ def test_a_watched_session_passes_every_octet_however_it_is_cut(tls: str, server
 
 
 def test_a_watched_client_that_does_not_read_stops_the_server_from_being_read() -> None:
-    counts: list[int] = []
+    filled: list[tuple[int, bytes]] = []
+
+    def waiting() -> int:
+        return rig.call(lambda: sum(running._channel.waiting for running in rig.sessions))
 
     def script(sock: socket.socket) -> None:
-        sock.settimeout(0.5)
-        sent = 0
-        try:
-            while sent < 200 << 20:
-                sent += sock.send(bytes(1 << 16))
-        except TimeoutError:
-            counts.append(sent)
+        filled.append(fill(sock, waiting))
 
     with Backend(script) as backend, Rig(backend.world(Watching)) as rig:
         client = rig.connect()
-        deadline = time.monotonic() + 10
-        while not counts and time.monotonic() < deadline:
-            time.sleep(0.05)
-        assert counts and counts[0] < 64 << 20
-        (running,) = rig.sessions
-        assert rig.call(lambda: running._channel.waiting) <= 400 << 10
-        assert len(read_exactly(client, counts[0])) == counts[0]
+        assert eventually(lambda: filled, PATIENCE)
+        count, digest = filled[0]
+        assert count < 64 << 20
+        assert 0 < waiting() <= 400 << 10
+        assert hashlib.sha256(read_exactly(client, count)).digest() == digest
 
 
 def test_a_watched_server_that_does_not_read_stops_the_client_but_is_read_itself() -> None:
@@ -75,7 +72,7 @@ def test_a_watched_server_that_does_not_read_stops_the_client_but_is_read_itself
         sent = got = 0
         client.setblocking(False)
         chunk = bytes(1 << 16)
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + PATIENCE
         while got < size + 4 and time.monotonic() < deadline:
             if sent < size:
                 try:
@@ -144,20 +141,21 @@ def test_a_refused_login_waits_and_the_client_is_not_read_meanwhile() -> None:
         read_exactly(client, 6)
         began = time.monotonic()
         client.sendall(b"LOGIN alice\r\n")
-        time.sleep(0.05)
+        assert eventually(lambda: any(isinstance(event, events.LoginRefused) for event in rig.world.log), PATIENCE)
         client.sendall(b"pipelined")
         assert read_exactly(client, 18) == b"NO\r\nyou: pipelined"
         assert time.monotonic() - began > 0.25
 
 
 def test_a_question_to_the_gate_is_cancelled_when_the_session_ends() -> None:
-    cancelled: list[bool] = []
+    asked, cancelled = threading.Event(), threading.Event()
 
     async def never(attempt: LoginAttempt) -> Refusal:
+        asked.set()
         try:
-            await asyncio.sleep(60)
+            await asyncio.Event().wait()
         except asyncio.CancelledError:
-            cancelled.append(True)
+            cancelled.set()
             raise
         return Refusal("")
 
@@ -165,12 +163,11 @@ def test_a_question_to_the_gate_is_cancelled_when_the_session_ends() -> None:
         client = rig.connect()
         client.sendall(b"LOGIN alice\r\n")
         read_exactly(client, 6)
-        time.sleep(0.1)
+        assert asked.wait(PATIENCE)
         client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
         client.close()  # a reset is noticed although the client is not read
         assert rig.world.end().reason is Reason.CLIENT_RESET
-        time.sleep(0.05)
-    assert cancelled == [True]
+        assert cancelled.wait(PATIENCE)
     assert not rig.world.records
 
 
@@ -198,7 +195,7 @@ def test_each_leg_has_its_own_clock() -> None:
         def TimedOut(self, event: events.TimedOut) -> list[Decision]:
             return [do.Disconnect(0), do.SendToClient(f"{event.leg} {event.phase}".encode()), do.Close(Reason.SERVER_CLOSED, "server")]
 
-    with Backend(lambda sock: time.sleep(1)) as backend, Rig(backend.world(Greeted, timeouts={"greeting": 0.2})) as rig:
+    with Backend(lambda sock: sock.recv(1)) as backend, Rig(backend.world(Greeted, timeouts={"greeting": 0.2})) as rig:
         assert read_all(rig.connect()) == b"0 greeting"
 
 
@@ -256,11 +253,10 @@ def test_a_fault_in_the_middle_of_a_line_is_not_told() -> None:
 
 
 def test_a_server_that_refuses_is_an_event_and_health_is_told() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as nobody:
-        port = nobody.getsockname()[1]
-    world = World(Target("gone", f"127.0.0.1:{port}"), Dialling(f"127.0.0.1:{port}", None, None))
-    with Rig(world) as rig:
-        assert read_all(rig.connect()) == b"* BYE refused\r\n"
+    with refusing() as address:
+        world = World(Target("gone", address), Dialling(address, None, None))
+        with Rig(world) as rig:
+            assert read_all(rig.connect()) == b"* BYE refused\r\n"
     assert world.dials == [("gone", "refused")]
 
 
@@ -369,30 +365,23 @@ class Two(Plain):
 
 
 def test_a_session_may_have_several_legs_and_a_slow_one_holds_the_one_that_feeds_it() -> None:
-    sent: list[int] = []
+    filled: list[tuple[int, bytes]] = []
+
+    def held() -> bool:
+        return rig.call(lambda: any(running._legs[1].channel.waiting for running in rig.sessions))
 
     def script(sock: socket.socket) -> None:
         if sock.recv(1) == b"0":
-            sock.settimeout(0.5)
-            total = 0
-            try:
-                while total < 200 << 20:
-                    total += sock.send(bytes(1 << 16))
-            except TimeoutError:
-                sent.append(total)
-            sock.settimeout(10)
-            sock.recv(1)
+            filled.append(fill(sock, held))
         else:
-            while not sent:
-                time.sleep(0.02)
-            sock.sendall(b"%d" % len(read_exactly(sock, sent[0])))
-            sock.recv(1)
+            assert eventually(lambda: filled, PATIENCE)
+            sock.sendall(hashlib.sha256(read_exactly(sock, filled[0][0])).digest())
+        sock.recv(1)
 
     with Backend(script) as backend, Rig(backend.world(Two)) as rig:
         client = rig.connect()
-        got = client.recv(100)
-        assert got == b"%d" % sent[0]
-        assert sent[0] < 64 << 20
+        assert read_exactly(client, 32) == filled[0][1]
+        assert filled[0][0] < 64 << 20
         client.sendall(b"x")
         assert read_all(client) == b""
         assert rig.world.end().reason is Reason.LOGOUT
@@ -411,7 +400,7 @@ def test_a_held_server_is_not_read_until_it_is_released() -> None:
         client.settimeout(0.3)
         with pytest.raises(TimeoutError):
             client.recv(10)
-        client.settimeout(5)
+        client.settimeout(PATIENCE)
         client.sendall(b"go")
         assert read_exactly(client, 8) == b"greeting"
 
@@ -423,13 +412,15 @@ def test_what_waits_for_the_client_is_sent_before_the_end() -> None:
 
     with Rig(_world(Generous)) as rig:
         client = rig.connect()
-        time.sleep(0.2)
-        assert len(rig.sessions) == 1, "it counts until everything has been taken"
+        assert eventually(lambda: rig.world.log, PATIENCE)
+        assert rig.call(lambda: len(rig.sessions)) == 1, "it counts until everything has been taken"
         assert len(read_all(client)) == 20 << 20
         assert rig.world.end().reason is Reason.LOGOUT
 
 
-def test_a_last_word_reaches_a_client_that_goes_on_talking() -> None:
+def test_a_last_word_reaches_a_client_that_goes_on_talking(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("portico.relay.farewell._LINGER", PATIENCE)
+
     class Curt(Plain):
         def ClientConnected(self, event: events.ClientConnected) -> list[Decision]:
             return []
@@ -440,7 +431,7 @@ def test_a_last_word_reaches_a_client_that_goes_on_talking() -> None:
     with Rig(_world(Curt)) as rig:
         client = rig.connect()
         client.sendall(bytes(3 << 20))
-        time.sleep(0.2)
+        assert rig.world.end().reason is Reason.PROTOCOL_ERROR
         assert read_all(client) == b"* BYE too long\r\n"
 
 

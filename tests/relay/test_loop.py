@@ -11,7 +11,7 @@ import pytest
 from portico.relay.loop import RelayLoop, SharedSelector
 from portico.relay.reactor import IN, Reactor
 
-from tests.relay.rig import Backend, Rig, echo
+from tests.relay.rig import PATIENCE, Backend, Rig, echo
 
 LOOPS = [RelayLoop, asyncio.SelectorEventLoop]
 
@@ -188,7 +188,7 @@ def test_a_relay_that_never_rests_leaves_asyncio_its_timers_tasks_and_other_thre
         else:
             reactor.later(restless)
         done = 0
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             for _ in range(20):
                 await asyncio.sleep(0.005)
                 await asyncio.create_task(asyncio.sleep(0))
@@ -202,4 +202,4 @@ def test_a_relay_that_never_rests_leaves_asyncio_its_timers_tasks_and_other_thre
     with asyncio.Runner(loop_factory=loop) as runner:
         done, turns = runner.run(beside())
     assert done == 20
-    assert turns > 100
+    assert turns > done, "and it had its turns too"

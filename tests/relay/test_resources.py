@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import socket
 import ssl
-import time
 import weakref
 from pathlib import Path
 from typing import Any
@@ -15,16 +14,17 @@ from portico.relay import channel, driver, farewell, tunnel
 from portico.relay.ports import Dialling
 from portico.session.close import Reason
 from portico.session.context import Target
+from portico.testing.client import eventually
 
-from tests.relay.rig import Backend, Rig, TlsClient, Tunnelling, Watching, World, echo, read_exactly
+from tests.relay.rig import PATIENCE, Backend, Rig, TlsClient, Tunnelling, Watching, World, echo, read_exactly
 
 
 def _rss() -> int:
     """KiB of this process."""
     for line in Path("/proc/self/smaps_rollup").read_text().splitlines():
-        if line.startswith("Pss:"):
+        if line.startswith("Anonymous:"):
             return int(line.split()[1])
-    raise AssertionError("no Pss")
+    raise AssertionError("no Anonymous")
 
 
 def _descriptors() -> int:
@@ -62,22 +62,23 @@ def test_sessions_leave_no_descriptor_and_nothing_for_the_collector(
             client.sock.close()
             rig.world.end()
 
+        def settled() -> bool:
+            """The clients' ends have come, and the listener is alone again."""
+            return rig.call(lambda: (len(rig.reactor._handlers), len(rig.reactor._timed))) == (1, 0)
+
         visit(0)
-        time.sleep(0.2)
+        assert eventually(settled, PATIENCE)
         gc.collect()
         before, descriptors = _living(), _descriptors()
         gc.disable()
         try:
             for number in range(30):
                 visit(number)
-            time.sleep(0.2)
-            after = _living()
+            assert eventually(settled, PATIENCE)
+            assert eventually(lambda: _living() == before, PATIENCE), "freed by reference counting alone"
         finally:
             gc.enable()
-        assert after == before, "freed by reference counting alone"
-        assert _descriptors() <= descriptors + 1
-        assert rig.call(lambda: len(rig.reactor._handlers)) == 1
-        assert rig.call(lambda: len(rig.reactor._timed)) == 0
+        assert eventually(lambda: _descriptors() <= descriptors + 1, PATIENCE)  # the server's go in threads of its own
 
 
 def test_the_session_is_let_go_once_it_is_a_tunnel(server_tls: ssl.SSLContext, client_tls: ssl.SSLContext) -> None:
@@ -87,8 +88,7 @@ def test_the_session_is_let_go_once_it_is_a_tunnel(server_tls: ssl.SSLContext, c
         client.read(5)
         gone = weakref.ref(rig.world.born.pop())
         rig.world.log.clear()
-        time.sleep(0.05)
-        assert gone() is None
+        assert eventually(lambda: gone() is None, PATIENCE)
         assert len(rig.sessions) == 1
         client.sock.close()
         assert rig.world.end().reason is Reason.CLIENT_CLOSED
@@ -115,15 +115,12 @@ def test_a_thousand_idle_sessions_over_tls_are_small_and_alive(server_tls: ssl.S
             socks += [arrive().sock for _ in range(count)]
             world.born.clear()
             world.log.clear()
-            deadline = time.monotonic() + 5
-            while len(rig.sessions) < count + 51 and time.monotonic() < deadline:
-                time.sleep(0.05)
+            assert eventually(lambda: rig.call(lambda: sum(isinstance(one, tunnel.Tunnel) for one in rig.sessions)) == count + 51, PATIENCE)
             gc.collect()
             each = (_rss() - before) / count
-            assert len(rig.sessions) == count + 51
             assert each < 20, f"{each:.1f} KiB for an idle session, a client's socket and what is counted here included"
             server, _ = backend.accept()
-            server.settimeout(5)
+            server.settimeout(PATIENCE)
             first.send(b"ping")
             assert server.recv(10) == b"ping"
             server.sendall(b"pong")
