@@ -88,7 +88,9 @@ def test_the_structure_is_that_of_the_message_and_of_the_one_in_it() -> None:
         b'"alternative" ("boundary" "y") NIL NIL NIL) 13 NIL ("attachment" ("filename" "a b.eml")) ("de" "en") NIL) '
         b'"mixed" ("boundary" "--x") NIL NIL NIL)'
     )
-    assert b"NIL NIL NIL NIL)" not in Message(FORWARDED).structure(extended=False)
+    shorter = Message(FORWARDED).structure(extended=False)
+    assert b"attachment" not in shorter
+    assert shorter.endswith(b'"x-strange" 3 0) "alternative") 13) "mixed")')
 
 
 def test_the_envelope_has_what_the_header_says_unfolded() -> None:
