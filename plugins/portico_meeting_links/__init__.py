@@ -128,6 +128,7 @@ class MeetingLinks:
                 event_language=options.event_language and not known,
                 reads_texts=options.read_texts or session.protocol == "pop3",  # there the message is at hand when it is looked at
                 only_inbox=options.webmail == "exchange-2003",
+                exclude_clients=options.exclude_clients,
             )
         )
 
@@ -155,12 +156,26 @@ class Linker:
 
     types: Sequence[str] = ("text/calendar",)
 
-    def __init__(self, template: str, language: str, *, event_language: bool, reads_texts: bool, only_inbox: bool) -> None:
+    def __init__(
+        self,
+        template: str,
+        language: str,
+        *,
+        event_language: bool,
+        reads_texts: bool,
+        only_inbox: bool,
+        exclude_clients: Sequence[str],
+    ) -> None:
         self._template = template
         self._language = language
         self._event_language = event_language
         self._reads_texts = reads_texts
         self._only_inbox = only_inbox
+        self._exclude_clients = exclude_clients
+
+    def serves(self, session: Session) -> bool:
+        """Most programs say their ID when they have signed in."""
+        return not _named(session.client_id.get("name", ""), self._exclude_clients)
 
     def wants(self, session: Session, outline: Outline) -> Sequence[str] | None:
         found = request.may_be(outline.structure)

@@ -340,6 +340,7 @@ def _unusable(interests: Any) -> str:
         callable(getattr(annotator, "wants", None))
         and callable(getattr(annotator, "insertions", None))
         and all(isinstance(kind, str) for kind in getattr(annotator, "types", (None,)))
+        and callable(getattr(annotator, "serves", callable))
     ):
         return "the annotator is none"
     if not all(isinstance(mount, Mount) for mount in interests.mounts):

@@ -208,3 +208,94 @@ def test_a_server_that_tells_no_structure_is_not_asked_for_ever_and_shows_its_me
             S: a3 OK done
             """
         )
+
+
+class Serves(Annotates):
+    """Annotates for all but one mail program."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    def serves(self, session: Session) -> bool:
+        self.asked.append(session.client_id.get("name", ""))
+        return self.asked[-1] != "Outlook"
+
+
+@pytest.mark.parametrize("cut", [0, 1, 7])
+def test_a_program_that_says_what_it_is_after_its_login_gets_what_the_server_says(cut: int) -> None:
+    plugin = Serves()
+    with Correspondence(plugin) as session:
+        session.sign_in()
+        session.play(
+            f"""
+            C: a0 ID ("name" "Outlook" "x-originating-ip" "192.0.2.9")
+            S: * ID ("name" "Server")
+            S: a0 OK done
+            {SELECT}
+            C: a2 FETCH 1:* (UID RFC822.SIZE BODYSTRUCTURE)
+            S: * 2 FETCH (UID 20 RFC822.SIZE 200 BODYSTRUCTURE {STRUCTURE})
+            S: a2 OK done
+
+            C: a3 ID ("name" "Another")
+            S: a3 OK done
+
+            C: a4 EXAMINE INBOX
+            S: * 3 EXISTS
+            S: * OK [UIDVALIDITY 9] UIDs valid
+            S: a4 OK done
+
+            C: a5 STATUS Other (SIZE)
+            S: * STATUS Other (SIZE 200)
+            S: a5 OK done
+
+            C: a6 UID SEARCH LARGER 210
+            S: * SEARCH
+            S: a6 OK done
+            """,
+            cut=cut,
+        )
+        assert plugin.asked == ["Outlook"]
+        assert session.view.client_id == {"name": "Another"}
+        assert session.faults == []
+
+
+@pytest.mark.parametrize("said", [b"", b'a0 ID ("name" "Mutt")\r\n', b"a0 ID (broken\r\n", b"a0 ID NIL\r\n", b'a0 ID ("name" NIL)\r\n'])
+def test_others_get_their_block_and_are_asked_about_once(said: bytes) -> None:
+    plugin = Serves()
+    with Correspondence(plugin) as session:
+        session.sign_in()
+        if said:
+            assert session.asked(said) == said
+            session.server(b"a0 OK or not\r\n")
+        session.play(
+            f"""
+            {SELECT}
+            C: a2 FETCH 1:* (UID RFC822.SIZE)
+            {LOOK.replace("portico2", "portico3") if said else LOOK}
+            to S: a2 FETCH 1:3 (UID RFC822.SIZE)
+            S: * 2 FETCH (UID 20 RFC822.SIZE 200)
+            to C: * 2 FETCH (UID 20 RFC822.SIZE {200 + BLOCK})
+            S: a2 OK done
+            """
+        )
+        assert plugin.asked == ["Mutt" if b"Mutt" in said else ""]
+        assert session.faults == []
+
+
+def test_what_is_asked_about_a_program_and_raises_counts_as_no() -> None:
+    class Breaks(Annotates):
+        def serves(self, session: Session) -> bool:
+            raise OSError("my list is gone")
+
+    with Correspondence(Breaks()) as session:
+        session.sign_in()
+        session.play(
+            f"""
+            {SELECT}
+            C: a2 FETCH 1:* (UID RFC822.SIZE)
+            S: * 2 FETCH (UID 20 RFC822.SIZE 200)
+            S: a2 OK done
+            """
+        )
+        (fault,) = session.faults
+        assert fault.startswith("annotator serves: OSError raised")

@@ -13,7 +13,11 @@ from portico.session.context import SessionView
 
 
 class Annotator(Protocol):
-    """A plugin's judgement of messages. Both methods are plain functions, called once per message ever."""
+    """A plugin's judgement of messages. Both methods are plain functions, called once per message ever.
+
+    There may be a third, ``serves(session) -> bool``: whether this client's messages are annotated at all. It is asked once per session,
+    over IMAP only, when the client first selects a mailbox or asks for a STATUS: by then most have said their ID (RFC 2971).
+    """
 
     types: Sequence[str]
     """Content types, lower case, of which a message must have one to be of interest; empty: all are."""

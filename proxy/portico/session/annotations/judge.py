@@ -39,15 +39,26 @@ class Wishes:
 class Judge:
     """The annotators of one session, in order."""
 
-    __slots__ = ("_asked", "_types", "_view")
+    __slots__ = ("_asked", "_settled", "_types", "_view")
 
     def __init__(self, view: SessionView, asked: Sequence[BoundAnnotator]) -> None:
         self._view = view
+        self._settled = False
+        self._ask_only(asked)
+
+    def _ask_only(self, asked: Sequence[BoundAnnotator]) -> None:
         self._asked = tuple(asked)
         types = [each.annotator.types for each in asked]
         self._types = (
             None if any(not each for each in types) else {name.rpartition("/")[2].upper().encode() for each in types for name in each}
         )
+
+    def settled(self, out: list[Decision]) -> bool:
+        """Whether somebody annotates for this client. Those who can say no are asked now, once; what they said holds for the session."""
+        if not self._settled:
+            self._settled = True
+            self._ask_only([each for each in self._asked if not hasattr(each.annotator, "serves") or self._ask(each, "serves", out)])
+        return bool(self._asked)
 
     def may_be(self, structure: bytes) -> bool:
         """A quick look at a BODYSTRUCTURE as it came: whether somebody may be interested."""

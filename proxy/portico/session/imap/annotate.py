@@ -137,8 +137,10 @@ class Annotations:
 
     # -- what passes
 
-    def selecting(self, name: bytes | None) -> None:
+    def selecting(self, name: bytes | None, out: list[Decision]) -> None:
         """SELECT or EXAMINE has been sent: what follows is about the new mailbox."""
+        if not self._judge.settled(out):
+            return
         text = (name or b"").decode("utf-8", "replace")
         self._coming = Selected(Mailbox(self._account, "INBOX" if text.upper() == "INBOX" else text, 0), Known(0, {}))
 
@@ -188,8 +190,10 @@ class Annotations:
         uid = self.selected.numbers.get(number, "")
         self._contradicted(uid, rewriter.trouble, out)
 
-    def status(self, raw: bytes) -> bytes:
+    def status(self, raw: bytes, out: list[Decision]) -> bytes:
         """An untagged STATUS with the growth of the mailbox added to SIZE (RFC 8438)."""
+        if not self._judge.settled(out):
+            return raw
         found = re.search(rb"[ (]SIZE (\d{1,19})(?=[ )])", raw, re.IGNORECASE)
         open_ = raw.rfind(b"(")
         if found is None or open_ < 0:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from functools import partial
 
+from portico.errors import PeerError
 from portico.session.annotations.annotation import Ledger
 from portico.session.annotations.judge import Judge
 from portico.session.annotations.splice import Range
@@ -15,6 +16,7 @@ from portico.session.context import Context, SessionView
 from portico.session.decisions import Decision
 from portico.session.events import MAIN, Event
 from portico.session.imap.annotate import Annotations, Errand, Job, Plan, Result, withheld_for_annotations
+from portico.session.imap.client_id import client_id
 from portico.session.imap.link import Link, Pending
 from portico.session.imap.rewrite import LITERAL, FetchRewriter, Section, rewrite_whole
 from portico.session.imap.watch import UNTAGGED, Watch, first_string, pattern
@@ -36,7 +38,7 @@ class AnnotatedWatch(Watch):
         "_annotations", "_collected", "_errand", "_job", "_now", "_number", "_plan", "_ranged", "_ranges", "_rewriter", "_sent", "_waiting",
     )  # fmt: skip
 
-    gathered = Watch.gathered | frozenset(["FETCH", "SEARCH", "SORT", "CLOSE", "UNSELECT"])
+    gathered = Watch.gathered | frozenset(["FETCH", "SEARCH", "SORT", "CLOSE", "UNSELECT", "ID"])
 
     def __init__(
         self,
@@ -94,7 +96,9 @@ class AnnotatedWatch(Watch):
 
     def _send(self, head: CommandLine, opening: bytes, arguments: bytes, message: Line | None, out: list[Decision]) -> None:
         if head.name in ("SELECT", "EXAMINE"):
-            self._annotations.selecting(first_string(arguments))
+            self._annotations.selecting(first_string(arguments), out)
+        elif head.name == "ID":
+            self._heard_id(arguments)
         made = self._annotations.job(head.name, head.uid, arguments, lambda: self._now) if message is None else None
         if made is None:
             super()._send(head, opening, arguments, message, out)
@@ -105,6 +109,13 @@ class AnnotatedWatch(Watch):
         else:
             self._job = made
             self._resume(partial(next, made), out)
+
+    def _heard_id(self, arguments: bytes) -> None:
+        """Most mail programs say who they are when they have signed in (RFC 2971); annotators are asked about them at the first SELECT."""
+        try:
+            self.view.client_id = client_id(arguments)
+        except PeerError:
+            return  # the server will say what is wrong
 
     # -- errands
 
@@ -180,7 +191,7 @@ class AnnotatedWatch(Watch):
                 self._collected.append(raw)
                 return
             if kind == "STATUS":
-                raw = self._annotations.status(raw)
+                raw = self._annotations.status(raw, out)
             elif kind == "FETCH":
                 rewriter = self._annotations.rewriter(number or 0, self._ranges)
                 raw = rewrite_whole(rewriter, raw)

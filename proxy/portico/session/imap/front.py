@@ -14,6 +14,7 @@ from portico.session.close import Reason
 from portico.session.context import Context, LoginAttempt, SessionView
 from portico.session.decisions import Close, Decision, Record, SendToClient, StartTls, Trace
 from portico.session.events import CLIENT
+from portico.session.imap.client_id import client_id
 from portico.session.imap.gather import GO_AHEAD, Gather
 from portico.session.life import Wish
 from portico.wire import sasl
@@ -21,7 +22,6 @@ from portico.wire.capability import imap_before_login
 from portico.wire.imap import COMMANDS, CommandLine, parse_arguments, parse_command, tag_of
 from portico.wire.lines import Line, Reader
 
-_MAX_ID_PAIRS = 30  # RFC 2971 3.3
 _ID_LIST = re.compile(rb"\([^()]*\)\Z|NIL\Z", re.IGNORECASE)
 _OWN_ID = b'("name" "Portico")'
 
@@ -226,19 +226,7 @@ class Front:
 
     def _id(self, command: CommandLine, out: list[Decision]) -> Wish | None:
         """RFC 2971. Kept for the server and the plugins; what only a proxy may say (x-…) is not taken from a client."""
-        arguments = parse_arguments(command.arguments)
-        if len(arguments) != 1 or isinstance(arguments[0], bytes):
-            raise PeerError("ID takes a list or NIL")
-        pairs = arguments[0] or []
-        if len(pairs) % 2 or len(pairs) > 2 * _MAX_ID_PAIRS:
-            raise PeerError("ID takes up to 30 pairs")
-        said: dict[str, str] = {}
-        for key, value in zip(pairs[::2], pairs[1::2], strict=True):
-            if not isinstance(key, bytes) or isinstance(value, list) or len(key) > 30 or len(value or b"") > 1024:
-                raise PeerError("ID takes pairs of strings, keys of 30 and values of 1024 octets at most")
-            name = key.decode("utf-8", "replace").lower()
-            if value is not None and not name.startswith("x-"):
-                said[name] = value.decode("utf-8", "replace")
+        said = client_id(command.arguments)
         self.client_id = said
         self.view.client_id = said
         self._ok(command, out, b"ID completed.", b"* ID %b\r\n" % _OWN_ID)
