@@ -44,8 +44,8 @@ class Driver:
     """One session, from accept until it has ended or is a tunnel."""
 
     __slots__ = (
-        "_active", "_began", "_busy", "_client", "_generation", "_legs", "_line_open", "_listener", "_login_began", "_over", "_queue",
-        "_reactor", "_session", "_sessions", "_tasks", "_timer", "_waits", "due",
+        "_active", "_began", "_busy", "_client", "_generation", "_legs", "_line_open", "_listener", "_login_began", "_over", "_passing",
+        "_queue", "_reactor", "_session", "_sessions", "_tasks", "_timer", "_waits", "due",
     )  # fmt: skip
 
     def __init__(
@@ -65,6 +65,7 @@ class Driver:
         self._busy = False
         self._over = False
         self._line_open = False
+        self._passing: do.Pass | None = None
         self._began = self._active = reactor.now
         self._login_began = 0.0
         self.due = math.inf
@@ -134,7 +135,11 @@ class Driver:
             data = channel.pull()
             if data is not None:
                 self._active = self._reactor.now
-                self._feed(events.BytesReceived(leg, bytes(data)), leg)
+                passing = self._passing
+                if passing is not None and passing.leg == leg:
+                    self._through(passing, data)
+                else:
+                    self._feed(events.BytesReceived(leg, bytes(data)), leg)
                 if channel.owner is not self or channel.shaking:
                     return
             if channel.eof:
@@ -145,6 +150,22 @@ class Driver:
         if channel.lost and not channel.readable and not channel.eof and leg != CLIENT:
             channel.eof = True
             self._feed(events.Closed(leg, False, channel.lost), leg)
+
+    def _through(self, passing: do.Pass, data: memoryview) -> None:
+        """Octets that the session does not want to see: to the client, uncopied."""
+        leg = passing.leg
+        count, last = passing.take(data)
+        rest = bytes(data[count:])
+        if count:
+            self._send_to(self._channel, data[:count], leg)
+            # What passes is the middle of a response; only what is known to be its end is a line's.
+            self._line_open = not last or not passing.until
+        if self._over or not last:
+            return
+        self._passing = None
+        self._feed(events.Passed(leg), leg)
+        if rest and not self._over:
+            self._feed(events.BytesReceived(leg, rest), leg)
 
     def _closed(self, channel: Channel) -> None:
         clean = not channel.reset and not (channel.truncated and channel.leg != CLIENT)
@@ -255,10 +276,16 @@ class Driver:
         data = parts[0] if len(parts) == 1 else b"".join(parts)
         if to == CLIENT:
             self._line_open = data[-1] != 0x0A
+        self._send_to(channel, data, cause)
+
+    def _send_to(self, channel: Channel, data: bytes | memoryview, cause: int) -> None:
         if not channel.push(data) and not channel.flush():
             self._blocked(channel, cause)
         elif channel.lost:
             self._lost(channel)
+
+    def _pass(self, decision: do.Pass) -> None:
+        self._passing = decision
 
     def _record(self, decision: do.Record) -> None:
         self._generation.record(self._session, decision.event, decision.fields)
@@ -468,6 +495,8 @@ class Driver:
             leg.dial = None
         channel, leg.channel = leg.channel, None
         leg.reached = False
+        if self._passing is not None and self._passing.leg == leg.number:
+            self._passing = None
         if channel is not None:
             channel.depart()
             self._drained(leg.number)
@@ -640,6 +669,7 @@ _DO: Final[dict[type[Any], Callable[[Driver, Any], None]]] = {
     do.Wait: Driver._wait,
     do.SetPhase: Driver._set_phase,
     do.Tunnel: Driver._tunnel,
+    do.Pass: Driver._pass,
     do.Record: Driver._record,
     do.Trace: Driver._trace,
     do.Close: Driver._close,

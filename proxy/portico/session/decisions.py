@@ -141,6 +141,32 @@ class Tunnel:
 
 
 @dataclass(slots=True)
+class Pass:
+    """What comes from `leg` next may go to the client as it is, without the session: so the relay need not cut or copy it. Passed says
+    that all of it went; until then the session answers as one in whose stream a response is open. A relay that hands the octets over by
+    BytesReceived all the same does nothing wrong.
+
+    `octets`: so many. -1: all, up to the end of the first read that ends in `until`, of which `seen` has come already.
+    """
+
+    leg: int
+    octets: int = -1
+    until: bytes = b""
+    seen: bytes = b""
+
+    def take(self, data: bytes | memoryview) -> tuple[int, bool]:
+        """How many octets of `data`, which came next, pass; and whether they are the last."""
+        count = len(data)
+        if self.octets >= 0:
+            passed = min(count, self.octets)
+            self.octets -= passed
+            return passed, not self.octets
+        most = len(self.until)
+        self.seen = (self.seen + data[-most:])[-most:]
+        return count, self.seen == self.until
+
+
+@dataclass(slots=True)
 class Record:
     """A log event by its dotted name, with its fields (observe.events lists them all)."""
 
@@ -186,6 +212,7 @@ Decision = (
     | Wait
     | SetPhase
     | Tunnel
+    | Pass
     | Record
     | Trace
     | Close

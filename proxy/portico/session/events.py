@@ -38,6 +38,13 @@ class BytesReceived:
 
 
 @dataclass(slots=True)
+class Passed:
+    """All that a Pass was about has gone from `leg` to the client."""
+
+    leg: int
+
+
+@dataclass(slots=True)
 class Closed:
     """No more will come from `leg`. `clean`: an orderly end (FIN, close_notify), not a reset."""
 
@@ -113,6 +120,7 @@ Event = (
     ClientConnected
     | TlsStarted
     | BytesReceived
+    | Passed
     | Closed
     | ServerConnected
     | ServerFailed

@@ -88,6 +88,11 @@ class Body:
     def __init__(self) -> None:
         self._tail = b"\r\n"  # of the status line: the dot may come at once
 
+    @property
+    def seen(self) -> bytes:
+        """The last octets that were looked at."""
+        return self._tail
+
     def end(self, data: bytes) -> int:
         """The position in `data` behind the final dot's line, or -1: all of `data` belongs to the body."""
         edge = self._tail + data[:4]

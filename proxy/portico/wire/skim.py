@@ -73,6 +73,20 @@ class Skimmer:
     def held(self) -> int:
         return len(self._kept) + (sum(map(len, self._held)) if self._held else 0)
 
+    @property
+    def left(self) -> int:
+        """Octets still to come of a literal that is given out as it comes; 0: none is open, or it is held."""
+        return self._left if self._held is None else 0
+
+    @property
+    def streaming(self) -> bool:
+        """What is open is a response that `streams` wanted."""
+        return self._streaming
+
+    def skip(self) -> None:
+        """All that was `left` has gone another way."""
+        self._left = 0
+
     def feed(self, data: bytes) -> list[tuple[Piece, bytes]]:
         """Cut `data`. Never raises: whatever a server sends is a run or a wanted response."""
         out: list[tuple[Piece, bytes]] = []

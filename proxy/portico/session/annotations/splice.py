@@ -43,7 +43,7 @@ class Splice:
     client asked of the annotated section; None: from its begin to its end.
     """
 
-    __slots__ = ("_at", "_first", "_last", "_position", "_waiting", "count")
+    __slots__ = ("_at", "_end", "_first", "_last", "_position", "_waiting", "count")
 
     def __init__(self, begin: int, size: int, inserts: Sequence[Insert], wanted: Range | None = None) -> None:
         end = begin + size
@@ -56,6 +56,7 @@ class Splice:
         self._first = first if wanted is None else max(first, wanted.start)
         self._last = last if wanted is None else min(last, wanted.start + wanted.length)
         self._waiting = inside
+        self._end = last
         self.count = max(0, self._last - self._first)
         """Octets that will come out."""
 
@@ -74,6 +75,11 @@ class Splice:
         self._at += len(rest)
         out.append(self._cut(rest))
         return b"".join(out) if len(out) > 1 else out[0]
+
+    @property
+    def passes(self) -> bool:
+        """Whether all that is still to come goes out as it comes, and nothing behind it."""
+        return not self._waiting and self._first <= self._position and self._end <= self._last
 
     def finish(self) -> bytes:
         """All of the literal has been fed: what stands behind its last octet."""

@@ -214,6 +214,14 @@ class AnnotatedWatch(Watch):
             self._annotations.ended(self._number, rewriter, out)
         self.outlet.put(link.leg, data, rewriter.done, out)
 
+    def _may_pass(self, link: Link) -> bool:
+        return super()._may_pass(link) or (not self._traced and self._rewriter is not None and self._rewriter.passes)
+
+    def _passed(self, link: Link) -> None:
+        super()._passed(link)
+        if self._rewriter is not None:
+            self._rewriter.skip()
+
     def _tagged(self, link: Link, raw: bytes, out: list[Decision]) -> None:
         tag, _, rest = raw.partition(b" ")
         if self._sent and tag == self._sent and self._job is not None:

@@ -83,6 +83,16 @@ class FetchRewriter:
         self._text += data
         return self.give_up() if len(self._text) > self._limit else b""
 
+    @property
+    def passes(self) -> bool:
+        """Whether all that is left of the literal now coming goes out as it comes."""
+        return self._raw or self._through or (self._splice is not None and self._splice.passes)
+
+    def skip(self) -> None:
+        """All that was left of it has gone another way."""
+        self._left = 0
+        self._splice = None
+
     def give_up(self) -> bytes:
         """Let the rest of the response pass as it comes; what was held of it."""
         self.trouble = "too large"

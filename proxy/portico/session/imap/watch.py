@@ -20,6 +20,7 @@ from portico.session.decisions import (
     Decision,
     HoldClient,
     HoldServer,
+    Pass,
     ReadClient,
     ReadServer,
     Record,
@@ -27,7 +28,7 @@ from portico.session.decisions import (
     SetPhase,
     Trace,
 )
-from portico.session.events import CLIENT, MAIN, BytesReceived, Closed, Event, Kicked, TimedOut
+from portico.session.events import CLIENT, MAIN, BytesReceived, Closed, Event, Kicked, Passed, TimedOut
 from portico.session.imap.gather import GO_AHEAD, Gather
 from portico.session.imap.link import Link, Pending, announced, announced_head, announcement
 from portico.session.imap.outlet import Outlet
@@ -50,6 +51,8 @@ _HOLDABLE_LITERAL = 1 << 16
 """A larger literal (APPEND's message) is never held: its command is `head_only`."""
 _MAX_PENDING = 1000
 """Commands in flight on one leg; the client is not read until some are answered."""
+_WORTH_PASSING = 1 << 15
+"""Octets of a literal that are worth two words with the relay."""
 _NOWHERE = -3
 """In place of a leg: the octets of a refused command that come all the same."""
 _WITHHELD = frozenset(["COMPRESS", "STARTTLS", "UNAUTHENTICATE"])
@@ -159,6 +162,9 @@ class Watch:
                 self._from_client(event.data, out)
             elif event.leg in self.links:
                 self._from_server(self.links[event.leg], event.data, out)
+        elif isinstance(event, Passed):
+            if event.leg in self.links:
+                self._passed(self.links[event.leg])
         elif isinstance(event, Closed):
             self._closed(event, out)
         elif isinstance(event, TimedOut):
@@ -484,6 +490,16 @@ class Watch:
             self._read_client(out)
         if self._client_gone and not any(link.pending for link in self.links.values()) and not _ends(out):
             out.append(Close(Reason.LOGOUT if self._logout else Reason.CLIENT_CLOSED, "client"))
+        elif skimmer.left > _WORTH_PASSING and outlet.floor == leg and self._may_pass(link) and not _ends(out):
+            out.append(Pass(leg, skimmer.left))
+
+    def _may_pass(self, link: Link) -> bool:
+        """Whether nobody looks at the rest of the literal that the leg is in."""
+        return not self._traced and not link.skimmer.streaming
+
+    def _passed(self, link: Link) -> None:
+        """The rest of a literal has gone to the client."""
+        link.skimmer.skip()
 
     def _balance(self, out: list[Decision]) -> None:
         """Legs that have to wait for the floor are not read once too much of theirs waits."""

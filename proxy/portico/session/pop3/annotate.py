@@ -75,6 +75,11 @@ class Stuffed:
 class Passing(Protocol):
     """What becomes of a body."""
 
+    @property
+    def passes(self) -> bool:
+        """Whether the rest goes out as it comes."""
+        ...
+
     def feed(self, piece: bytes, *, last: bool) -> bytes: ...
 
 
@@ -90,6 +95,10 @@ class Annotated:
         self._splice = Splice(0, made.size, made.inserts(""))
         self._text = made.located.header if lines >= 0 else -1  # octets until the text begins
         self._left = lines
+
+    @property
+    def passes(self) -> bool:
+        return False
 
     def feed(self, piece: bytes, *, last: bool) -> bytes:
         data = self._splice.feed(self._unstuffed.feed(piece, last=last))
@@ -132,6 +141,10 @@ class Examined:
         self._held: list[bytes] | None = []  # as it came; None: it has been decided
         self._message: list[bytes] = []
         self._after: Annotated | None = None
+
+    @property
+    def passes(self) -> bool:
+        return self._held is None and self._after is None
 
     def feed(self, piece: bytes, *, last: bool) -> bytes:
         if self._held is None:

@@ -117,6 +117,9 @@ class AnnotatedWatch(Watch):
         if data:
             super()._pass_body(data, last, out)
 
+    def _may_pass(self) -> bool:
+        return super()._may_pass() and (self._passing is None or self._passing.passes)
+
     def _errand_done(self, raw: bytes, out: list[Decision]) -> None:
         """UIDL has been answered; where it was refused no message is known, and none is annotated."""
         self._uids = {}

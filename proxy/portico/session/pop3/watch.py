@@ -15,17 +15,19 @@ from portico.errors import PeerError
 from portico.session.ask import ask, blame, one_line
 from portico.session.close import Reason
 from portico.session.context import Context, SessionView
-from portico.session.decisions import Close, Decision, HoldClient, ReadClient, Record, SendToClient, SendToServer, SetPhase, Trace
-from portico.session.events import CLIENT, MAIN, BytesReceived, Closed, Event, Kicked, TimedOut
+from portico.session.decisions import Close, Decision, HoldClient, Pass, ReadClient, Record, SendToClient, SendToServer, SetPhase, Trace
+from portico.session.events import CLIENT, MAIN, BytesReceived, Closed, Event, Kicked, Passed, TimedOut
 from portico.session.interests import Answer, Change, Command, Compiled, Drop, Refuse, Response
 from portico.wire.capability import filter_pop3
 from portico.wire.lines import Line, Reader
-from portico.wire.pop3 import TRANSACTION, Body, body_lines, has_body, parse_command, stuffed
+from portico.wire.pop3 import END, TRANSACTION, Body, body_lines, has_body, parse_command, stuffed
 
 _SIGN_IN = frozenset(("USER", "PASS", "APOP", "AUTH"))
 _MAX_PENDING = 1000
 """Commands in flight; the client is not read until some are answered."""
 
+_WORTH_PASSING = 1 << 14
+"""Octets of a body in one piece: where so many come at once, the rest is worth two words with the relay."""
 _MOST_ASKED = 1 << 24
 """Octets of the answer to a question of our own; a longer one counts as refused."""
 
@@ -52,8 +54,8 @@ class Watch:
     """The watched session. pop3.annotated adds to it."""
 
     __slots__ = (
-        "_answer", "_body", "_client_gone", "_commands", "_held", "_line", "_pending", "_quit", "_responses", "_traced", "_waiting",
-        "commands", "context", "reader", "view",
+        "_answer", "_body", "_client_gone", "_commands", "_held", "_line", "_passing_by", "_pending", "_quit", "_responses",
+        "_traced", "_waiting", "commands", "context", "reader", "view",
     )  # fmt: skip
 
     def __init__(self, context: Context, view: SessionView, interests: Compiled | None, *, traced: bool = False) -> None:
@@ -68,6 +70,7 @@ class Watch:
         self._line = b""  # a status line that has not come whole
         self._body: Body | None = None  # of the answer that is passing
         self._answer: list[bytes] | None = None  # its pieces, where it is collected
+        self._passing_by = False  # the rest of the body goes to the client without us
         self._waiting = 0  # octets of our own answers that wait for their turn
         self._held = False
         self._quit = False
@@ -86,6 +89,9 @@ class Watch:
                 self._from_client(event.data, out)
             else:
                 self._from_server(event.data, out)
+        elif isinstance(event, Passed):
+            self._complete(out)
+            self._afterwards(out)
         elif isinstance(event, Closed):
             self._closed(event, out)
         elif isinstance(event, TimedOut):
@@ -124,7 +130,7 @@ class Watch:
 
     def may_read(self) -> bool:
         """Whether more of what the client says may be looked at."""
-        return len(self._pending) < _MAX_PENDING and self._waiting <= self.context.settings.limits.held
+        return not self._passing_by and len(self._pending) < _MAX_PENDING and self._waiting <= self.context.settings.limits.held
 
     def _command(self, data: bytes, text: bytes, out: list[Decision]) -> None:
         self.commands += 1
@@ -185,6 +191,7 @@ class Watch:
     # -- from the server
 
     def _from_server(self, data: bytes, out: list[Decision]) -> None:
+        worth_passing = len(data) >= _WORTH_PASSING
         while data:
             if self._body is not None:
                 end = self._body.end(data)
@@ -202,6 +209,18 @@ class Watch:
             line, data = self._line + data[:end], data[end:]
             self._line = b""
             self._status(line, out)
+        self._afterwards(out)
+        if worth_passing and self._body is not None and self._may_pass() and not (out and isinstance(out[-1], Close)):
+            self._passing_by = True
+            out.append(Pass(MAIN, until=END, seen=self._body.seen))
+
+    def _may_pass(self) -> bool:
+        """Whether nobody looks at the rest of the body. Where nothing else has been asked (and nothing will be before it ends), nothing
+        can follow its end in one read: it need not be looked for."""
+        return self._answer is None and len(self._pending) == 1 and not self._traced
+
+    def _afterwards(self, out: list[Decision]) -> None:
+        """What the server said has been dealt with."""
         if self._held or self.reader.held:
             self._read_client(out)
         if self._client_gone and not self._pending and not (out and isinstance(out[-1], Close)):
@@ -247,6 +266,7 @@ class Watch:
     def _complete(self, out: list[Decision]) -> None:
         """The answer to the oldest command has come whole."""
         self._body = None
+        self._passing_by = False
         pending = self._pending.popleft()
         if self._answer is not None:
             raw, self._answer = b"".join(self._answer), None
