@@ -9,12 +9,17 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 PROJECT = Path(__file__).parent.parent
 
 # `pytest` puts tests/ on the path, `python -m pytest` the project too; helpers are imported as tests.live.front.
 if str(PROJECT) not in sys.path:
     sys.path.insert(0, str(PROJECT))
+
+# How long an example takes says how busy the machine is. What must be quick has a test that counts its own processor time.
+settings.register_profile("portico", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("portico")
 
 
 @pytest.fixture(scope="session")

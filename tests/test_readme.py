@@ -40,14 +40,14 @@ def test_the_ten_line_settings_file_is_right_as_it_stands(readme: str, tmp_path:
             cwd=tmp_path,
             capture_output=True,
             text=True,
-            timeout=30,
+            timeout=60,
             check=False,
             stdin=subprocess.DEVNULL,
         )
         assert done.returncode == 0, done.stdout + done.stderr
     (tmp_path / "portico.toml").write_text(settings[1].replace("starttls", "startls"))
     wrong = subprocess.run(
-        [sys.executable, "-m", "portico", "check"], cwd=tmp_path, capture_output=True, text=True, timeout=30, check=False
+        [sys.executable, "-m", "portico", "check"], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
     )
     assert wrong.returncode == 3
     assert "starttls" in wrong.stdout + wrong.stderr

@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import threading
+import time
 from collections.abc import Callable, Coroutine, Iterator
 from functools import partial
 from pathlib import Path
@@ -53,6 +54,8 @@ class House:
         self.imap, self.second = ScriptedServer(), ScriptedServer()
         self.pop3 = ScriptedServer(protocol="pop3")
         self.plugins: dict[str, object] = {}
+        self.patience = "60s"
+        """With plugins. Where one is to be too slow it is shorter, and then no other may need any time."""
         self.proxy: Proxy | None = None
         self.loop = RelayLoop()
         self._thread = threading.Thread(target=self.loop.run_forever, daemon=True)
@@ -73,7 +76,7 @@ class House:
             tls = "none"
             plain_login = true
             server = "main"
-            timeouts.plugin = "100ms"
+            timeouts.plugin = "{self.patience}"
             limits.wrong_login_delay = "300ms"
             [listeners.pop3]
             protocol = "pop3"
@@ -81,7 +84,7 @@ class House:
             tls = "none"
             plain_login = true
             server = "main"
-            timeouts.plugin = "100ms"
+            timeouts.plugin = "{self.patience}"
             [log]
             level = "debug"
             format = "json"
@@ -91,7 +94,7 @@ class House:
         )
 
     def run(self, work: Coroutine[Any, Any, Any]) -> Any:
-        return asyncio.run_coroutine_threadsafe(work, self.loop).result(20)
+        return asyncio.run_coroutine_threadsafe(work, self.loop).result(60)
 
     def begin(self, more: str, **plugins: object) -> None:
         self.plugins.update(plugins)
@@ -115,7 +118,7 @@ class House:
             self.run(self.proxy.stop(seconds=1))
             self.proxy = None
         self.loop.call_soon_threadsafe(self.loop.stop)
-        self._thread.join(5)
+        self._thread.join(60)
         self.loop.close()
         for server in (self.imap, self.second, self.pop3):
             server.stop()
@@ -212,9 +215,10 @@ def test_a_wrong_password_by_a_plugins_word_waits_like_any_other(house: House) -
     house.begin("[plugins.guard]\n", guard=Guard)
     with house.client() as client:
         client.line()
+        began = time.monotonic()
         client.send(b"a1 LOGIN eve x\r\n")
-        assert client.silent_for(0.2)
         assert client.line() == b"a1 NO [AUTHENTICATIONFAILED] Wrong.\r\n"
+        assert time.monotonic() - began > 0.29
 
 
 def test_pop3_is_refused_in_its_own_words(house: House) -> None:
@@ -377,7 +381,7 @@ class Mischief:
     portico_interests = ("command NOOP",)
 
     def __init__(self, hook: str, fault: Callable[[], Any]) -> None:
-        self.hook, self.fault, self.closed = hook, fault, 0
+        self.hook, self.fault, self.closed, self.asked = hook, fault, 0, 0
 
     def _at(self, hook: str, session: Session) -> Any:
         return self.fault() if hook == self.hook and session.user in ("mallory", "") else None
@@ -388,6 +392,7 @@ class Mischief:
 
     @hookimpl
     def login_attempted(self, session: Session) -> Any:
+        self.asked += 1
         return self._at("login_attempted", session)
 
     @hookimpl
@@ -408,6 +413,7 @@ class Mischief:
 @pytest.mark.parametrize("hook", ["login_attempted", "route_chosen", "session_opened"])
 def test_whatever_a_hook_does_wrong_its_rule_applies_and_another_session_goes_on(house: House, hook: str, how: str) -> None:
     fault, told = FAULTS[how]
+    house.patience = "100ms" if fault is never else "60s"
     house.begin("[plugins.mischief]\n", mischief=Mischief(hook, fault))
     with house.signed_in() as bystander, house.client() as mallory, house.client("pop3") as also:
         mallory.line()
@@ -433,6 +439,7 @@ def test_whatever_a_hook_does_wrong_its_rule_applies_and_another_session_goes_on
 @pytest.mark.parametrize("how", FAULTS)
 def test_a_hook_that_fails_at_the_door_lets_nobody_in_and_what_fails_at_the_end_is_only_logged(house: House, how: str) -> None:
     fault, told = FAULTS[how]
+    house.patience = "100ms" if fault is never else "60s"
     door, end = Mischief("client_connected", fault), Mischief("session_closed", fault)
     house.begin("[listeners.imap.plugins.door]\n[listeners.pop3.plugins.end]\n", door=door, end=end)
     with house.client() as client:
@@ -502,7 +509,7 @@ def test_a_client_that_leaves_while_a_plugin_thinks_is_no_fault_of_the_plugin(ho
     with house.client() as client:
         client.line()
         client.send(b"a1 LOGIN mallory x\r\n")
-        client.silent_for(0.03)
+        assert eventually(lambda: mischief.asked)
         client.socket.setsockopt(1, 13, b"\1\0\0\0\0\0\0\0")  # SO_LINGER: a reset
     assert eventually(lambda: mischief.closed == 1)
     assert house.faults() == [] and house.events("session.bug") == []
@@ -649,6 +656,7 @@ def test_a_plugin_that_cannot_start_refuses_the_reload_and_the_log_stays_where_i
         async def proxy_started(self) -> None:
             await never()
 
+    house.patience = "100ms"
     house.begin("", broken=Broken)
     house.write("[plugins.broken]\n")
     house.file.write_text(house.file.read_text().replace(str(house.logfile), str(tmp_path / "another")))

@@ -33,7 +33,7 @@ VALUES: st.SearchStrategy[Any] = st.recursive(
 TABLES = ("servers.mail", "servers.two", "listeners.imaps", "listeners.pop", "limits", "log", "trace", "plugins.p")
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(st.dictionaries(st.sampled_from(TABLES), st.dictionaries(st.sampled_from(KEYS), VALUES, max_size=5), max_size=6))
 def test_any_tables_give_settings_or_mistakes_with_lines(tmp_path: Path, tables: dict[str, dict[str, Any]]) -> None:
     rows = []

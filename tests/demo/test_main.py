@@ -79,13 +79,13 @@ def test_what_a_killed_run_left_is_taken_away_and_what_is_in_use_is_not(tmp_path
 def test_a_child_and_its_children_end_with_stop(tmp_path: Path) -> None:
     child = Child(["sh", "-c", "sleep 100 & echo $!; wait"], log=tmp_path / "log")
     child.start()
-    wait_until("the child", lambda: (tmp_path / "log").read_text().strip().isdigit(), seconds=5)
+    wait_until("the child", lambda: (tmp_path / "log").read_text().strip().isdigit(), seconds=60)
     grandchild = int((tmp_path / "log").read_text())
     assert child.running
     child.stop()
     assert not child.running
     status = Path(f"/proc/{grandchild}/status")
-    wait_until("its end", lambda: not status.exists() or "State:\tZ" in status.read_text(), seconds=5)
+    wait_until("its end", lambda: not status.exists() or "State:\tZ" in status.read_text(), seconds=60)
 
 
 def test_a_child_is_started_only_once(tmp_path: Path) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import json
 import os
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -169,10 +168,9 @@ def test_a_pipe_without_reader_or_with_a_slow_one_never_stops_us() -> None:
     reader, writer = os.pipe()
     os.set_blocking(reader, False)
     log = Log(Sink(writer), strict=True)
-    began = time.monotonic()
-    for number in range(3000):  # far more than a pipe holds
+    for number in range(3000):  # far more than a pipe holds; who waited for its reader would wait for ever
         log.event("settings.warning", {"text": f"{number} " + "x" * 100})
-    assert time.monotonic() - began < 5 and log.dropped > 1000
+    assert log.dropped > 1000
     got = b""
     while True:
         try:

@@ -146,7 +146,7 @@ def test_an_answer_that_is_none_of_the_hooks_fails_closed(answer: Any) -> None:
 
 def test_a_hook_that_is_too_slow_fails_closed_within_the_listeners_limit() -> None:
     async def slow() -> None:
-        await asyncio.sleep(30)
+        await asyncio.Event().wait()
 
     house = House(slow=plugin(login_attempted=slow))
     said = settled(house.host.attempted(house.view, ATTEMPT))

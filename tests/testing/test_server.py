@@ -119,7 +119,7 @@ def test_the_server_for_trying_by_hand_says_where_it_is_and_ends_when_it_is_told
             client.send(b"USER a\r\nPASS b\r\nSTAT\r\nQUIT\r\n")
             assert client.rest().splitlines()[-2:] == [b"+OK 1 %d" % len(MESSAGE), b"+OK"]
         with ScriptedServer() as other:
-            taken = subprocess.run([*command[:-3], str(other.port), "--pop3", "0"], capture_output=True, text=True, timeout=30, check=False)
+            taken = subprocess.run([*command[:-3], str(other.port), "--pop3", "0"], capture_output=True, text=True, timeout=60, check=False)
             assert taken.returncode == 1 and "in use" in taken.stderr
         server.terminate()
-        assert server.wait(20) == 0
+        assert server.wait(60) == 0

@@ -57,7 +57,7 @@ def test_openssl_verifies_strictly_for_server_and_client(tmp_path: Path) -> None
     issue_into(tmp_path, NAMES, ["alice@example.org"])
     for file, purpose in (("server.pem", "sslserver"), ("alice@example.org.pem", "sslclient")):
         command = ["openssl", "verify", "-x509_strict", "-purpose", purpose, "-CAfile", tmp_path / "ca.pem", tmp_path / file]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=20)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
         assert (done.returncode, done.stderr) == (0, "")
         assert done.stdout.strip().endswith("OK")
 
@@ -191,7 +191,7 @@ def serve(directory: Path, before_tls: list[tuple[bytes, bytes]]) -> tuple[int, 
 
     def answer() -> None:
         with listening, listening.accept()[0] as plain:
-            plain.settimeout(10)
+            plain.settimeout(60)
             for say, expect in before_tls:
                 plain.sendall(say)
                 if expect:

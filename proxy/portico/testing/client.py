@@ -16,7 +16,7 @@ from typing import Final
 
 LITERAL: Final = re.compile(rb"\{(\d+)\}\r\n\Z")
 LOOPBACK: Final = "127.0.0.1"
-WAIT_SECONDS: Final = 20.0
+WAIT_SECONDS: Final = 60.0
 
 
 class Dialogue:
@@ -133,7 +133,7 @@ class Dialogue:
         self.close()
 
 
-def eventually(condition: Callable[[], object], seconds: float = 5.0) -> bool:
+def eventually(condition: Callable[[], object], seconds: float = 30.0) -> bool:
     """True as soon as ``condition()`` is true; False after `seconds`."""
     end = time.monotonic() + seconds
     while not condition():

@@ -87,11 +87,11 @@ def _place(error: BaseException) -> tuple[str, int | None]:
 
 
 def by_chance(target: Target, seconds: float, seed: int) -> tuple[int, Failure | None]:
-    """How many inputs were tried in `seconds`, and the first failure."""
+    """How many inputs were tried in `seconds`, ten at least, and the first failure."""
     chance = random.Random(f"{seed} {target.name}")
     end = time.monotonic() + seconds
     count = 0
-    while time.monotonic() < end:
+    while count < 10 or time.monotonic() < end:
         data = generate(target, chance)
         count += 1
         error = failure_of(target, data)

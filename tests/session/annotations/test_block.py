@@ -362,4 +362,4 @@ def test_encoding_takes_time_by_length(unit: str) -> None:
     for kind in ("plain", "html"):
         for encoding in ("7bit", "quoted-printable", "base64"):
             encode(part(kind, encoding, "iso-8859-1"), text)
-    assert time.process_time() - start < 3.0
+    assert time.process_time() - start < 20.0
