@@ -30,6 +30,14 @@ STAFF = "user99"
 """The only user who sees ``Staff only``."""
 PREFIX = "Public Folders"
 
+PUBLIC = {"Notices", "Team", "Team/Minutes", "Größe & Gewicht", "Open"}
+MOUNTED = {f"{PREFIX}/{name}" for name in PUBLIC}
+"""What a user sees of the Dovecot, where `root` is its public namespace."""
+LETTERS = [
+    messages.plain(20 + n, f"Letter {n}", f"Number {n} of four.\n" * n, to=f"Somebody <somebody@{messages.DOMAIN}>") for n in range(1, 5)
+]
+"""Messages to store."""
+
 _READ, _POST, _ALL = [("anyone", "lrs")], [("anyone", "lrswi")], [("anyone", "lrswipkxtea")]
 _BOARD = f"Notice board <board@{messages.DOMAIN}>"
 
@@ -92,14 +100,15 @@ def fill_dovecot(store: Dovecot) -> None:
 
 
 def fill_cyrus(store: Cyrus) -> None:
-    """What Cyrus has already (Team, Team/Minutes: everybody may read and post) and a folder in which everybody may do everything."""
+    """Beside what Cyrus has already (Team, Team/Minutes: everybody may read and post) a folder in which everybody may do everything, and one
+    that nobody sees."""
     with imaplib.IMAP4(LOOPBACK, store.ports.imap) as admin:
         admin.login(*ADMIN)
-        for name, rights in (("Open", "lrswipkxtea"), ("Hidden", "")):
+        for name in ("Open", "Hidden"):
             answer, text = admin.create(name)
             assert answer == "OK", text
-            admin.setacl(name, "anyone", rights)
-            admin.setacl(name, ADMIN[0], "lrswipkxtea")
+        admin.setacl("Open", "anyone", "lrswipkxtea")
+        admin.deleteacl("Hidden", "anyone")
 
 
 @dataclass(frozen=True)
