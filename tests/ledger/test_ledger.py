@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import random
 import sqlite3
 from pathlib import Path
 
 import pytest
 from portico.errors import SettingsError
 from portico.ledger.ledger import SqliteLedger
-from portico.session.annotations.annotation import Annotation, Located, Mailbox, Piece
+from portico.session.annotations.annotation import Annotation, Located, Mailbox, Piece, Told, Whole
 
 INBOX = Mailbox("mail/alice", "INBOX", 17)
 MADE = Annotation(1000, (Piece("1.1", b"see: \xe4\r\n", 1, b"see: \xe4\r\n", "start"),))
@@ -92,3 +93,67 @@ def test_a_file_that_cannot_be_used_is_a_mistake_in_the_settings(tmp_path: Path)
         db.execute("PRAGMA user_version = 99")
     with pytest.raises(SettingsError, match="another version"):
         SqliteLedger(tmp_path / "newer")
+
+
+TOLD = Told(b'("text" "plain" NIL NIL NIL "7bit" 5 1)', b"body", b"(NIL {2}\r\n\xc3\xa4)")
+
+
+def whole(digest: str = "d", size: int = 40) -> Annotation:
+    return Annotation(1000, (), None, Whole(size, digest))
+
+
+def test_a_transformed_message_is_kept_with_what_is_told_of_it(path: Path | None) -> None:
+    ledger, made = SqliteLedger(path), whole()
+    assert made.whole is not None
+    ledger.show(INBOX, "7", made, b"Subject: x\r\n\r\n\xe4\r\n", TOLD)
+    assert ledger.known(INBOX).annotations == {}  # until it is judged
+    known = ledger.judged(INBOX, 40, {"7": made, "8": MADE})
+    assert known.annotations == {"7": made, "8": MADE}
+    assert known.wholes
+    assert ledger.message(INBOX, "7", made.whole) == b"Subject: x\r\n\r\n\xe4\r\n"
+    assert ledger.told(INBOX, "7", made.whole) == TOLD
+    assert ledger.message(INBOX, "8", made.whole) is None
+    assert ledger.message(INBOX, "7", Whole(40, "another")) is None
+    assert not ledger.judged(INBOX._replace(name="Other"), 1, {"8": MADE}).wholes
+
+
+def test_a_message_that_became_shorter_takes_nothing_from_the_sum(path: Path | None) -> None:
+    ledger = SqliteLedger(path)
+    ledger.judged(INBOX, 40, {"7": whole(size=10), "8": whole(size=1500)})
+    assert ledger.growth("mail/alice", "INBOX") == 500
+
+
+def test_the_oldest_messages_go_where_there_is_no_room_and_what_is_told_of_them_stays(path: Path | None) -> None:
+    ledger = SqliteLedger(path)
+    messages = {str(uid): random.Random(uid).randbytes(1000) for uid in range(20)}
+    ledger.keep(10_500)
+    for uid, message in messages.items():
+        ledger.show(INBOX, uid, whole(uid), message, TOLD)
+    kept = [uid for uid in messages if ledger.message(INBOX, uid, Whole(40, uid)) == messages[uid]]
+    assert 5 <= len(kept) <= 10
+    assert kept == list(messages)[-len(kept) :]
+    assert all(ledger.told(INBOX, uid, Whole(40, uid)) == TOLD for uid in messages)
+    ledger.show(INBOX, "0", whole("0"), messages["0"], TOLD)
+    assert ledger.message(INBOX, "0", Whole(40, "0")) == messages["0"]
+    ledger.keep(0)
+    assert not any(ledger.message(INBOX, uid, Whole(40, uid)) for uid in messages)
+
+
+def test_with_its_mailbox_a_transformed_message_goes(path: Path | None) -> None:
+    ledger, made = SqliteLedger(path), whole()
+    assert made.whole is not None
+    ledger.show(INBOX, "7", made, b"x", TOLD)
+    ledger.judged(INBOX._replace(uid_validity=18), 3, {})
+    assert ledger.told(INBOX, "7", made.whole) is None
+
+
+def test_a_restart_keeps_transformed_messages(tmp_path: Path) -> None:
+    made = whole()
+    assert made.whole is not None
+    ledger = SqliteLedger(tmp_path / "l")
+    ledger.show(INBOX, "7", made, b"octets", TOLD)
+    ledger.judged(INBOX, 40, {"7": made})
+    ledger.close()
+    again = SqliteLedger(tmp_path / "l")
+    assert again.known(INBOX).annotations == {"7": made}
+    assert again.message(INBOX, "7", made.whole) == b"octets"

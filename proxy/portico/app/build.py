@@ -46,11 +46,12 @@ class Shared:
     ledgers: dict[str, SqliteLedger] = field(default_factory=dict)
     """By file; empty: in memory."""
 
-    def ledger(self, file: str | None) -> SqliteLedger:
-        """The memory of annotations in a file. Raises SettingsError."""
+    def ledger(self, file: str | None, kept: int | None) -> SqliteLedger:
+        """The memory of annotations in a file, which keeps so many octets of transformed messages. Raises SettingsError."""
         key = file or ""
         if key not in self.ledgers:
             self.ledgers[key] = SqliteLedger(Path(file) if file else None)
+        self.ledgers[key].keep(kept)
         return self.ledgers[key]
 
     def close(self) -> None:
@@ -81,7 +82,7 @@ def build_generation(
     if problems:
         raise SettingsError(list(dict.fromkeys(problems)))
     gate = Gate(ways, settings.limits, shared.counts, host if host.active else None, partial(report_fault, shared.log))
-    ledger = shared.ledger(settings.annotations.file) if host.active else None
+    ledger = shared.ledger(settings.annotations.file, settings.annotations.kept) if host.active else None
     return Generation(settings, desks, diallings, records, shared.records, gate, host, shared.log, shared.ids, ledger)
 
 

@@ -126,6 +126,7 @@ class Generation:
         name = self.ids.new()
         context = Context(name, settings.protocol, listener, peer, settings, desk.facts, known, desk.trace_users, refusal)
         context.ledger, context.newest = self.ledger, self.settings.annotations.newest
+        context.transform = self.settings.annotations.transform
         session = desk.session(context)
         self.visits[name] = Visit(ticket, self.clock(), refused=refusal is not None)
         if self.log.enabled("session.connected"):

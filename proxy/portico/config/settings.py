@@ -169,6 +169,15 @@ class Annotations(Settings):
     newest: int = Field(
         1000, ge=0, description="Of a mailbox seen for the first time, so many of the newest messages are looked at; older ones never."
     )
+    transform: Size = Field(
+        1 * MIB,
+        description="The largest message that a plugin may transform, and the largest that it may make of one; others stay.",
+    )
+    kept: Size | None = Field(
+        None,
+        description="How much of transformed messages is kept, compressed; what finds no room is transformed again when it is asked for. "
+        "Default: 4 GiB in a file, 64 MiB in memory.",
+    )
 
 
 class Portico(Settings):

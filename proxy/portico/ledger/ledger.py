@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
 from portico.errors import SettingsError
-from portico.session.annotations.annotation import Annotation, Known, Located, Mailbox, Piece
+from portico.session.annotations.annotation import Annotation, Known, Located, Mailbox, Piece, Told, Whole
 
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS mailbox (
@@ -24,8 +25,16 @@ CREATE TABLE IF NOT EXISTS annotation (
     mailbox INTEGER NOT NULL REFERENCES mailbox ON DELETE CASCADE, uid TEXT NOT NULL, octets INTEGER NOT NULL, data TEXT,
     PRIMARY KEY (mailbox, uid)
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS whole (
+    id INTEGER PRIMARY KEY, mailbox INTEGER NOT NULL REFERENCES mailbox ON DELETE CASCADE, uid TEXT NOT NULL, digest TEXT NOT NULL,
+    told TEXT NOT NULL, data BLOB, UNIQUE (mailbox, uid, digest)
+);
 """
 _VERSION: Final = 1
+_KEPT: Final = 4 << 30
+_KEPT_IN_MEMORY: Final = 64 << 20
+"""Octets of transformed messages, compressed."""
+_OF_MAILBOX: Final = "(SELECT id FROM mailbox WHERE account = ? AND name = ? AND uid_validity = ?)"
 MOST_MAILBOXES: Final = 10_000
 """In memory only: beyond this the mailbox not used for longest is forgotten."""
 
@@ -38,6 +47,9 @@ class SqliteLedger:
 
     def __init__(self, path: Path | None = None, *, most: int = MOST_MAILBOXES) -> None:
         self._most = most if path is None else None
+        self._room = self._usual = _KEPT if path is not None else _KEPT_IN_MEMORY
+        self._kept = -1
+        """Octets of transformed messages, or more; -1: not counted yet."""
         try:
             self._db = sqlite3.connect(
                 str(path) if path is not None else ":memory:", timeout=5.0, isolation_level=None, check_same_thread=False
@@ -61,7 +73,7 @@ class SqliteLedger:
             return Known(0, {})
         found = self._db.execute("SELECT uid, data FROM annotation WHERE mailbox = ?", (row[0],)).fetchall()
         made = {uid: _from_text(data) for uid, data in found if data is not None}
-        return Known(row[1], made, frozenset(uid for uid, data in found if data is None))
+        return Known(row[1], made, frozenset(uid for uid, data in found if data is None), any(each.whole for each in made.values()))
 
     def judged(self, mailbox: Mailbox, watermark: int, annotations: Mapping[str, Annotation | None]) -> Known:
         with self._db:
@@ -70,7 +82,7 @@ class SqliteLedger:
             self._db.execute("UPDATE mailbox SET watermark = max(watermark, ?) WHERE id = ?", (watermark, number))
             self._db.executemany(
                 "INSERT INTO annotation VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
-                [(number, uid, made.octets if made else 0, _to_text(made) if made else None) for uid, made in annotations.items()],
+                [(number, uid, max(0, made.octets) if made else 0, _to_text(made) if made else None) for uid, made in annotations.items()],
             )
         return self.known(mailbox)
 
@@ -81,6 +93,60 @@ class SqliteLedger:
 
     def forget(self, mailbox: Mailbox, uid: str) -> None:
         self._change(mailbox, uid, None)
+
+    # -- transformed messages
+
+    def keep(self, octets: int | None) -> None:
+        """From now on there is room for so many octets, compressed; None: for as many as usual."""
+        self._room = self._usual if octets is None else octets
+        if self._kept > self._room:
+            self._make_room()
+
+    def show(self, mailbox: Mailbox, uid: str, made: Annotation, message: bytes, told: Told) -> None:
+        assert made.whole is not None
+        data = zlib.compress(message)
+        with self._db:
+            self._db.execute("BEGIN IMMEDIATE")
+            number = self._number(mailbox)
+            key = number, uid, made.whole.digest
+            self._db.execute("DELETE FROM whole WHERE mailbox = ? AND uid = ? AND digest = ?", key)
+            texts = json.dumps([_text(each) for each in told])
+            self._db.execute("INSERT INTO whole (mailbox, uid, digest, told, data) VALUES (?, ?, ?, ?, ?)", (*key, texts, data))
+        self._kept = self._counted() if self._kept < 0 else self._kept + len(data)
+        if self._kept > self._room:
+            self._make_room()
+
+    def told(self, mailbox: Mailbox, uid: str, whole: Whole) -> Told | None:
+        found = self._whole("told", mailbox, uid, whole)
+        return Told(*map(_octets, json.loads(found))) if found is not None else None
+
+    def message(self, mailbox: Mailbox, uid: str, whole: Whole) -> bytes | None:
+        found = self._whole("data", mailbox, uid, whole)
+        return zlib.decompress(found) if found is not None else None
+
+    def _whole(self, column: str, mailbox: Mailbox, uid: str, whole: Whole) -> Any:
+        query = f"SELECT {column} FROM whole WHERE mailbox = {_OF_MAILBOX} AND uid = ? AND digest = ?"
+        row = self._db.execute(query, (*mailbox, uid, whole.digest)).fetchone()
+        return row[0] if row is not None else None
+
+    def _counted(self) -> int:
+        return int(self._db.execute("SELECT sum(length(data)) FROM whole").fetchone()[0] or 0)
+
+    def _make_room(self) -> None:
+        """Let go of the oldest, more than needed, so that this is seldom done; what is told of them stays. Others may use the file too."""
+        kept = self._counted()
+        if kept > self._room:
+            going, wanted = [], kept - self._room * 3 // 4
+            for number, octets in self._db.execute("SELECT id, length(data) FROM whole WHERE data IS NOT NULL ORDER BY id"):
+                if wanted <= 0:
+                    break
+                going.append((number,))
+                wanted -= octets
+                kept -= octets
+            with self._db:
+                self._db.execute("BEGIN IMMEDIATE")
+                self._db.executemany("UPDATE whole SET data = NULL WHERE id = ?", going)
+        self._kept = kept
 
     def growth(self, account: str, name: str) -> int:
         query = (
@@ -109,13 +175,13 @@ def _to_text(made: Annotation) -> str:
     pieces = [[piece.part, _text(piece.octets), piece.lines, _text(piece.decoded), piece.where, piece.encoding] for piece in made.pieces]
     at = made.located
     located = None if at is None else [at.header, dict(at.bodies), dict(at.points), dict(at.decoded_points)]
-    return json.dumps([made.size, pieces, located])
+    return json.dumps([made.size, pieces, located, *([made.whole] if made.whole is not None else [])])
 
 
 def _from_text(data: str) -> Annotation:
-    size, pieces, located = json.loads(data)
+    size, pieces, located, *whole = json.loads(data)
     made = tuple(Piece(part, _octets(octets), lines, _octets(plain), *rest) for part, octets, lines, plain, *rest in pieces)
-    return Annotation(size, made, _located(located))
+    return Annotation(size, made, _located(located), Whole(*whole[0]) if whole else None)
 
 
 def _located(found: Any) -> Located | None:

@@ -9,6 +9,7 @@ from portico.plugin.hooks import ProxyInfo, Summary, hookimpl
 from portico.plugin.options import Option
 from portico.session.annotations.annotator import Annotator
 from portico.session.annotations.outline import Insertion, Outline
+from portico.session.annotations.transform import Transformer
 from portico.session.context import LoginAttempt, Peer, RouteChoice, TlsInfo
 from portico.session.context import SessionView as Session
 from portico.session.interests import Answer, Change, Command, Drop, FetchItem, Interests, Refuse, Response
@@ -41,5 +42,6 @@ __all__ = [
     "Size",
     "Summary",
     "TlsInfo",
+    "Transformer",
     "hookimpl",
 ]

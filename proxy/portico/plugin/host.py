@@ -343,6 +343,13 @@ def _unusable(interests: Any) -> str:
         and callable(getattr(annotator, "serves", callable))
     ):
         return "the annotator is none"
+    transformer = interests.transformer
+    if transformer is not None and not (
+        callable(getattr(transformer, "wants", None))
+        and callable(getattr(transformer, "transform", None))
+        and all(isinstance(kind, str) for kind in getattr(transformer, "types", (None,)))
+    ):
+        return "the transformer is none"
     if not all(isinstance(mount, Mount) for mount in interests.mounts):
         return "mounts are no mounts"
     return ""
@@ -355,5 +362,6 @@ def spoken(interests: Interests) -> list[str]:
         *(f"response {name.upper()}" for name in interests.responses),
         *(f"fetch item {name.upper()}" for name in interests.fetch_items),
         *(["annotations"] if interests.annotator is not None else []),
+        *(["transforms"] if interests.transformer is not None else []),
         *(["mounts"] if interests.mounts else []),
     ]

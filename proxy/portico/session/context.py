@@ -153,6 +153,8 @@ class Context:
     """Remembers what clients were shown of annotated messages; None: no message is annotated."""
     newest: int = 1000
     """Of a mailbox never seen before, so many messages are looked at."""
+    transform: int = 1024 * 1024
+    """Octets of a message that a plugin may transform, before and after."""
 
 
 @dataclass(slots=True)

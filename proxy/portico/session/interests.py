@@ -17,6 +17,7 @@ from portico.session.context import SessionView
 
 if TYPE_CHECKING:
     from portico.session.annotations.annotator import Annotator
+    from portico.session.annotations.transform import Transformer
     from portico.session.mounts.mount import Mount
 
 
@@ -135,6 +136,8 @@ class Interests:
     """IMAP only. The item's handler may return another value for it."""
     annotator: Annotator | None = None
     """Says which messages get a block of text or HTML, and which."""
+    transformer: Transformer | None = None
+    """Says in place of which messages another one is shown, and which."""
     mounts: Sequence[Mount] = ()
     """Accounts on other servers that become part of the user's mailbox tree. IMAP only."""
 
@@ -144,6 +147,13 @@ class BoundAnnotator(NamedTuple):
 
     plugin: str
     annotator: Annotator
+
+
+class BoundTransformer(NamedTuple):
+    """A transformer and the plugin it belongs to."""
+
+    plugin: str
+    transformer: Transformer
 
 
 class BoundMount(NamedTuple):
@@ -170,6 +180,7 @@ class Compiled:
     responses: dict[str, tuple[Bound, ...]] = field(default_factory=dict)
     fetch_items: dict[str, tuple[Bound, ...]] = field(default_factory=dict)
     annotators: tuple[BoundAnnotator, ...] = ()
+    transformers: tuple[BoundTransformer, ...] = ()
     mounts: tuple[BoundMount, ...] = ()
 
     @property
@@ -179,6 +190,7 @@ class Compiled:
         return sorted(
             {bound.plugin for row in rows for bound in row}
             | {bound.plugin for bound in self.annotators}
+            | {bound.plugin for bound in self.transformers}
             | {bound.plugin for bound in self.mounts}
         )
 
@@ -198,7 +210,8 @@ def compile_interests(view: SessionView, said: Sequence[tuple[str, Interests | N
                 into[name.upper()] = (*into.get(name.upper(), ()), Bound(plugin, handler))
         if interests.annotator is not None:
             compiled.annotators = (*compiled.annotators, BoundAnnotator(plugin, interests.annotator))
+        if interests.transformer is not None:
+            compiled.transformers = (*compiled.transformers, BoundTransformer(plugin, interests.transformer))
         compiled.mounts = (*compiled.mounts, *(BoundMount(plugin, mount) for mount in interests.mounts))
-    if not (compiled.commands or compiled.responses or compiled.fetch_items or compiled.annotators or compiled.mounts):
-        return None
-    return compiled
+    after_login = (compiled.commands, compiled.responses, compiled.fetch_items, compiled.annotators, compiled.transformers, compiled.mounts)
+    return compiled if any(after_login) else None

@@ -47,17 +47,37 @@ class Located:
     """The same in the part without its transfer encoding."""
 
 
+class Whole(NamedTuple):
+    """Of a message that has been transformed: none of the server's octets is shown."""
+
+    size: int
+    """Its octets, as they are shown."""
+    digest: str
+    """SHA-256 of them, in hex."""
+
+
+class Told(NamedTuple):
+    """What is told of a transformed message without its octets: values as they stand in a FETCH response."""
+
+    structure: bytes
+    body: bytes
+    envelope: bytes
+
+
 @dataclass(frozen=True, slots=True)
 class Annotation:
-    """All that is inserted into one message. `size`: the server's RFC822.SIZE."""
+    """All that is inserted into one message, or, with `whole`, that another one is shown in its place. `size`: the server's RFC822.SIZE."""
 
     size: int
     pieces: tuple[Piece, ...]
     located: Located | None = None
+    whole: Whole | None = None
 
     @property
     def octets(self) -> int:
-        """By which the message grows."""
+        """By which the message grows; less than 0 where a transformed one is shorter."""
+        if self.whole is not None:
+            return self.whole.size - self.size
         return sum(len(piece.octets) for piece in self.pieces)
 
     @property
@@ -120,6 +140,8 @@ class Known:
     """By UID (POP3: by unique-id, RFC 1939 7), as text."""
     passed: frozenset[str] = frozenset()
     """Those of which it was said that they are not annotated."""
+    wholes: bool = False
+    """Some of them are transformed."""
 
 
 class Ledger(Protocol):
@@ -140,6 +162,18 @@ class Ledger(Protocol):
 
     def forget(self, mailbox: Mailbox, uid: str) -> None:
         """The message is not annotated any more, and will not be judged again."""
+        ...
+
+    def show(self, mailbox: Mailbox, uid: str, made: Annotation, message: bytes, told: Told) -> None:
+        """A message has been transformed, or has been again: to be kept as long as there is room. It counts once it is `judged`."""
+        ...
+
+    def told(self, mailbox: Mailbox, uid: str, whole: Whole) -> Told | None:
+        """What is told of a transformed message; as long as its annotation is remembered."""
+        ...
+
+    def message(self, mailbox: Mailbox, uid: str, whole: Whole) -> bytes | None:
+        """A transformed message; None: there was no room for it any more."""
         ...
 
     def growth(self, account: str, name: str) -> int:
