@@ -28,7 +28,7 @@ addresses = ["127.0.0.1:1143"]
 tls = "none"
 plain_login = true
 server = "mail"
-timeouts.plugin = "50ms"
+timeouts.plugin = "PATIENCE"
 [listeners.two]
 protocol = "imap"
 addresses = ["127.0.0.1:1144"]
@@ -40,18 +40,21 @@ ATTEMPT = LoginAttempt("alice", "PLAIN", Secret("open sesame"))
 SUMMARY = Summary(Reason.LOGOUT, "client", "", 1.0, 2, 3, True)
 
 
-def settings(more: str = "", tmp_path: Path = Path("/")) -> Portico:
-    return understand(parse_document("portico.toml", SETTINGS + more), tmp_path).settings
+def settings(more: str = "", tmp_path: Path = Path("/"), patience: str = "60s") -> Portico:
+    return understand(parse_document("portico.toml", SETTINGS.replace("PATIENCE", patience) + more), tmp_path).settings
 
 
 class House:
     """A Host and what it logged."""
 
-    def __init__(self, more: str = "", directory: Path | None = None, **plugins: Any) -> None:
+    def __init__(self, more: str = "", directory: Path | None = None, patience: str = "60s", **plugins: Any) -> None:
         self.events: list[tuple[str, dict[str, Any]]] = []
         names = "".join(f"[plugins.{name}]\n" for name in plugins if f"plugins.{name}]" not in more)
         self.host = Host.load(
-            settings(names + more), lambda name, fields: self.events.append((name, fields)), directory=directory, extra=plugins
+            settings(names + more, patience=patience),
+            lambda name, fields: self.events.append((name, fields)),
+            directory=directory,
+            extra=plugins,
         )
         self.events.clear()
         self.view = SessionView("sid", "imap", "one", Peer("192.0.2.1", 1, "192.0.2.2", 2), user="alice")
@@ -148,7 +151,7 @@ def test_a_hook_that_is_too_slow_fails_closed_within_the_listeners_limit() -> No
     async def slow() -> None:
         await asyncio.Event().wait()
 
-    house = House(slow=plugin(login_attempted=slow))
+    house = House(patience="50ms", slow=plugin(login_attempted=slow))
     said = settled(house.host.attempted(house.view, ATTEMPT))
     assert isinstance(said, Refusal)
     assert house.faults == ["slow login_attempted: too slow"]

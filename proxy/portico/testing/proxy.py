@@ -26,7 +26,7 @@ from portico.testing.certificates import issue
 from portico.testing.client import LOOPBACK, Dialogue, eventually
 from portico.testing.server import ScriptedServer
 
-PATIENCE: Final = 20 * SECONDS
+PATIENCE: Final = 60 * SECONDS
 
 
 @dataclass(slots=True)
