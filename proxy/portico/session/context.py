@@ -13,6 +13,7 @@ from portico.errors import Secret
 
 if TYPE_CHECKING:
     from portico.session.annotations.annotation import Ledger
+    from portico.session.mounts.memory import Memory, Subscriptions
 
 Protocol = Literal["imap", "pop3"]
 TlsMode = Literal["none", "starttls", "implicit"]
@@ -151,6 +152,12 @@ class Context:
     """Non-None: the connection was not admitted; the session says so in place of the greeting and closes."""
     ledger: Ledger | None = None
     """Remembers what clients were shown of annotated messages; None: no message is annotated."""
+    targets: Mapping[str, Target] = field(default_factory=dict)
+    """All servers of the settings that speak this protocol, by name: what can be mounted."""
+    memory: Memory | None = None
+    """What is remembered of mounted stores."""
+    subscriptions: Subscriptions | None = None
+    """Keeps what users say of mailboxes whose subscriptions their store does not keep."""
     newest: int = 1000
     """Of a mailbox never seen before, so many messages are looked at."""
     transform: int = 1024 * 1024

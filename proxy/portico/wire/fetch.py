@@ -165,3 +165,14 @@ def chosen(messages: bytes, among: Iterable[int], last: int) -> list[int]:
         if at >= 0 and number <= merged[at][1]:
             found.append(number)
     return sorted(found)
+
+
+def sequence_set(numbers: Iterable[int]) -> bytes:
+    """A sequence set (RFC 9051 9), in the order given, runs written short."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][1] + 1:
+            runs[-1][1] = number
+        else:
+            runs.append([number, number])
+    return b",".join(b"%d" % low if low == high else b"%d:%d" % (low, high) for low, high in runs)

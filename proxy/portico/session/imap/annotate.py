@@ -124,7 +124,7 @@ class Selected:
 class Annotations:
     """What imap.watch asks. `newest`: of a mailbox never seen before, so many messages are looked at; older ones are not annotated."""
 
-    __slots__ = ("_account", "_coming", "_held", "_judge", "_ledger", "_newest", "selected")
+    __slots__ = ("_account", "_coming", "_held", "_judge", "_ledger", "_newest", "_written", "selected")
 
     def __init__(self, judge: Judge, ledger: Ledger, account: str, *, newest: int, held: int) -> None:
         self._judge = judge
@@ -134,6 +134,7 @@ class Annotations:
         self._held = held
         self._coming: Selected | None = None
         self.selected: Selected | None = None
+        self._written: tuple[dict[int, str], frozenset[bytes]] = {}, frozenset()
 
     # -- what passes
 
@@ -178,6 +179,18 @@ class Annotations:
     def any(self) -> bool:
         """Some message of the selected mailbox is annotated."""
         return self.selected is not None and bool(self.selected.numbers)
+
+    @property
+    def numbers(self) -> frozenset[bytes]:
+        """Those that are annotated, as responses have them."""
+        if self.selected is None:
+            return frozenset()
+        numbers, written = self._written
+        if numbers is not self.selected.numbers or len(numbers) != len(written):
+            numbers = self.selected.numbers
+            written = frozenset(b"%d" % number for number in numbers)
+            self._written = numbers, written
+        return written
 
     def rewriter(self, number: int, ranges: Mapping[Section, Range]) -> FetchRewriter:
         """Who changes the FETCH response of a message; one that is not annotated passes through it."""

@@ -6,20 +6,22 @@ imap.annotate. An errand is sent only when nothing of the client's is under way,
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 from portico.errors import PeerError
 from portico.session.annotations.annotation import Ledger
 from portico.session.annotations.judge import Judge
 from portico.session.annotations.splice import Range
-from portico.session.context import Context, SessionView
+from portico.session.context import Context, LoginAttempt, SessionView
 from portico.session.decisions import Decision
 from portico.session.events import MAIN, Event
 from portico.session.imap.annotate import Annotations, Errand, Job, Plan, Result, withheld_for_annotations
 from portico.session.imap.client_id import client_id
 from portico.session.imap.link import Link, Pending
+from portico.session.imap.mounted import MountedWatch
 from portico.session.imap.rewrite import LITERAL, FetchRewriter, Section, rewrite_whole
-from portico.session.imap.watch import UNTAGGED, Watch, first_string, pattern
+from portico.session.imap.watch import UNTAGGED, Watch, pattern
 from portico.session.interests import Compiled
 from portico.wire.imap import CommandLine, fetch_items
 from portico.wire.lines import Line
@@ -31,8 +33,8 @@ _MOVES = frozenset(["SELECT", "EXAMINE", "CLOSE", "UNSELECT"])
 _ASKED_FOR = ("BODYSTRUCTURE", "ENVELOPE", "RFC822.SIZE")
 
 
-class AnnotatedWatch(Watch):
-    """As Watch; `judge` and `ledger` say and remember what is annotated."""
+class AnnotatedWatch(MountedWatch):
+    """As MountedWatch; `judge` and `ledger` say and remember what is annotated."""
 
     __slots__ = (
         "_annotations", "_collected", "_errand", "_job", "_now", "_number", "_plan", "_ranged", "_ranges", "_rewriter", "_sent", "_waiting",
@@ -50,6 +52,7 @@ class AnnotatedWatch(Watch):
         ledger: Ledger,
         *,
         traced: bool = False,
+        attempt: LoginAttempt | None = None,
     ) -> None:
         held = context.settings.limits.held
         self._annotations = Annotations(judge, ledger, f"{view.server}/{view.user}", newest=context.newest, held=held)
@@ -64,7 +67,7 @@ class AnnotatedWatch(Watch):
         self._ranges: dict[Section, Range] = {}
         self._rewriter: FetchRewriter | None = None  # of the response that is being streamed
         self._number = 0
-        super().__init__(context, view, interests, capabilities, traced=traced, guarded=True)
+        super().__init__(context, view, interests, capabilities, traced=traced, guarded=True, attempt=attempt)
         self.links[MAIN].skimmer.streams = self._streams
 
     @property
@@ -95,9 +98,7 @@ class AnnotatedWatch(Watch):
         )
 
     def _send(self, head: CommandLine, opening: bytes, arguments: bytes, message: Line | None, out: list[Decision]) -> None:
-        if head.name in ("SELECT", "EXAMINE"):
-            self._annotations.selecting(first_string(arguments), out)
-        elif head.name == "ID":
+        if head.name == "ID":
             self._heard_id(arguments)
         made = self._annotations.job(head.name, head.uid, arguments, lambda: self._now) if message is None else None
         if made is None:
@@ -109,6 +110,10 @@ class AnnotatedWatch(Watch):
         else:
             self._job = made
             self._resume(partial(next, made), out)
+
+    def _selects(self, leg: int, mailbox: bytes | None, out: list[Decision]) -> None:
+        if leg == MAIN:
+            self._annotations.selecting(mailbox, out)
 
     def _heard_id(self, arguments: bytes) -> None:
         """Most mail programs say who they are when they have signed in (RFC 2971); annotators are asked about them at the first SELECT."""
@@ -165,9 +170,19 @@ class AnnotatedWatch(Watch):
                 self._tune()
             super()._send(head, opening, plan.arguments, None, out)
 
+    def _usual_streams(self, leg: int) -> Callable[[bytes], bool] | None:
+        return self._streams if leg == MAIN else None
+
     def _tune(self) -> None:
         """What is cut out of the stream depends on what is under way and on whether anything is annotated."""
-        self.links[MAIN].skimmer.wanted = pattern(self.kinds)
+        self.links[MAIN].skimmer.want(pattern(self.kinds), self._numbers)
+
+    @property
+    def _numbers(self) -> frozenset[bytes] | None:
+        """The messages whose FETCH responses are looked at; None: all."""
+        if self._errand is not None or self._ranges or "FETCH" in super().kinds:
+            return None
+        return self._annotations.numbers
 
     # -- from the server
 
@@ -184,7 +199,7 @@ class AnnotatedWatch(Watch):
 
     def _response(self, link: Link, raw: bytes, out: list[Decision]) -> None:
         match = UNTAGGED.match(raw)
-        if match is not None:
+        if match is not None and link.leg == MAIN:
             kind = match[2].decode("ascii").upper()
             number = int(match[1]) if match[1] else None
             if self._sent and self._errand is not None and kind in self._errand.kinds and (kind != "FETCH" or _answers_us(raw)):
@@ -203,6 +218,9 @@ class AnnotatedWatch(Watch):
         super()._response(link, raw, out)
 
     def _streamed(self, link: Link, piece: Piece, octets: bytes, out: list[Decision]) -> None:
+        if link.leg != MAIN or self._transfers_from(MAIN):
+            super()._streamed(link, piece, octets, out)
+            return
         rewriter = self._rewriter
         if rewriter is None:
             match = UNTAGGED.match(octets)
@@ -215,11 +233,13 @@ class AnnotatedWatch(Watch):
         self.outlet.put(link.leg, data, rewriter.done, out)
 
     def _may_pass(self, link: Link) -> bool:
-        return super()._may_pass(link) or (not self._traced and self._rewriter is not None and self._rewriter.passes)
+        if link.leg != MAIN or self._rewriter is None:
+            return super()._may_pass(link)
+        return super()._may_pass(link) or (not self._traced and self._rewriter.passes)
 
     def _passed(self, link: Link) -> None:
         super()._passed(link)
-        if self._rewriter is not None:
+        if link.leg == MAIN and self._rewriter is not None:
             self._rewriter.skip()
 
     def _tagged(self, link: Link, raw: bytes, out: list[Decision]) -> None:
@@ -233,6 +253,8 @@ class AnnotatedWatch(Watch):
             return
         pending = link.pending.get(tag)
         super()._tagged(link, raw, out)
+        if link.leg != MAIN:
+            return
         if pending is not None:
             ok, no = rest[:2].upper() == b"OK", rest[:2].upper() == b"NO"
             if pending.name in ("SELECT", "EXAMINE"):

@@ -13,6 +13,8 @@ from portico.session.imap.annotate import withheld_for_annotations
 from portico.session.imap.annotated import AnnotatedWatch
 from portico.session.imap.ending import BYE, judge
 from portico.session.imap.front import Front
+from portico.session.imap.mounted import MountedWatch
+from portico.session.imap.mounts import announced_with_mounts
 from portico.session.imap.sign_in import SignIn
 from portico.session.imap.watch import Watch
 from portico.session.interests import Compiled
@@ -37,18 +39,25 @@ class ImapSession(Life):
 
     def _make_watch(self, interests: Compiled | None, capabilities: list[bytes], traced: bool) -> Watch:
         ledger = self.context.ledger
-        if interests is None or ledger is None or not interests.annotators:
-            return Watch(self.context, self.view, interests, capabilities, traced=traced)
-        judge = Judge(self.view, interests.annotators)
-        return AnnotatedWatch(self.context, self.view, interests, capabilities, judge, ledger, traced=traced)
+        attempt = self._wish.attempt if self._wish is not None and interests is not None and interests.mounts else None
+        if interests is not None and ledger is not None and interests.annotators:
+            judge = Judge(self.view, interests.annotators)
+            return AnnotatedWatch(self.context, self.view, interests, capabilities, judge, ledger, traced=traced, attempt=attempt)
+        if interests is not None and interests.mounts:
+            return MountedWatch(self.context, self.view, interests, capabilities, traced=traced, attempt=attempt)
+        return Watch(self.context, self.view, interests, capabilities, traced=traced)
 
     def _filter(self, capabilities: list[bytes], interests: Compiled | None) -> tuple[list[bytes], list[bytes]]:
+        annotates = self._annotates(interests)
+        mounts = interests.mounts if interests is not None else ()
+        memory = self.context.memory
+        stores = [memory.capabilities(bound.mount.server) if memory is not None else None for bound in mounts]
+
+        def kept(name: bytes) -> bool:
+            return not (annotates and withheld_for_annotations(name)) and (not mounts or announced_with_mounts(name, stores))
+
         passed, withheld = filter_imap(capabilities)
-        if not self._annotates(interests):
-            return passed, withheld
-        return [name for name in passed if not withheld_for_annotations(name)], withheld + [
-            name for name in passed if withheld_for_annotations(name)
-        ]
+        return [name for name in passed if kept(name)], withheld + [name for name in passed if not kept(name)]
 
     def _annotates(self, interests: Compiled | None) -> bool:
         return interests is not None and bool(interests.annotators) and self.context.ledger is not None

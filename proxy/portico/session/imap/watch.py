@@ -92,7 +92,7 @@ class Watch:
         "_client_gone", "_commands", "_fetch_items", "_gather", "_guarded", "_head", "_held", "_held_legs", "_hidden", "_idle",
         "_idle_leg", "_logout", "_responses", "_stream_answered", "_stream_asked", "_stream_leg", "_stream_sync", "_stream_tag",
         "_traced", "commands",
-        "context", "links", "mailbox", "outlet", "owner", "reader", "view",
+        "context", "links", "mailbox", "named", "outlet", "owner", "reader", "view",
     )  # fmt: skip
 
     def __init__(
@@ -113,6 +113,8 @@ class Watch:
         self.outlet = Outlet(traced=traced)
         self.owner = owner
         self.mailbox: bytes | None = None
+        self.named = frozenset[str]()
+        """Further commands that are held until they are whole, in this session."""
         self.commands = 0
         self._commands = interests.commands if interests else {}
         self._responses = interests.responses if interests else {}
@@ -270,7 +272,7 @@ class Watch:
             self.outlet.compose(b"%b BAD This tag is in use\r\n" % head.tag, out)
             self._pass_over(line)
             return False
-        if head.name in self._commands or head.name in self.gathered or head.name in _WITHHELD:
+        if head.name in self._commands or head.name in self.gathered or head.name in self.named or head.name in _WITHHELD:
             self._head = head
             return True
         leg = self.owner(head)
@@ -445,6 +447,7 @@ class Watch:
         pending = self._note(head, leg)
         if head.name in ("SELECT", "EXAMINE"):
             pending.mailbox = first_string(arguments)
+            self._selects(leg, pending.mailbox, out)
         if message is not None:
             link = self.links[leg]
             self._begin_stream(head.tag, leg, message)
@@ -453,6 +456,9 @@ class Watch:
             link.send_head(head.tag, pending, line, said_so, out)
         else:
             self.links[leg].send_command(head.tag, pending, line, out)
+
+    def _selects(self, leg: int, mailbox: bytes | None, out: list[Decision]) -> None:
+        """SELECT or EXAMINE is about to be sent."""
 
     def _refuse_command(self, head: CommandLine, said: Refuse, message: Line | None, out: list[Decision]) -> None:
         code = b"[%b] " % one_line(said.code) if said.code else b""
@@ -488,10 +494,19 @@ class Watch:
         self._balance(out)
         if self._held or self.reader.held:
             self._read_client(out)
-        if self._client_gone and not any(link.pending for link in self.links.values()) and not _ends(out):
+        if self._client_gone and not self._busy and not _ends(out):
             out.append(Close(Reason.LOGOUT if self._logout else Reason.CLIENT_CLOSED, "client"))
         elif skimmer.left > _WORTH_PASSING and outlet.floor == leg and self._may_pass(link) and not _ends(out):
             out.append(Pass(leg, skimmer.left))
+
+    @property
+    def _busy(self) -> bool:
+        """A command of the client has not been answered."""
+        return any(link.pending for link in self.links.values())
+
+    def _usual_streams(self, leg: int) -> Callable[[bytes], bool] | None:
+        """Which responses of a leg are given in pieces (wire.skim), where nothing special is going on."""
+        return None
 
     def _may_pass(self, link: Link) -> bool:
         """Whether nobody looks at the rest of the literal that the leg is in."""
@@ -632,7 +647,7 @@ class Watch:
 
     def _closed(self, event: Closed, out: list[Decision]) -> None:
         if event.leg == CLIENT:
-            if event.clean and self._idle is None and any(link.pending for link in self.links.values()):
+            if event.clean and self._idle is None and self._busy:
                 self._client_gone = True  # the rest of the answer still goes to it
                 out.append(SetPhase("half_close"))
                 return

@@ -1,0 +1,420 @@
+"""A watched IMAP session in whose mailbox tree other accounts are mounted.
+
+Rule of this file: when a job's steps are taken, and what of the servers' answers is whose; what becomes of a command is decided in
+imap.mounts. One job at a time, begun when no leg has anything under way, so that answers keep the order of the commands; the client is not
+read meanwhile. All other commands go to the leg of the selected mailbox. What a store volunteers is told only while its mailbox is the
+selected one.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from portico.session.close import Reason
+from portico.session.context import Context, LoginAttempt, Route, SessionView
+from portico.session.decisions import Close, Decision, Disconnect, Record, SendToServer, SetPhase
+from portico.session.events import CLIENT, MAIN, Closed, Event, TimedOut
+from portico.session.imap.link import Link, Pending
+from portico.session.imap.mounts import (
+    LISTS,
+    NAMING,
+    NEWS,
+    NOT_THE_CLIENTS,
+    Ask,
+    Done,
+    Forward,
+    Got,
+    Job,
+    Mounts,
+    Say,
+    Step,
+    announced_with_mounts,
+    unavailable,
+)
+from portico.session.imap.store import Store
+from portico.session.imap.transfer import Transfer, is_message
+from portico.session.imap.watch import UNTAGGED, Watch, pattern
+from portico.session.interests import BoundMount, Compiled, Response
+from portico.session.mounts.memory import Memory
+from portico.session.mounts.tree import Place
+from portico.wire.imap import CommandLine
+from portico.wire.lines import Line
+from portico.wire.mailbox import parse_listed
+from portico.wire.skim import Piece
+
+_TAG: Final = b"portico-m"
+_OF_STORES: Final = NAMING | NOT_THE_CLIENTS | frozenset(["OK", "NO", "BAD"])
+_GONE: Final = Got(b"", [])
+
+
+class MountedWatch(Watch):
+    """As Watch. `attempt`: as whom and with what the client signed in. Without mounts it is a Watch."""
+
+    __slots__ = (
+        "_attempt",
+        "_client_id",
+        "_count",
+        "_fresh",
+        "_got",
+        "_memory",
+        "_mounts",
+        "_parked",
+        "_step",
+        "_stores",
+        "_task",
+        "_to",
+        "_with_tag",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        context: Context,
+        view: SessionView,
+        interests: Compiled | None,
+        capabilities: list[bytes],
+        *,
+        traced: bool = False,
+        guarded: bool = False,
+        attempt: LoginAttempt | None = None,
+    ) -> None:
+        mounts = interests.mounts if interests is not None else ()
+        self._memory = context.memory or Memory()
+        self._attempt = attempt
+        self._stores = {number: _store(number, bound, context, view) for number, bound in enumerate(mounts, 1)}
+        self._mounts = Mounts(self._stores, {}, self._memory, context.subscriptions, view.user)
+        self._parked: tuple[CommandLine, bytes, bytes, Line | None] | None = None  # the client's command
+        self._task: Job | None = None
+        self._fresh = False  # the job has not begun
+        self._step: Step | None = None
+        self._with_tag = b""
+        self._got: list[bytes] = []
+        self._count = 0
+        self._to: int | None = None
+        super().__init__(context, view, interests, capabilities, traced=traced, guarded=guarded or bool(self._stores))
+        self._mounts.links = self.links
+        if self._stores:
+            self.owner = self._owner
+            self.named = self._mounts.names
+
+    def _owner(self, command: CommandLine) -> int:
+        if self._to is not None:
+            return self._to
+        return MAIN if self._mounts.selected is None or command.name == "LOGOUT" else self._mounts.selected
+
+    # -- what is cut out of the streams
+
+    @property
+    def kinds(self) -> frozenset[str]:
+        if not self._stores:
+            return super().kinds
+        return super().kinds | LISTS | (frozenset() if self._mounts.current in (None, MAIN) else NEWS) | self._asked_kinds(MAIN)
+
+    def _kinds_of(self, store: Store) -> frozenset[str]:
+        own = _OF_STORES if self._mounts.current == store.leg else _OF_STORES | NEWS
+        return super().kinds | own | self._asked_kinds(store.leg)
+
+    def _asked_kinds(self, leg: int) -> frozenset[str]:
+        if isinstance(self._step, Ask):
+            return self._step.kinds if self._step.leg == leg else frozenset()
+        return frozenset(["FETCH"]) if self._transfers_from(leg) else frozenset()
+
+    def _tune_all(self) -> None:
+        for leg, link in self.links.items():
+            link.skimmer.wanted = pattern(self._kinds_of(self._stores[leg]) if leg in self._stores else self.kinds)
+
+    def announces(self, name: bytes) -> bool:
+        return super().announces(name) and (not self._stores or announced_with_mounts(name, self._mounts.capabilities))
+
+    # -- events
+
+    def begin(self, from_client: bytes, from_server: bytes, out: list[Decision]) -> None:
+        for store in self._stores.values():
+            if self._memory.capabilities(store.mount.server) is None:
+                self._open(store, out)  # so that the next session can announce what it can do
+        super().begin(from_client, from_server, out)
+
+    def handle(self, event: Event, out: list[Decision]) -> None:
+        leg = getattr(event, "leg", CLIENT)
+        store = self._stores.get(leg)
+        if store is None:
+            super().handle(event, out)
+        elif store.opening:
+            self._opening(store, event, out)
+        elif isinstance(event, TimedOut):
+            self._late(store, event, out)
+        elif store.state == "open":
+            super().handle(event, out)
+        if self._stores and not (out and isinstance(out[-1], Close)):
+            if store is not None and (self._held or self.reader.held):
+                self._read_client(out)
+            self._clocks(leg, out)
+
+    def _opening(self, store: Store, event: Event, out: list[Decision]) -> None:
+        signed_in = store.handle(event, out)
+        if signed_in is not None:
+            self._memory.learned(store.mount.server, store.capabilities)
+            self.add_link(store.leg, signed_in.capabilities)
+            self._tune_all()
+            out.append(Record("mount.opened", {"server": store.mount.server, "prefix": store.mount.prefix}))
+            early, store.early = store.early, b""
+            if early:
+                self._from_server(self.links[store.leg], early, out)
+        if not store.opening and self._step is store:
+            self._advance(Got(b"OK", []) if store.state == "open" else _GONE, out)
+
+    def _late(self, store: Store, event: TimedOut, out: list[Decision]) -> None:
+        """A clock of the leg has run out."""
+        if store.state == "resting":
+            store.state = "closed"
+        elif event.phase == "store_idle":
+            self.links.pop(store.leg, None)
+            store.state = "closed"
+            out.append(SendToServer(store.leg, _TAG + b" LOGOUT\r\n"))
+            out.append(Disconnect(store.leg))
+        elif event.phase == "store":
+            out.append(Disconnect(store.leg))
+            self._lost(store, "timeout", "no answer", out)
+
+    def _clocks(self, leg: int, out: list[Decision]) -> None:
+        """A store that owes an answer has a clock, which begins anew whenever it says something; one that nobody needs has another."""
+        for store in self._stores.values():
+            link = self.links.get(store.leg)
+            if store.state != "open" or link is None:
+                continue
+            if any(pending.name != "IDLE" or pending.waits for pending in link.pending.values()):
+                phase = "store"
+            else:
+                phase = "" if self._mounts.current == store.leg else "store_idle"
+            if phase != store.clock or (phase == "store" and leg == store.leg):
+                store.clock = phase
+                out.append(SetPhase(phase, store.leg))
+
+    def _closed(self, event: Closed, out: list[Decision]) -> None:
+        store = self._stores.get(event.leg)
+        if store is None:
+            super()._closed(event, out)
+        else:
+            self._lost(store, "closed", event.detail, out)
+
+    def _lost(self, store: Store, reason: str, detail: str, out: list[Decision]) -> None:
+        """A store that was signed in is gone. Where its mailbox was selected IMAP has no word for that but BYE."""
+        leg, link = store.leg, self.links.pop(store.leg, None)
+        store.rest(out)
+        store.clock = ""
+        out.append(Record("mount.failed", {"server": store.mount.server, "prefix": store.mount.prefix, "reason": reason, "detail": detail}))
+        if self._mounts.current == leg or self.outlet.floor == leg:
+            self._say_bye(b"* BYE [UNAVAILABLE] The server of the selected folder closed the connection.\r\n", out)
+            out.append(Close(Reason.SERVER_CLOSED, "server", detail))
+            return
+        if self._stream_tag is not None and self._stream_leg == leg:
+            self._stream_ended(False)
+        for tag in link.pending if link is not None else ():
+            if not tag.startswith(b"portico-"):
+                self.outlet.compose(tag + b" " + unavailable(store) + b"\r\n", out)
+        if isinstance(self._step, Transfer):
+            self._step.lost(out)
+            self._transferred(out)
+        elif isinstance(self._step, Ask) and self._step.leg == leg:
+            self._with_tag = b""
+            self._advance(_GONE, out)
+        else:
+            self._go(out)
+
+    @property
+    def _busy(self) -> bool:
+        return self._parked is not None or super()._busy
+
+    # -- from the client
+
+    def _must_wait(self) -> bool:
+        return self._parked is not None or super()._must_wait()
+
+    def _send(self, head: CommandLine, opening: bytes, arguments: bytes, message: Line | None, out: list[Decision]) -> None:
+        elsewhere = any(link.pending for leg, link in self.links.items() if leg != MAIN)
+        if head.name not in self._mounts.names or (self._mounts.plain(head, arguments) and not elsewhere):
+            super()._send(head, opening, arguments, message, out)
+            return
+        self._parked = (head, opening, arguments, message)
+        self._fresh = True
+        self._go(out)
+
+    # -- jobs
+
+    def _go(self, out: list[Decision]) -> None:
+        """Begin the job, once nothing of the client's is under way."""
+        if self._parked is None or not self._fresh or any(link.pending for link in self.links.values()):
+            return
+        head, _, arguments, _ = self._parked
+        self._fresh = False
+        self._task = self._mounts.job(head, arguments)
+        self._advance(None, out)
+
+    def _advance(self, got: Got | None, out: list[Decision]) -> None:
+        """Go on with the job until it waits for a leg, or is done."""
+        job = self._task
+        assert job is not None
+        while True:
+            self._step = None
+            try:
+                step = next(job) if got is None else job.send(got)
+            except StopIteration as end:
+                self._task = None
+                self._tune_all()
+                self._finish(end.value, out)
+                return
+            got = self._take(step, out)
+            if got is None:
+                return
+
+    def _take(self, step: Step, out: list[Decision]) -> Got | None:
+        """Take a step. None: its end is an event to come."""
+        if isinstance(step, Say):
+            self.outlet.compose(step.data, out)
+            return Got(b"OK", [])
+        if isinstance(step, Record):
+            out.append(step)
+            return Got(b"OK", [])
+        if isinstance(step, Store):
+            if step.state == "closed":
+                self._open(step, out)
+            self._step = step
+            return None if step.opening else Got(b"OK", []) if step.state == "open" else _GONE
+        if isinstance(step, Transfer):
+            self._step = step
+            self.links[step.source].skimmer.streams = is_message
+            self._tune_all()
+            step.begin(out)
+            return None
+        link = self.links.get(step.leg)
+        if link is None:
+            return _GONE
+        self._step, self._got = step, []
+        self._tune_all()
+        if step.name in ("SELECT", "EXAMINE"):
+            self._selects(step.leg, step.mailbox, out)
+        self._count += 1
+        self._with_tag = _TAG + b"%d" % self._count
+        link.send_command(self._with_tag, Pending(step.name, step.mailbox), b"%b %b\r\n" % (self._with_tag, step.command), out)
+        return None
+
+    def _finish(self, end: Forward | Done, out: list[Decision]) -> None:
+        assert self._parked is not None
+        (head, opening, _, message), self._parked = self._parked, None
+        if isinstance(end, Forward):
+            self._to = end.leg
+            super()._send(head, opening, end.arguments, message, out)
+            self._to = None
+            return
+        line = self._filter_code(b"%b %b\r\n" % (head.tag, end.rest))
+        self.outlet.compose(self._asked(Response("TAGGED", line, None, head.name, self.mailbox), out) or line, out)
+        if message is not None:
+            self._pass_over(message)
+
+    def _open(self, store: Store, out: list[Decision]) -> None:
+        attempt = self._attempt or LoginAttempt(self.view.user, "PLAIN")
+        store.open(self.context, self._route_to(store), attempt, dict(self.view.client_id), out)
+
+    def _route_to(self, store: Store) -> Route | None:
+        """As whom to sign in there; None: that cannot be. The main server has let the client in as the session's user, which is the proof
+        that a master user and another's password need."""
+        mount, attempt = store.mount, self._attempt
+        if store.target is None:
+            return None
+        user = mount.user or (attempt.authzid if attempt is not None and attempt.authzid else self.view.user)
+        if mount.master_user:
+            return Route(store.target, user, mount.master_user, mount.master_password, verified=True)
+        if mount.password is not None:
+            return Route(store.target, user, password=mount.password, verified=True)
+        if mount.user or attempt is None or attempt.password is None or attempt.authzid not in ("", attempt.user):
+            return None
+        return Route(store.target, attempt.user)
+
+    # -- from a server
+
+    def _continuation(self, link: Link, raw: bytes, out: list[Decision]) -> None:
+        asked = self._step
+        if isinstance(asked, Transfer) and link.leg == asked.target:
+            if not link.go_ahead(out):
+                asked.go_ahead(out)
+                self._transferred(out)
+            return
+        super()._continuation(link, raw, out)
+
+    def _response(self, link: Link, raw: bytes, out: list[Decision]) -> None:
+        match = UNTAGGED.match(raw)
+        if not self._stores or match is None:
+            super()._response(link, raw, out)
+            return
+        kind = match[2].decode("ascii").upper()
+        store = self._stores.get(link.leg)
+        told: bytes | None = raw
+        asked = self._step
+        if isinstance(asked, Ask) and asked.leg == link.leg and kind in asked.kinds and b"[ALERT]" not in raw[:64].upper():
+            if asked.take is not None:
+                asked.take(raw)
+            else:
+                self._got.append(raw)
+            return
+        if kind in NEWS:
+            told = raw if self._mounts.current == link.leg or (store is None and self._mounts.current is None) else None
+        elif store is None:
+            listed = parse_listed(raw) if kind in LISTS else None
+            told = None if listed is not None and self._mounts.owned(listed.name) else raw
+        elif kind in NAMING:
+            told = self._mounts.mapped(store, kind, raw)
+        elif kind in ("OK", "NO", "BAD"):
+            told = raw if self._mounts.current == store.leg or b"[ALERT]" in raw[:64].upper() else None
+        elif kind in NOT_THE_CLIENTS:
+            link.said_bye = link.said_bye or kind == "BYE"
+            told = None
+        if told is not None:
+            super()._response(link, told, out)
+
+    def _streamed(self, link: Link, piece: Piece, octets: bytes, out: list[Decision]) -> None:
+        if isinstance(self._step, Transfer) and link.leg == self._step.source:
+            self._step.piece(piece, octets, out)
+            self._transferred(out)
+        else:
+            super()._streamed(link, piece, octets, out)
+
+    def _transfers_from(self, leg: int) -> bool:
+        return isinstance(self._step, Transfer) and self._step.source == leg
+
+    def _transferred(self, out: list[Decision]) -> None:
+        """Something has come of a transfer."""
+        transfer = self._step
+        if isinstance(transfer, Transfer) and transfer.over:
+            link = self.links.get(transfer.source)
+            if link is not None:
+                link.skimmer.streams = self._usual_streams(link.leg)
+            self._advance(Got(transfer.rest, []), out)
+
+    def _tagged(self, link: Link, raw: bytes, out: list[Decision]) -> None:
+        tag, _, rest = raw.partition(b" ")
+        asked = self._step
+        if isinstance(asked, Ask) and asked.leg == link.leg and tag == self._with_tag:
+            self._completed(link, raw)
+            self._with_tag = b""
+            self._advance(Got(rest.rstrip(b"\r\n"), self._got), out)
+        elif isinstance(asked, Transfer) and tag.startswith(b"portico-"):
+            self._completed(link, raw)
+            asked.answers(link.leg, tag, rest.rstrip(b"\r\n"), out)
+            self._transferred(out)
+        else:
+            super()._tagged(link, raw, out)
+            self._go(out)
+
+    def _completed(self, link: Link, raw: bytes) -> str:
+        tag, _, rest = raw.partition(b" ")
+        pending = link.pending.get(tag)
+        name = super()._completed(link, raw)
+        if self._stores and pending is not None and name:
+            self._mounts.completed(name, link.leg, rest, pending.mailbox)
+            self._tune_all()
+        return name
+
+
+def _store(number: int, bound: BoundMount, context: Context, view: SessionView) -> Store:
+    mount = bound.mount
+    account = f"{mount.server}/{mount.root}/{mount.user or view.user}"
+    return Store(number, mount, bound.plugin, context.targets.get(mount.server), Place(mount), account)

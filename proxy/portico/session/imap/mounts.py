@@ -1,0 +1,636 @@
+"""What becomes of commands in a mailbox tree in which other accounts are mounted.
+
+Rule of this file: each command that names a mailbox is a *job*, a generator that yields steps and returns what the client is told; it sends
+nothing itself. Which leg is there, and when a step may be taken, is imap.mounted's.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Generator, Mapping
+from typing import Final, NamedTuple
+
+from portico.errors import PeerError
+from portico.session.decisions import Record
+from portico.session.events import MAIN
+from portico.session.imap.link import Link
+from portico.session.imap.listing import Listing, parse_list, remembered
+from portico.session.imap.store import Store
+from portico.session.imap.transfer import Message, Transfer, metadata_of
+from portico.session.mounts.memory import Memory, Subscriptions
+from portico.session.mounts.mount import ALL_RIGHTS
+from portico.wire.fetch import sequence_set
+from portico.wire.imap import CommandLine, parse_arguments, unquoted, value_end
+from portico.wire.mailbox import Listed, astring, parse_listed, spans
+
+NEWS: Final = frozenset(["EXISTS", "RECENT", "EXPUNGE", "VANISHED", "FETCH", "FLAGS", "SEARCH", "SORT", "THREAD", "ESEARCH"])
+"""Responses about the selected mailbox (RFC 9051 7.3, 7.4)."""
+NAMING: Final = frozenset(["LIST", "LSUB", "STATUS", "ACL", "MYRIGHTS", "LISTRIGHTS", "QUOTAROOT", "QUOTA", "METADATA"])
+"""Responses that name a mailbox, or a quota root."""
+NOT_THE_CLIENTS: Final = frozenset(["CAPABILITY", "ENABLED", "ID", "BYE", "NAMESPACE", "LANGUAGE"])
+"""Responses of a store that are of its connection only."""
+LISTS: Final = frozenset(["LIST", "LSUB"])
+
+_ARGUMENT: Final = {
+    "SELECT": 0, "EXAMINE": 0, "CREATE": 0, "DELETE": 0, "SUBSCRIBE": 0, "UNSUBSCRIBE": 0, "STATUS": 0, "APPEND": 0, "GETACL": 0,
+    "SETACL": 0, "DELETEACL": 0, "LISTRIGHTS": 0, "MYRIGHTS": 0, "GETQUOTAROOT": 0, "SETMETADATA": 0, "GETMETADATA": 0, "COPY": 1,
+    "MOVE": 1, "GETQUOTA": 0, "SETQUOTA": 0,
+}  # fmt: skip
+"""Which argument names the mailbox, or the quota root."""
+JOBS: Final = frozenset([*_ARGUMENT, "RENAME", "LIST", "LSUB", "NAMESPACE", "ENABLE", "LOGOUT", "CAPABILITY"])
+GUARDED: Final = frozenset(["STORE", "EXPUNGE", "CLOSE"])
+"""Jobs too, where the proxy looks after rights."""
+_NEEDS: Final = {
+    "SELECT": "r", "EXAMINE": "r", "STATUS": "r", "APPEND": "i", "COPY": "i", "MOVE": "i", "DELETE": "x", "CREATE": "k", "RENAME": "x",
+    "SETACL": "a", "DELETEACL": "a", "GETACL": "a", "LISTRIGHTS": "a", "SETMETADATA": "w", "GETMETADATA": "r", "GETQUOTAROOT": "r",
+}  # fmt: skip
+"""RFC 4314 4: of these rights one is needed for the command."""
+_NOT_THE_MOUNT: Final = {"CREATE": "ALREADYEXISTS", "DELETE": "CANNOT", "RENAME": "CANNOT"}
+_READ_ONLY_RIGHTS: Final = frozenset("swite")
+_NOWHERE: Final = b'EXAMINE "portico.selects.nothing"'
+"""Unselects where the server has no UNSELECT (RFC 3691 2): a SELECT that fails leaves nothing selected."""
+
+_WITHHELD: Final = frozenset(
+    b"""CATENATE URLAUTH URLAUTH=BINARY URL-PARTIAL OBJECTID OBJECTIDBIS MULTISEARCH NOTIFY JMAPACCESS REPLACE XLIST X-GM-EXT-1
+    LIST-METADATA LOGIN-REFERRALS XAPPLEPUSHSERVICE UIDONLY CONVERT ANNOTATE-EXPERIMENT-1 FILTERS LANGUAGE INPROGRESS""".split()
+)
+"""Extensions that name mailboxes, or say something of all of them, in ways that are not mapped here."""
+_OF_THE_PROXY: Final = frozenset(
+    b"IMAP4REV1 IMAP4 ID LITERAL+ LITERAL- SASL-IR NAMESPACE SPECIAL-USE CREATE-SPECIAL-USE LOGINDISABLED STARTTLS ENABLE".split()
+)
+"""What does not depend on the stores."""
+
+
+def announced_with_mounts(name: bytes, stores: list[frozenset[bytes] | None]) -> bool:
+    """Whether a capability can be kept for mailboxes of all these stores. None: nobody has seen yet what that one can do."""
+    upper = name.upper()
+    if upper in _WITHHELD:
+        return False
+    return upper in _OF_THE_PROXY or upper.startswith(b"AUTH=") or all(store is not None and upper in store for store in stores)
+
+
+class Ask(NamedTuple):
+    """A command of ours, without tag and line end. Untagged responses of these kinds are kept from the client."""
+
+    leg: int
+    command: bytes
+    kinds: frozenset[str] = frozenset()
+    name: str = ""
+    """Where it selects or unselects: the command's."""
+    mailbox: bytes | None = None
+    take: Callable[[bytes], None] | None = None
+    """Gets these responses one by one; else they are collected."""
+
+
+class Say(NamedTuple):
+    """Whole lines for the client."""
+
+    data: bytes
+
+
+class Got(NamedTuple):
+    """The tagged answer without its tag; empty: the leg is gone, or could not be opened."""
+
+    rest: bytes
+    responses: list[bytes]
+
+    @property
+    def ok(self) -> bool:
+        return self.rest[:2].upper() == b"OK"
+
+
+class Forward(NamedTuple):
+    """The end of a job: the client's command goes to a leg with these arguments, and the answer to the client."""
+
+    leg: int
+    arguments: bytes
+
+
+class Done(NamedTuple):
+    """The end of a job: what the client is told behind its tag."""
+
+    rest: bytes
+
+
+Step = Ask | Say | Store | Transfer | Record
+Job = Generator[Step, Got, Forward | Done]
+Part = Generator[Step, Got, bool]
+
+
+class Mounts:
+    """The state of the tree in one session, and the jobs."""
+
+    def __init__(
+        self, stores: Mapping[int, Store], links: Mapping[int, Link], memory: Memory, subscriptions: Subscriptions | None, user: str
+    ) -> None:
+        self.stores = dict(stores)
+        self.links = links
+        self.selected: int | None = None
+        """The leg of the selected mailbox."""
+        self.selecting: int | None = None
+        """The leg that is being asked to select one."""
+        self.mailbox = b""
+        """The selected one, as the client names it."""
+        self.read_only = False
+        self.guarded = any(store.mount.rights is not None for store in stores.values())
+        self.names = (JOBS | GUARDED if self.guarded else JOBS) if stores else frozenset[str]()
+        self._memory = memory
+        self._subscriptions = subscriptions
+        self._user = user
+        self._separator: bytes | None = None
+        self._enabled: list[bytes] = []
+
+    @property
+    def current(self) -> int | None:
+        """The leg of whose mailbox the client is told news."""
+        return self.selecting if self.selecting is not None else self.selected
+
+    @property
+    def capabilities(self) -> list[frozenset[bytes] | None]:
+        return [self._memory.capabilities(store.mount.server) for store in self.stores.values()]
+
+    # -- whose a command is
+
+    def plain(self, head: CommandLine, arguments: bytes) -> bool:
+        """Whether the command is the main server's alone, as far as is known without asking."""
+        if self.selected not in (None, MAIN):
+            return False
+        if head.name in ("SELECT", "EXAMINE", "STATUS", "APPEND", "COPY", "MOVE"):
+            name = self._named(head, arguments)
+            return name is None or name.upper() == b"INBOX" or (self._separator is not None and self._owner(name) is None)
+        return head.name == "CAPABILITY" or head.name in GUARDED
+
+    def _named(self, head: CommandLine, arguments: bytes) -> bytes | None:
+        try:
+            start, end = spans(arguments)[_ARGUMENT[head.name]]
+        except (PeerError, IndexError):
+            return None
+        return unquoted(arguments[start:end])
+
+    def _owner(self, name: bytes) -> Store | None:
+        return next((store for store in self.stores.values() if store.place.owns(name)), None)
+
+    def owned(self, name: bytes) -> bool:
+        """Whether a name of the main server's cannot be seen, because a mount has it."""
+        return self._owner(name) is not None
+
+    def mapped(self, store: Store, kind: str, raw: bytes) -> bytes | None:
+        """A response of a store as the client may see it; None: not at all."""
+        place = store.place
+        if kind in LISTS:
+            listed = parse_listed(raw)
+            name = place.from_store(listed.name) if listed is not None else None
+            return listed._replace(name=name, separator=place.separator).response() if listed is not None and name is not None else None
+        start = raw.find(b" ", 2) + 1
+        try:
+            end = value_end(raw, start)
+            given = unquoted(raw[start:end])
+            if given is None:
+                return None
+            if kind == "QUOTA":
+                return raw[:start] + astring(place.below + given) + raw[end:]
+            if kind == "METADATA" and not given:
+                return None
+            name = place.from_store(given)
+            if name is None:
+                return None
+            if kind == "QUOTAROOT":
+                roots = [astring(place.below + each) for each in parse_arguments(raw[end:].rstrip(b"\r\n")) if isinstance(each, bytes)]
+                return b" ".join([raw[:start] + astring(name), *roots]) + b"\r\n"
+            if kind == "MYRIGHTS" and store.mount.rights is not None:
+                allowed = self._rights(store, name)
+                return raw[:start] + astring(name) + b" " + _both(unquoted(raw[end:].strip()) or b"", allowed) + b"\r\n"
+        except PeerError:
+            return None
+        return raw[:start] + astring(name) + raw[end:]
+
+    def _rights(self, store: Store, name: bytes) -> str:
+        """What the settings allow of a mailbox."""
+        rights = store.mount.rights
+        if rights is None:
+            return ALL_RIGHTS
+        try:
+            return rights(store.place.text(name))
+        except Exception:
+            return ""
+
+    # -- jobs
+
+    def job(self, head: CommandLine, arguments: bytes) -> Job:
+        """What is to be done for a command in `names`."""
+        own: Callable[[CommandLine, bytes], Job] | None = {
+            "LIST": self._list, "LSUB": self._list, "NAMESPACE": self._namespace, "ENABLE": self._enable, "LOGOUT": self._logout,
+            "CAPABILITY": self._to_main, "RENAME": self._rename, "STORE": self._store, "EXPUNGE": self._expunge, "CLOSE": self._close,
+        }.get(head.name)  # fmt: skip
+        return own(head, arguments) if own is not None else self._one(head, arguments)
+
+    @property
+    def _here(self) -> int:
+        return MAIN if self.selected is None else self.selected
+
+    def _to_main(self, head: CommandLine, arguments: bytes) -> Job:
+        yield from ()
+        return Forward(MAIN, arguments)
+
+    def _logout(self, head: CommandLine, arguments: bytes) -> Job:
+        for leg in self.stores:
+            if leg in self.links:
+                yield Ask(leg, b"LOGOUT", frozenset(["OK"]))
+        return Forward(MAIN, arguments)
+
+    def _learn(self) -> Part:
+        """The separator of the user's tree (RFC 9051 6.3.9: LIST with an empty name)."""
+        if self._separator is None:
+            got = yield Ask(MAIN, b'LIST "" ""', frozenset(["LIST"]))
+            found = [listed for raw in got.responses if (listed := parse_listed(raw)) is not None]
+            if not got.ok:
+                return False
+            self._separator = (found[0].separator if found else b"") or b"/"
+            for store in self.stores.values():
+                store.place.separator = self._separator
+        return True
+
+    def _reach(self, store: Store) -> Part:
+        """The store is signed in at, has enabled what the client has, and its separator is known."""
+        got = yield store
+        if got.ok and not store.introduced:
+            if self._enabled:
+                got = yield Ask(store.leg, b"ENABLE " + b" ".join(self._enabled), frozenset(["ENABLED"]))
+            if got.rest:
+                got = yield Ask(store.leg, b'LIST "" ""', frozenset(["LIST"]))
+            found = [listed for raw in got.responses if (listed := parse_listed(raw)) is not None]
+            if got.ok:
+                store.place.store_separator = (found[0].separator if found else b"") or b"/"
+                store.introduced = True
+        return got.ok
+
+    def _one(self, head: CommandLine, arguments: bytes) -> Job:
+        """A command with one mailbox in it."""
+        try:
+            where = spans(arguments)
+        except PeerError:
+            return Forward(self._here, arguments)  # the server says what is wrong with it
+        index = _ARGUMENT[head.name]
+        if head.name == "GETMETADATA" and where and arguments[where[0][0] : where[0][0] + 1] == b"(":
+            index = 1  # options come first (RFC 5464 4.2)
+        name = unquoted(arguments[slice(*where[index])]) if index < len(where) else None
+        if name is None or not (yield from self._learn()):
+            return Forward(self._here if head.name in ("COPY", "MOVE") else MAIN, arguments)
+        store = self._owner(name)
+        if store is None:
+            return (yield from self._of_main(head, arguments, name))
+        return (yield from self._of_store(head, arguments, name, store, where[index]))
+
+    def _of_main(self, head: CommandLine, arguments: bytes, name: bytes) -> Job:
+        if head.name in ("SELECT", "EXAMINE"):
+            return (yield from self._select(head, arguments, name, MAIN))
+        if head.name in ("COPY", "MOVE") and self.selected not in (None, MAIN):
+            return (yield from self._transfer(head, arguments, MAIN, name))
+        return Forward(MAIN, arguments)
+
+    def _of_store(self, head: CommandLine, arguments: bytes, name: bytes, store: Store, where: tuple[int, int]) -> Job:
+        place, allowed = store.place, self._rights(store, name)
+        quota = head.name in ("GETQUOTA", "SETQUOTA")
+        if head.name in ("SUBSCRIBE", "UNSUBSCRIBE") and store.mount.subscribed != "store":
+            return self._subscribe(store, name, on=head.name == "SUBSCRIBE")
+        if place.is_mount(name) and not quota and head.name != "MYRIGHTS":
+            return Done(_no(_NOT_THE_MOUNT.get(head.name, "CANNOT"), "This is no mailbox, but the place where others are."))
+        if not allowed and head.name != "CREATE":
+            return Done(_no("NONEXISTENT", "There is no such mailbox."))
+        need = _NEEDS.get(head.name)
+        if need is not None and need not in (self._rights(store, self._above(store, name)) if head.name == "CREATE" else allowed):
+            return Done(_no("NOPERM", "You have no right to do this."))
+        if place.is_mount(name) and head.name == "MYRIGHTS":
+            yield Say(b"* MYRIGHTS %b lr\r\n" % astring(name))
+            return Done(b"OK Completed.")
+        if not (yield from self._reach(store)):
+            return Done(unavailable(store))
+        given = place.inner(name) if quota else place.to_store(name)
+        mapped = arguments[: where[0]] + astring(given) + arguments[where[1] :]
+        if head.name in ("SELECT", "EXAMINE"):
+            read_only = head.name == "EXAMINE" or not (_READ_ONLY_RIGHTS & set(allowed))
+            return (yield from self._select(head, mapped, name, store.leg, read_only=read_only))
+        if head.name in ("COPY", "MOVE") and self.selected != store.leg:
+            return (yield from self._transfer(head, arguments, store.leg, given))
+        if head.name == "MOVE" and "t" not in self._rights(store, self.mailbox):
+            return Done(_no("NOPERM", "You have no right to remove messages here."))
+        return Forward(store.leg, mapped)
+
+    def _above(self, store: Store, name: bytes) -> bytes:
+        above, _, _ = name.rstrip(store.place.separator).rpartition(store.place.separator)
+        return above
+
+    def _subscribe(self, store: Store, name: bytes, *, on: bool) -> Done:
+        if self._subscriptions is None:
+            return Done(_no("CANNOT", "Subscriptions cannot be kept here."))
+        self._subscriptions.subscribe(self._account(store), store.place.text(name), on)
+        return Done(b"OK Completed.")
+
+    def _account(self, store: Store) -> str:
+        """Whose subscriptions: the user's, whoever signs in at the store."""
+        return f"{store.mount.server}/{store.mount.root}/{self._user}"
+
+    def _rename(self, head: CommandLine, arguments: bytes) -> Job:
+        try:
+            where = spans(arguments)
+            names = [unquoted(arguments[start:end]) for start, end in where]
+        except PeerError:
+            return Forward(MAIN, arguments)
+        if len(names) != 2 or names[0] is None or names[1] is None or not (yield from self._learn()):
+            return Forward(MAIN, arguments)
+        old, new = self._owner(names[0]), self._owner(names[1])
+        if old is None and new is None:
+            return Forward(MAIN, arguments)
+        if old is not new or old is None:
+            return Done(_no("CANNOT", "A folder cannot be renamed from one server to another: make a new one and move the messages."))
+        if old.place.is_mount(names[0]) or old.place.is_mount(names[1]):
+            return Done(_no("CANNOT", "This is no mailbox, but the place where others are."))
+        if "x" not in self._rights(old, names[0]) or "k" not in self._rights(old, self._above(old, names[1])):
+            return Done(_no("NOPERM", "You have no right to do this."))
+        if not (yield from self._reach(old)):
+            return Done(unavailable(old))
+        return Forward(old.leg, astring(old.place.to_store(names[0])) + b" " + astring(old.place.to_store(names[1])))
+
+    # -- selecting
+
+    def _select(self, head: CommandLine, arguments: bytes, name: bytes, leg: int, *, read_only: bool = False) -> Job:
+        if self.selected is not None and self.selected != leg:
+            yield from self._unselect()
+            yield Say(b"* OK [CLOSED] Previous mailbox is closed.\r\n")  # RFC 7162 3.2.11: what follows is about the other one
+        self.selecting = leg
+        command = b"EXAMINE" if read_only else head.name.encode()
+        got = yield Ask(leg, command + b" " + arguments, name=head.name, mailbox=name)
+        self.selecting = None
+        return Done(got.rest or _no("UNAVAILABLE", "The server of this folder closed the connection."))
+
+    def _unselect(self) -> Part:
+        """Without expunging (RFC 3691)."""
+        leg = self._here
+        able = b"UNSELECT" in self.links[leg].capabilities or b"IMAP4REV2" in self.links[leg].capabilities
+        got = yield Ask(leg, b"UNSELECT" if able else _NOWHERE, NEWS | frozenset(["OK"]), name="UNSELECT")
+        self.selected = None
+        return got.ok
+
+    def completed(self, name: str, leg: int, rest: bytes, mailbox: bytes | None) -> None:
+        """A leg has answered a command."""
+        kind = rest[:2].upper()
+        if name in ("SELECT", "EXAMINE"):
+            if kind == b"OK":
+                self.selected, self.mailbox = leg, mailbox or b""
+                self.read_only = b"[READ-ONLY]" in rest.upper() or name == "EXAMINE"
+            elif kind == b"NO" or self.selected != leg:
+                self.selected = None
+        elif name in ("CLOSE", "UNSELECT") and kind == b"OK":
+            self.selected = None
+
+    # -- rights of a service account
+
+    def _guard(self, needed: str) -> bytes:
+        store = self.stores.get(self._here)
+        if store is None or store.mount.rights is None:
+            return b""
+        allowed = self._rights(store, self.mailbox)
+        return b"" if set(needed) <= set(allowed) else _no("NOPERM", "You have no right to do this.")
+
+    def _store(self, head: CommandLine, arguments: bytes) -> Job:
+        yield from ()
+        try:
+            flags = arguments[spans(arguments)[2][0] :].lower()
+        except (PeerError, IndexError):
+            flags = b"\\deleted \\seen x"
+        kinds = {"t": rb"\\deleted", "s": rb"\\seen", "w": rb"[^\s()\\]|\\(?!deleted|seen)"}
+        refused = self._guard("".join(right for right, found in kinds.items() if re.search(rb"(?:^|[ (])" + found, flags)))
+        return Done(refused) if refused else Forward(self._here, arguments)
+
+    def _expunge(self, head: CommandLine, arguments: bytes) -> Job:
+        yield from ()
+        refused = self._guard("e")
+        return Done(refused) if refused else Forward(self._here, arguments)
+
+    def _close(self, head: CommandLine, arguments: bytes) -> Job:
+        """RFC 9051 6.4.1: without the right it expunges nothing, and says nothing of it."""
+        if self._guard("e"):
+            yield from self._unselect()
+            return Done(b"OK Completed.")
+        return Forward(self._here, arguments)
+
+    # -- what is told of the whole tree
+
+    def _namespace(self, head: CommandLine, arguments: bytes) -> Job:
+        """RFC 2342 5: the mounts are shared namespaces, the third of three lists."""
+        yield from self._learn()
+        got = yield Ask(MAIN, b"NAMESPACE" + (b" " + arguments if arguments else b""), frozenset(["NAMESPACE"]))
+        mounts = b"".join(b"(%b %b)" % (astring(store.place.below), astring(store.place.separator)) for store in self._listed())
+        for raw in got.responses:
+            start = raw.find(b" ", 2) + 1
+            try:
+                begin, end = spans(raw[start:].rstrip(b"\r\n"))[2]
+            except (PeerError, IndexError):
+                yield Say(raw)
+                continue
+            shared = raw[start + begin : start + end]
+            shared = (b"(" + mounts + b")" if mounts else b"NIL") if shared.upper() == b"NIL" else shared[:-1] + mounts + b")"
+            yield Say(raw[: start + begin] + shared + raw[start + end :])
+        return Done(got.rest)
+
+    def _listed(self) -> list[Store]:
+        return [store for store in self.stores.values() if store.mount.listed != "no"]
+
+    def _enable(self, head: CommandLine, arguments: bytes) -> Job:
+        """RFC 5161: what the main server has enabled is enabled at the stores, so that both speak alike."""
+        got = yield Ask(MAIN, b"ENABLE " + arguments, frozenset(["ENABLED"]))
+        for raw in got.responses:
+            yield Say(raw)
+            names = raw.split()[2:]
+            self._enabled += [name for name in names if name.upper() not in map(bytes.upper, self._enabled)]
+        utf8 = any(name.upper() in (b"UTF8=ACCEPT", b"UTF8=ONLY", b"IMAP4REV2") for name in self._enabled)
+        for store in self.stores.values():
+            store.place.utf8 = utf8
+            if store.introduced and store.leg in self.links and self._enabled:
+                yield Ask(store.leg, b"ENABLE " + b" ".join(self._enabled), frozenset(["ENABLED"]))
+        return Done(got.rest)
+
+    def _list(self, head: CommandLine, arguments: bytes) -> Job:
+        try:
+            request = parse_list(head.name, arguments)
+        except PeerError:
+            return Forward(MAIN, arguments)
+        yield from self._learn()
+        got = yield Ask(MAIN, head.name.encode() + b" " + arguments)  # what it lists goes straight to the client
+        if not got.ok:
+            return Done(got.rest)
+        missing: Store | None = None
+        for store in self.stores.values():
+            if not request.whole:
+                continue
+            listing = Listing(store.place, request, self._overrides(store))
+            if not (yield from self._list_store(store, listing)):
+                missing = store
+        return Done(unavailable(missing) if missing is not None else got.rest)
+
+    def _overrides(self, store: Store) -> Mapping[str, bool]:
+        if self._subscriptions is None or store.mount.subscribed == "store":
+            return {}
+        return self._subscriptions.subscriptions(self._account(store))
+
+    def _list_store(self, store: Store, listing: Listing) -> Part:
+        """What a mount adds to a listing. False: nobody knows what it would add."""
+        if not listing.asks:
+            yield Say(b"".join(head.response() for head in listing.heads(any_below=False)))
+            return True
+        rights = store.mount.rights and (lambda name: self._text_rights(store, name))
+        found: dict[bytes, Listed] = {}
+        status: list[bytes] = []
+        reached = yield from self._reach(store)
+        wanted: frozenset[bytes] | None = None
+        if reached and listing.filters:
+            got = yield Ask(store.leg, b'LSUB "" ' + astring(store.place.pattern_to_store(b"*")), LISTS | {"STATUS"})
+            reached = got.ok
+            wanted = frozenset(listed.name for raw in got.responses if (listed := parse_listed(raw)) is not None)
+        for command in listing.commands if reached else ():
+            got = yield Ask(store.leg, command, LISTS | {"STATUS"})
+            reached = reached and got.ok
+            for raw in got.responses:
+                listed = parse_listed(raw)
+                if listed is not None:
+                    found.setdefault(listed.name, listed)
+                elif (told := self.mapped(store, "STATUS", raw)) is not None:
+                    status.append(told)
+        if reached and listing.everything:
+            self._memory.listed(store.account, list(found.values()))
+        elif not reached:
+            last = self._memory.listing(store.account)
+            if last is None or not remembered(last, listing.request):
+                return False
+            found = {listed.name: listed for listed in last}
+            yield Record("mount.list_remembered", {"server": store.mount.server, "prefix": store.mount.prefix, "mailboxes": len(found)})
+        shown = listing.heads(any_below=bool(found))
+        if not listing.asks_for_any:
+            shown += [line for each in found.values() if (line := listing.shown(each, rights, wanted)) is not None]
+        yield Say(b"".join([*(line.response() for line in shown), *status]))
+        return True
+
+    def _text_rights(self, store: Store, text: str) -> str:
+        rights = store.mount.rights
+        try:
+            return rights(text) if rights is not None else ALL_RIGHTS
+        except Exception:
+            return ""
+
+    # -- from one leg to another
+
+    def _transfer(self, head: CommandLine, arguments: bytes, target: int, mailbox: bytes) -> Job:
+        """COPY and MOVE (RFC 9051 6.4.7, RFC 6851) where source and target are on different legs."""
+        source = self._here
+        messages = arguments[slice(*spans(arguments)[0])]
+        remove = head.name == "MOVE"
+        if remove:
+            refusal = yield from self._may_remove(source)
+            if refusal:
+                return Done(refusal)
+        found: list[Message] = []
+        broken: list[bytes] = []
+
+        def take(raw: bytes) -> None:
+            message = metadata_of(raw)
+            (found if message is not None else broken).append(message if message is not None else raw)  # type: ignore[arg-type]
+
+        ask = (b"UID FETCH " if head.uid else b"FETCH ") + messages + b" (UID FLAGS INTERNALDATE)"
+        got = yield Ask(source, ask, frozenset(["FETCH"]), take=take)
+        # The server takes what it has told as known: flags that changed meanwhile are the client's too.
+        if broken:
+            yield Say(b"".join(broken))
+        if not got.ok:
+            return Done(got.rest or _no("UNAVAILABLE", "The server closed the connection."))
+        found = list({message.uid: message for message in found}.values())
+        if not found:
+            return Done(b"OK Nothing to do.")
+        transfer = Transfer(source, target, mailbox, found, self.links)
+        got = yield transfer
+        if not got.ok or not transfer.copied:
+            if not (yield from self._undo(transfer)):
+                yield Record("transfer.doubled", {"messages": len(transfer.copied), "text": "what was stored before it failed stays there"})
+            yield Record("transfer.failed", {"messages": len(found), "text": got.rest.decode("utf-8", "replace")})
+            if not got.ok:
+                return Done(_as_no(got.rest) if got.rest else _no("UNAVAILABLE", "The server closed the connection."))
+            return Done(b"OK Nothing to do.")
+        code = b""
+        if len(transfer.appended) == len(transfer.copied):
+            code = b"[COPYUID %d %b %b] " % (transfer.validity, sequence_set(transfer.copied), sequence_set(transfer.appended))
+        yield Record("transfer.completed", {"messages": len(transfer.copied), "moved": remove})
+        if not remove:
+            return Done(b"OK %bCompleted." % code)
+        if code:
+            yield Say(b"* OK %bMoved.\r\n" % code)
+        return (yield from self._remove(source, transfer))
+
+    def _may_remove(self, source: int) -> Generator[Step, Got, bytes]:
+        """Why a MOVE cannot be; nothing: it can (RFC 6851 3.3: a MOVE that cannot remove does nothing)."""
+        store = self.stores.get(source)
+        if self.read_only:
+            return _no("CANNOT", "The mailbox is open for reading only.")
+        if store is not None and not {"t", "e"} <= set(self._rights(store, self.mailbox)):
+            return _no("NOPERM", "You have no right to remove messages here.")
+        capabilities = self.links[source].capabilities
+        if b"UIDPLUS" not in capabilities and b"IMAP4REV2" not in capabilities:
+            return _no("CANNOT", "The server cannot remove single messages: copy them, and delete them then.")
+        if b"ACL" in capabilities:
+            name = store.place.to_store(self.mailbox) if store is not None else self.mailbox
+            got = yield Ask(source, b"MYRIGHTS " + astring(name), frozenset(["MYRIGHTS"]))
+            if got.ok and got.responses:
+                rights = got.responses[0].split()[-1].strip(b'"').lower()
+                if not (b"d" in rights or (b"t" in rights and b"e" in rights)):  # RFC 4314 2.1.1: d is t, e and x together
+                    return _no("NOPERM", "You have no right to remove messages here.")
+        return b""
+
+    def _remove(self, source: int, transfer: Transfer) -> Job:
+        """The last step of a MOVE: what has been copied goes."""
+        for start in range(0, len(transfer.copied), 1000):
+            uids = sequence_set(transfer.copied[start : start + 1000])
+            got = yield Ask(source, b"UID STORE %b +FLAGS.SILENT (\\Deleted)" % uids)
+            if got.ok:
+                got = yield Ask(source, b"UID EXPUNGE " + uids)
+            if not got.ok:
+                yield Record("transfer.doubled", {"messages": len(transfer.copied) - start, "text": got.rest.decode("utf-8", "replace")})
+                return Done(
+                    _as_no(got.rest) if got.rest else _no("UNAVAILABLE", "Copied, but not removed: the server closed the connection.")
+                )
+        return Done(b"OK Completed.")
+
+    def _undo(self, transfer: Transfer) -> Part:
+        """Take out what has been stored of a transfer that failed. False: it cannot be."""
+        if not transfer.stored:
+            return not transfer.doubtful
+        leg, hidden = transfer.target, NEWS | frozenset(["OK"])
+        link = self.links.get(leg)
+        if transfer.appended and link is not None and b"UIDPLUS" in link.capabilities:
+            uids = sequence_set(sorted(transfer.appended))
+            got = yield Ask(leg, b"SELECT " + astring(transfer.mailbox), hidden)
+            if got.ok:
+                got = yield Ask(leg, b"UID STORE %b +FLAGS.SILENT (\\Deleted)" % uids, hidden)
+            if got.ok:
+                got = yield Ask(leg, b"UID EXPUNGE " + uids, hidden)
+            yield Ask(leg, b"UNSELECT" if b"UNSELECT" in link.capabilities else _NOWHERE, hidden)
+            return got.ok
+        return False
+
+
+def unavailable(store: Store) -> bytes:
+    return _no("UNAVAILABLE", f"The server of {store.mount.prefix!a} cannot be reached.")
+
+
+def _no(code: str, text: str) -> bytes:
+    return f"NO [{code}] {text}".encode()
+
+
+def _as_no(rest: bytes) -> bytes:
+    """What a server said of a command of ours, as the answer to the client's: its BAD would be our mistake."""
+    return b"NO" + rest[3:] if rest[:3].upper() == b"BAD" else rest
+
+
+def _both(one: bytes, other: str) -> bytes:
+    """The rights that are in both; those of RFC 2086 stand for what they were split into (RFC 4314 2.1.1)."""
+    old = {"c": "kx", "d": "etx"}
+    allowed = set(other)
+    kept = [letter for letter in one.decode("ascii", "replace") if letter in allowed or set(old.get(letter, "-")) <= allowed]
+    return astring("".join(kept).encode())
