@@ -262,6 +262,8 @@ def test_some_users_and_programs_are_left_alone() -> None:
 # -- the door
 
 
-def test_it_keeps_what_portico_promises_of_every_plugin() -> None:
-    """Of one that is not interested: nothing is changed, and the session is a tunnel."""
-    check_plugin(MeetingLinks, {"webmail": "nextcloud", "host": "mail.example.org", "exclude_users": ["*"]})
+@pytest.mark.parametrize("options", [{"exclude_users": ["*"]}, {"read_texts": True, "event_language": True}, {"exclude_clients": ["x"]}])
+def test_it_keeps_what_portico_promises_of_every_plugin(options: dict[str, Any]) -> None:
+    own = [path.read_bytes() for path in sorted((ROOT / "tests" / "corpus").glob("*.eml"))]
+    assert len(own) >= len(OWN)
+    check_plugin(MeetingLinks, {"webmail": "nextcloud", "host": "mail.example.org", **options}, messages=own)

@@ -17,10 +17,11 @@ from typing import Any, Final
 from portico.errors import PluginError, SettingsError
 from portico.plugin.loading import Loaded, inspect
 from portico.plugin.options import read
-from portico.session.context import Protocol
+from portico.session.context import Protocol, SessionView
 from portico.session.events import CLIENT, MAIN
-from portico.session.interests import Bound, Compiled
+from portico.session.interests import Bound, BoundAnnotator, Compiled
 from portico.testing import transcripts
+from portico.testing.annotators import check_annotator
 from portico.testing.correspondence import Correspondence
 from portico.testing.playbook import difference
 from portico.testing.transcripts import Exchange
@@ -65,6 +66,7 @@ def check_plugin(
     protocols: Sequence[Protocol] = ("imap", "pop3"),
     user: str = "alice",
     client_id: Mapping[str, str] | None = None,
+    messages: Sequence[bytes] = (),
     **how: Any,
 ) -> None:
     """Raises AssertionError, in words that say what to look at, unless
@@ -77,6 +79,9 @@ def check_plugin(
     - in a session in which it is, no octet is changed of what its handlers say nothing about, and what they say does not depend
       on how the octets arrive (how literals are announced to the server, ``{3}`` or ``{3+}``, is the proxy's own business there);
     - where its handlers raise, no octet is changed;
+    - its annotator, asked about messages of ours (portico.testing.samples) and about `messages`, whole ones, raises nothing, whatever
+      is in the parts that it reads; names parts that the message has, and text parts for what it inserts; changes nothing that it is told;
+      says the same of a message each time and in each session of a user; and keeps nobody waiting;
     - it writes no password to standard output, standard error or Python's logging.
 
     `plugin`: an object, class or module, as an entry point names it. To be called outside of an event loop.
@@ -87,6 +92,7 @@ def check_plugin(
         stage = _Stage(name, plugin, options or {}, protocol, user, client_id, how)
         with _no_password(name):
             stage.check()
+            stage.check_annotators({f"message {number} of those given": message for number, message in enumerate(messages, 1)})
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +127,25 @@ class _Stage:
             raised = self._run(self.plugin, 0, _raising, together=False)
             self._compare(f"{self.name}: {self.protocol.upper()}, every handler raises", alone, raised, None)
 
+    def check_annotators(self, messages: Mapping[str, bytes]) -> None:
+        """In two sessions of one user that differ in all else."""
+        made = [self._annotators(sid, rport) for sid, rport in (("one", 4711), ("two", 4712))]
+        for row in zip(*made, strict=True):
+            check_annotator(f"{self.name}: {self.protocol.upper()}, annotator", row, messages)
+
+    def _annotators(self, sid: str, rport: int) -> list[tuple[SessionView, BoundAnnotator]]:
+        """What the plugin brings to a session, and what it sees of that."""
+        found: list[BoundAnnotator] = []
+
+        def seen(compiled: Compiled, spoke: list[bool]) -> Compiled:
+            found.extend(compiled.annotators)
+            return compiled
+
+        with self._session(self.plugin, seen, []) as session:
+            session.sign_in(self.user, PASSWORD, client_id=self.client_id if self.protocol == "imap" else None)
+            view = replace(session.view, id=sid, peer=replace(session.view.peer, rport=rport), data={})
+        return [(view, bound) for bound in found]
+
     @staticmethod
     def _compare(where: str, alone: _Run, run: _Run, whole: _Run | None) -> None:
         """`whole`: the same with the plugin and uncut; None: nothing that the plugin says may count."""
@@ -139,17 +164,8 @@ class _Stage:
 
     def _run(self, plugin: object | None, cut: int, wrap: _Wrap, *, together: bool = True) -> _Run:
         imap = self.protocol == "imap"
-        capabilities = transcripts.IMAP_CAPABILITIES if imap else transcripts.POP3_CAPABILITIES
         spoke: list[bool] = []
-        how = {"capabilities": capabilities, **self.how}
-        options = self.options if plugin is not None else None
-        try:
-            session = Correspondence(
-                plugin, options, protocol=self.protocol, name=self.name, wrap=lambda compiled: wrap(compiled, spoke), **how
-            )
-        except (PluginError, SettingsError) as error:
-            raise AssertionError(str(error)) from error
-        with session:
+        with self._session(plugin, wrap, spoke) as session:
             login = session.sign_in(self.user, PASSWORD, client_id=self.client_id if imap else None)
             mode = session.mode
             said = []
@@ -157,6 +173,17 @@ class _Stage:
                 exchanges = transcripts.IMAP if imap else transcripts.POP3
                 said = list(_played(session, exchanges if together else _one_by_one(exchanges), cut, spoke, imap))
         return _Run(session.greeting, login, mode, said, session.faults)
+
+    def _session(self, plugin: object | None, wrap: _Wrap, spoke: list[bool]) -> Correspondence:
+        capabilities = transcripts.IMAP_CAPABILITIES if self.protocol == "imap" else transcripts.POP3_CAPABILITIES
+        how = {"capabilities": capabilities, **self.how}
+        options = self.options if plugin is not None else None
+        try:
+            return Correspondence(
+                plugin, options, protocol=self.protocol, name=self.name, wrap=lambda compiled: wrap(compiled, spoke), **how
+            )
+        except (PluginError, SettingsError) as error:
+            raise AssertionError(str(error)) from error
 
 
 def _loaded(name: str, plugin: object) -> Loaded:
@@ -225,10 +252,10 @@ def _follows_what_was_said(said: Sequence[_Said], index: int) -> bool:
 
 # -- handlers, looked at from outside
 
-_Wrap = Callable[[Compiled, list[bool]], Compiled]
+_Wrap = Callable[[Compiled, list[bool]], Compiled | None]
 
 
-def _noting(compiled: Compiled, spoke: list[bool]) -> Compiled:
+def _noting(compiled: Compiled, spoke: list[bool]) -> Compiled | None:
     """As it is; `spoke` gets an item whenever a handler says something."""
 
     def noting(bound: Bound) -> Bound:
@@ -243,7 +270,7 @@ def _noting(compiled: Compiled, spoke: list[bool]) -> Compiled:
     return _with(compiled, noting)
 
 
-def _raising(compiled: Compiled, spoke: list[bool]) -> Compiled:
+def _raising(compiled: Compiled, spoke: list[bool]) -> Compiled | None:
     """Every handler does what it does, and raises when it would say something."""
 
     def raising(bound: Bound) -> Bound:
@@ -256,16 +283,20 @@ def _raising(compiled: Compiled, spoke: list[bool]) -> Compiled:
     return _with(compiled, raising)
 
 
-def _with(compiled: Compiled, change: Callable[[Bound], Bound]) -> Compiled:
+def _with(compiled: Compiled, change: Callable[[Bound], Bound]) -> Compiled | None:
+    """With other handlers, and without annotators: what those say is looked at by itself. None: nothing is left."""
+
     def changed(rows: dict[str, tuple[Bound, ...]]) -> dict[str, tuple[Bound, ...]]:
         return {name: tuple(change(bound) for bound in row) for name, row in rows.items()}
 
-    return replace(
+    made = replace(
         compiled,
         commands=changed(compiled.commands),
         responses=changed(compiled.responses),
         fetch_items=changed(compiled.fetch_items),
+        annotators=(),
     )
+    return made if made.plugins else None
 
 
 @contextmanager

@@ -54,7 +54,7 @@ class Correspondence(Life):
         capabilities: bytes = b"",
         servers: Sequence[str] = ("main",),
         listener: Mapping[str, Any] | None = None,
-        wrap: Callable[[Compiled], Compiled] | None = None,
+        wrap: Callable[[Compiled], Compiled | None] | None = None,
     ) -> None:
         self.protocol = protocol
         self.events: list[tuple[str, dict[str, Any]]] = []
