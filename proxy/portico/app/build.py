@@ -27,6 +27,7 @@ from portico.plugin.host import Host
 from portico.relay.ports import Dialling, Session
 from portico.session.context import Context, Protocol, ServerFacts, Target
 from portico.session.imap.session import ImapSession
+from portico.session.mounts.memory import Memory
 from portico.session.pop3.session import Pop3Session
 from portico.tls.contexts import client_context, server_context
 from portico.upstream.records import Records, ServerRecord
@@ -45,6 +46,7 @@ class Shared:
     records: Records = field(default_factory=Records)
     ledgers: dict[str, SqliteLedger] = field(default_factory=dict)
     """By file; empty: in memory."""
+    memory: Memory = field(default_factory=Memory)
 
     def ledger(self, file: str | None, kept: int | None) -> SqliteLedger:
         """The memory of annotations in a file, which keeps so many octets of transformed messages. Raises SettingsError."""
@@ -83,7 +85,7 @@ def build_generation(
         raise SettingsError(list(dict.fromkeys(problems)))
     gate = Gate(ways, settings.limits, shared.counts, host if host.active else None, partial(report_fault, shared.log))
     ledger = shared.ledger(settings.annotations.file, settings.annotations.kept) if host.active else None
-    return Generation(settings, desks, diallings, records, shared.records, gate, host, shared.log, shared.ids, ledger)
+    return Generation(settings, desks, diallings, records, shared.records, gate, host, shared.log, shared.ids, ledger, shared.memory)
 
 
 def _desk(name: str, listener: Listener, way: Way, records: Mapping[str, ServerRecord], settings: Portico, problems: list[str]) -> Desk:

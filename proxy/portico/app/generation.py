@@ -19,20 +19,21 @@ from portico.config.settings import Listener, Portico
 from portico.errors import Secret
 from portico.gate.gate import Gate, Way
 from portico.gate.limits import Ticket
+from portico.ledger.ledger import SqliteLedger
 from portico.observe.ids import Ids
 from portico.observe.log import Log
 from portico.observe.trace import Trace, TraceFailed
 from portico.plugin.host import Host
 from portico.relay.ports import Dialling, Session, Summary
-from portico.session.annotations.annotation import Ledger
 from portico.session.context import Context, LoginAttempt, Peer, Refusal, Route, ServerFacts, SessionView, Target
 from portico.session.interests import Compiled
+from portico.session.mounts.memory import Memory
 from portico.upstream.records import Records, ServerRecord
 
 _TOLD: Final = 256
 """Connections above the limits that are told so at a time. All others are closed at once: to shake hands with them would cost what the
 limits are there to save."""
-_PHASES: Final = ("tls", "login", "connect", "greeting", "sign_in", "write", "half_close", "plugin")
+_PHASES: Final = ("tls", "login", "connect", "greeting", "sign_in", "write", "half_close", "plugin", "store", "store_idle", "store_retry")
 
 
 @dataclass(slots=True)
@@ -100,7 +101,8 @@ class Generation:
     host: Host
     log: Log
     ids: Ids
-    ledger: Ledger | None = None
+    ledger: SqliteLedger | None = None
+    memory: Memory | None = None
     clock: Callable[[], float] = time.monotonic
     visits: dict[str, Visit] = field(default_factory=dict)
     refused: int = 0
@@ -127,6 +129,7 @@ class Generation:
         context = Context(name, settings.protocol, listener, peer, settings, desk.facts, known, desk.trace_users, refusal)
         context.ledger, context.newest = self.ledger, self.settings.annotations.newest
         context.transform = self.settings.annotations.transform
+        context.targets, context.memory, context.subscriptions = desk.way.targets, self.memory, self.ledger
         session = desk.session(context)
         self.visits[name] = Visit(ticket, self.clock(), refused=refusal is not None)
         if self.log.enabled("session.connected"):

@@ -56,6 +56,11 @@ class Timeouts(Settings):
     write: Duration = Field(5 * MINUTES, gt=0, description="A peer takes nothing of what waits for it.")
     half_close: Duration = Field(60 * SECONDS, gt=0, description="The rest of the answer after the client has closed its half.")
     plugin: Duration = Field(10 * SECONDS, gt=0, description="A coroutine hook of a plugin.")
+    store: Duration = Field(30 * SECONDS, gt=0, description="A mounted store owes an answer and says nothing.")
+    store_idle: Duration = Field(
+        5 * MINUTES, gt=0, description="The connection to a mounted store is closed when nobody needed it so long."
+    )
+    store_retry: Duration = Field(10 * SECONDS, gt=0, description="A mounted store that failed is left alone so long.")
 
 
 class SessionLimits(Settings):

@@ -29,6 +29,9 @@ CREATE TABLE IF NOT EXISTS whole (
     id INTEGER PRIMARY KEY, mailbox INTEGER NOT NULL REFERENCES mailbox ON DELETE CASCADE, uid TEXT NOT NULL, digest TEXT NOT NULL,
     told TEXT NOT NULL, data BLOB, UNIQUE (mailbox, uid, digest)
 );
+CREATE TABLE IF NOT EXISTS subscription (
+    account TEXT NOT NULL, name TEXT NOT NULL, subscribed INTEGER NOT NULL, PRIMARY KEY (account, name)
+) WITHOUT ROWID;
 """
 _VERSION: Final = 1
 _KEPT: Final = 4 << 30
@@ -153,6 +156,14 @@ class SqliteLedger:
             "SELECT sum(octets) FROM annotation JOIN mailbox ON mailbox.id = mailbox WHERE account = ? AND name = ? AND data IS NOT NULL"
         )
         return int(self._db.execute(query, (account, name)).fetchone()[0] or 0)
+
+    def subscriptions(self, account: str) -> dict[str, bool]:
+        """See session.mounts.memory.Subscriptions."""
+        rows = self._db.execute("SELECT name, subscribed FROM subscription WHERE account = ?", (account,))
+        return {name: bool(on) for name, on in rows}
+
+    def subscribe(self, account: str, name: str, on: bool) -> None:
+        self._db.execute("INSERT OR REPLACE INTO subscription VALUES (?, ?, ?)", (account, name, int(on)))
 
     def _change(self, mailbox: Mailbox, uid: str, data: str | None) -> None:
         where = "SELECT id FROM mailbox WHERE account = ? AND name = ? AND uid_validity = ?"

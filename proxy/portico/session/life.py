@@ -457,6 +457,7 @@ class Life:
         self._before_watch = front.commands
         self._front = self._sign_in = None
         self._watch = self._make_watch(interests, signed_in.capabilities, traced)
+        self._wish = None  # with it the password, unless the watch needs it
         out.append(ReadClient())
         self._watch.begin(front.reader.take_rest(), sign_in.reader.take_rest(), out)
         if self._client_gone and not isinstance(out[-1], Close):

@@ -92,9 +92,13 @@ class Store:
         return None
 
     def _failed(self, reason: str, detail: str, out: list[Decision]) -> None:
+        sign_in = self.sign_in
         if self.target is not None:
             out.append(Disconnect(self.leg))
         self.rest(out)
+        if sign_in is not None:
+            for secret in (sign_in.attempt.password, sign_in.route.password, sign_in.route.master_password):
+                detail = secret.blot(detail) if secret is not None else detail  # should the server have repeated it
         name = self.target.name if self.target is not None else self.mount.server
         out.append(Record("mount.failed", {"server": name, "prefix": self.mount.prefix, "reason": reason, "detail": detail}))
 
