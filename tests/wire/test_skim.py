@@ -104,3 +104,64 @@ def test_an_announcement_cut_in_a_long_line_is_still_one() -> None:
             pieces = skim([response[:cut], response[cut:] + b"* 1 FETCH (UID 1)\r\n"])
             assert wanted(pieces) == [b"* 1 FETCH (UID 1)\r\n"]
             assert octets(pieces) == response + b"* 1 FETCH (UID 1)\r\n"
+
+
+LISTED = st.sampled_from([
+    b"* 4 FETCH (UID 4 FLAGS ())\r\n",
+    b"* 5 FETCH (UID 5 FLAGS ())\r\n",
+    b"* 6 FETCH (UID 6 ENVELOPE ({4}\r\n* 5 NIL))\r\n",
+    b"* 7 FETCH (UID 7 ENVELOPE (\"{5}\"))\r\n",
+    b"* 7 FETCH (BODY[] {18}\r\n* 5 FETCH (UID 5)\r\n)\r\n",
+    b"* 8 FETCH (BODY[] {0}\r\n BODY[TEXT] {3}\r\n)\r\n)\r\n",
+    b"* 55 FETCH (BODY[] {300}\r\n" + b"x)\r\n" * 75 + b" FLAGS ())\r\n",
+    b"* 5 FETCH (BODY[] {6}\r\nabc)\r\n)\r\n",
+    b"* 05 FETCH (FLAGS ())\r\n",
+    b"* 1 EXISTS\r\n",
+    b"a1 OK done {3}\r\n",
+])  # fmt: skip
+MOVES = b"* 1 EXPUNGE\r\n"
+NUMBERED = re.compile(rb"\* \d+ (?:FETCH|EXPUNGE)\b|[^*+ \r\n][^ \r\n]{0,127} (?:OK|NO|BAD)")
+
+
+def numbered(cuts: list[bytes], numbers: frozenset[bytes]) -> list[tuple[Piece, bytes]]:
+    skimmer = Skimmer(NUMBERED, 1000)
+    skimmer.want(NUMBERED, numbers)
+    return [piece for cut in cuts for piece in skimmer.feed(cut)]
+
+
+@given(st.lists(LISTED, max_size=12), st.lists(st.integers(0, 2000), max_size=12), st.sampled_from([frozenset(), frozenset([b"5"])]))
+def test_of_fetch_responses_only_those_of_the_messages_named_are_cut_out(
+    responses: list[bytes], points: list[int], numbers: frozenset[bytes]
+) -> None:
+    data = b"".join(responses)
+    cut = numbered(pieces_of(data, points), numbers)
+    due = [each for each in responses if each[:1] == b"a" or (b"FETCH" in each and (each[:4] == b"* 05" or each.split()[1] in numbers))]
+    assert octets(cut) == data
+    found = wanted(cut)
+    assert [each for each in found if each in due] == due
+    # Behind a response of another kind, or an odd one, more may be cut out than was named, never less.
+    assert found == due or any(each[:4] in (b"a1 O", b"* 05") for each in responses)
+
+
+def test_behind_an_expunge_every_fetch_response_is_cut_out() -> None:
+    renumbered = b"* 4 FETCH (UID 5 FLAGS ())\r\n"
+    pieces = numbered([renumbered + MOVES + renumbered], frozenset([b"5"]))
+    assert pieces == [(Piece.RUN, renumbered), (Piece.WANTED, MOVES), (Piece.WANTED, renumbered)]
+
+
+def test_a_long_list_of_which_nothing_is_wanted_is_one_run() -> None:
+    lines = b"".join(b'* %d FETCH (UID %d FLAGS (\\Seen) ENVELOPE ("x" {2}\r\n* NIL))\r\n' % (n, n) for n in range(10, 60))
+    lines += b"".join(b"* %d FETCH (UID %d FLAGS ())\r\n" % (n, n) for n in range(60, 500))
+    skimmer = Skimmer(NUMBERED, 1000)
+    skimmer.want(NUMBERED, frozenset([b"5"]))
+    assert skimmer.feed(lines + b"* 5") == [(Piece.RUN, lines)]
+    assert skimmer.at_boundary
+    assert skimmer.feed(b" FETCH (UID 1)\r\n") == [(Piece.WANTED, b"* 5 FETCH (UID 1)\r\n")]
+
+
+def test_many_bodies_of_which_none_is_wanted_are_one_run_and_the_last_literal_is_left() -> None:
+    bodies = b"".join(b"* %d FETCH (UID %d BODY[] {9}\r\n* 5 FETCH)\r\n" % (n, n) for n in range(10, 60)) + b"* 60 FETCH (BODY[] {9}\r\n* 5"
+    skimmer = Skimmer(NUMBERED, 1000)
+    skimmer.want(NUMBERED, frozenset([b"5"]))
+    assert skimmer.feed(bodies) == [(Piece.RUN, bodies)]
+    assert skimmer.left == 6

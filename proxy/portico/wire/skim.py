@@ -8,13 +8,20 @@ limit. The runs and the wanted pieces, put together again, are the octets that c
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from enum import Enum
+from functools import lru_cache
 from typing import Final
 
 _LITERAL: Final = re.compile(rb"\{(\d{1,20})\+?\}\r?\n\Z")
 # A tag has 128 octets at most (wire.imap.parse_command): a status response is known for one by what is held of a long line.
 _STATUS: Final = re.compile(rb"\+|(?:\* |[^ *+(\r\n]{1,128} )(?:OK|NO|BAD|BYE|PREAUTH)\b", re.IGNORECASE)
+_FETCH: Final = re.compile(rb"\* ([1-9]\d{0,9}) FETCH ")
+_OTHER: Final = re.compile(rb"\n(?!\* [1-9]\d{0,9} FETCH )")
+_EACH: Final = re.compile(rb"\n(?:\* ([1-9]\d{0,9}) FETCH )?")
+_NEXT: Final = re.compile(rb'[^\r\n{"]*\)\r\n\* ([1-9]\d{0,9}) FETCH \([^\r\n{"]*\{(\d{1,10})\}\r\n')
+"""From the end of a literal to the next one, where that is in the next FETCH response."""
+_NONE: Final = frozenset[bytes]()
 _LONG_HEAD: Final = 256
 """A started line is held until its end or until it is this long: then its head can be judged."""
 
@@ -30,6 +37,11 @@ class Piece(Enum):
     LITERAL = 6  # a piece of a literal in it
 
 
+@lru_cache(maxsize=128)
+def _wants_fetch(wanted: re.Pattern[bytes]) -> bool:
+    return wanted.match(b"* 1 FETCH (UID 1)") is not None
+
+
 class Skimmer:
     """Feeds on chunks and gives (Piece, octets) in order.
 
@@ -43,16 +55,18 @@ class Skimmer:
         "_inside",
         "_kept",
         "_left",
+        "_numbers",
         "_open",
+        "_plain",
         "_streaming",
+        "_wanted",
         "limit",
         "stop_at_boundary",
         "streams",
-        "wanted",
     )
 
     def __init__(self, wanted: re.Pattern[bytes], limit: int) -> None:
-        self.wanted = wanted
+        self.want(wanted)
         self.limit = limit
         self.stop_at_boundary = False
         self.streams: Callable[[bytes], bool] | None = None
@@ -63,6 +77,21 @@ class Skimmer:
         self._inside = False  # behind a literal: the response goes on, the next line is not a head
         self._open = False  # the start of a line has been given out as a run
         self._free_text = False  # and it was that of a status response
+        self._plain = False  # the last line was a whole response that nobody wanted: many of its kind may follow
+
+    @property
+    def wanted(self) -> re.Pattern[bytes]:
+        return self._wanted
+
+    @wanted.setter
+    def wanted(self, wanted: re.Pattern[bytes]) -> None:
+        self.want(wanted)
+
+    def want(self, wanted: re.Pattern[bytes], numbers: Set[bytes] | None = None) -> None:
+        """Cut out what `wanted` matches, from the next `feed` on. `numbers`: of the FETCH responses only those of these messages (and, in
+        what is fed together with a response after which they may have other numbers, all behind that one); None: all."""
+        self._wanted = wanted
+        self._numbers = numbers if _wants_fetch(wanted) else _NONE
 
     @property
     def at_boundary(self) -> bool:
@@ -95,7 +124,8 @@ class Skimmer:
             self._kept = b""
         pos = start = 0  # data[start:pos] is the run so far
         size = len(data)
-        find, match = data.find, self.wanted.match
+        find, match = data.find, self._wanted.match
+        numbers = self._numbers  # until a response comes by which messages may get other numbers
         while True:
             if self.stop_at_boundary and self._held is None and not (self._left or self._inside or self._open):
                 if start < pos:
@@ -114,7 +144,13 @@ class Skimmer:
                 elif self._streaming:
                     out.append((Piece.LITERAL, data[pos:end]))
                     start = end
+                elif not self._left and numbers is not None and not self.stop_at_boundary:
+                    end = self._bodies(data, end, numbers)
                 pos = end
+                continue
+            if self._plain and numbers is not None and not (self._inside or self._open or self._held or self.stop_at_boundary):
+                self._plain = False
+                pos = _lines(data, pos, numbers)
                 continue
             end = find(b"\n", pos) + 1
             head = not (self._inside or self._open)
@@ -152,7 +188,9 @@ class Skimmer:
                 continue
             count = -1 if self._free_text else self._literal(data, pos, end, head)
             self._open = self._free_text = False
-            if head and match(data, pos):
+            if head and match(data, pos) and not (numbers is not None and _passed_over(data, pos, numbers)):
+                if numbers and _FETCH.match(data, pos) is None:
+                    numbers = None
                 if start < pos:
                     out.append((Piece.RUN, data[start:pos]))
                 if self.streams is not None and self.streams(data[pos:end]):
@@ -184,10 +222,24 @@ class Skimmer:
                 out.append((Piece.LINE, data[pos:end]))
                 start = end
                 self._streaming = count >= 0
+            else:
+                self._plain = head and count < 0
             pos = end
             self._inside = count >= 0
             self._left = max(count, 0)
         return self._finish(out, data, start, pos)
+
+    def _bodies(self, data: bytes, pos: int, numbers: Set[bytes]) -> int:
+        """Behind a literal: the end of the last one that another one of a message nobody wants follows at once, or of `data`."""
+        size = len(data)
+        while not self._left:
+            found = _NEXT.match(data, pos)
+            if found is None or found[1] in numbers:
+                break
+            pos, left = found.end(), int(found[2])
+            self._left = max(0, left - (size - pos))
+            pos = min(pos + left, size)
+        return pos
 
     def _finish(self, out: list[tuple[Piece, bytes]], data: bytes, start: int, end: int) -> list[tuple[Piece, bytes]]:
         if start < end:
@@ -222,3 +274,26 @@ class Skimmer:
         if found is None or (head and _STATUS.match(data, pos)):
             return -1  # a status response ends in free text (RFC 9051 7.1)
         return int(found[1])
+
+
+def _passed_over(data: bytes, pos: int, numbers: Set[bytes]) -> bool:
+    """Whether what begins at `pos` is the FETCH response of a message that is none of `numbers`."""
+    found = _FETCH.match(data, pos)
+    return found is not None and found[1] not in numbers
+
+
+def _lines(data: bytes, pos: int, numbers: Set[bytes]) -> int:
+    """Where the FETCH responses end that are whole in a line each, hold no literal, and are of none of `numbers`."""
+    if not _passed_over(data, pos, numbers):
+        return pos
+    brace = data.find(b"}", pos)  # a line with one is looked at as others are: it may announce a literal
+    end = data.rfind(b"\n", pos, brace if brace >= 0 else len(data))
+    if end < 0:
+        return pos
+    if not numbers:
+        other = _OTHER.search(data, pos, end)
+        return other.start() + 1 if other is not None else end + 1
+    for line in _EACH.finditer(data, pos, end):
+        if line[1] is None or line[1] in numbers:
+            return line.start() + 1
+    return end + 1
