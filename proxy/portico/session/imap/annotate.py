@@ -11,14 +11,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from portico.errors import PeerError
 from portico.session.annotations.annotation import Annotation, Known, Ledger, Located, Mailbox
 from portico.session.annotations.judge import Judge
 from portico.session.annotations.locate import Locator
-from portico.session.annotations.outline import outline_of
+from portico.session.annotations.outline import Outline, outline_of
 from portico.session.annotations.splice import Range, asked_of_server
 from portico.session.decisions import Decision, Record
 from portico.session.imap.rewrite import FetchRewriter, Section
@@ -40,7 +41,8 @@ _TRIES: Final = 3
 
 _WITHHELD: Final = frozenset(
     [b"CATENATE", b"URLAUTH", b"URLAUTH=BINARY", b"URL-PARTIAL", b"OBJECTID", b"OBJECTIDBIS", b"PREVIEW", b"SNIPPET=FUZZY", b"NOTIFY",
-     b"ESORT", b"CONVERT", b"MULTISEARCH", b"JMAPACCESS", b"X-GM-EXT-1", b"REPLACE", b"PARTIAL", b"UIDONLY", b"XAPPLEPUSHSERVICE"]
+     b"ESORT", b"CONVERT", b"MULTISEARCH", b"JMAPACCESS", b"X-GM-EXT-1", b"REPLACE", b"PARTIAL", b"UIDONLY", b"XAPPLEPUSHSERVICE",
+     b"ANNOTATE-EXPERIMENT-1"]
 )  # fmt: skip
 """Capabilities that derive from bodies and sizes, or show messages in ways, that are not handled here."""
 
@@ -56,6 +58,14 @@ class Errand(NamedTuple):
 
     command: bytes
     kinds: frozenset[str]
+    ranges: Mapping[Section, Range] = MappingProxyType({})
+    """As those of a Plan, where the answers are for the client."""
+
+
+class Say(NamedTuple):
+    """Whole untagged responses of ours, for the client."""
+
+    lines: bytes
 
 
 class Result(NamedTuple):
@@ -74,13 +84,17 @@ class Plan:
     ranges: dict[Section, Range] = field(default_factory=dict)
     answer: bytes | None = None
     refusal: str = ""
+    code: str = "CANNOT"
+    """Of the refusal."""
+    failure: tuple[str, str] | None = None
+    """Code and text: where the server says OK, the client is told NO, because not all could be answered."""
 
 
 IDLE: Final = None
 """Yielded in place of an Errand: go on when the leg has nothing under way, so that no message can change its number meanwhile."""
 
-Job = Generator[Errand | None, Result, Plan | None]
-Steps = Generator[Errand | None, Result, None]
+Job = Generator[Errand | Say | None, Result, Plan | None]
+Steps = Generator[Errand | Say | None, Result, None]
 
 
 @dataclass(slots=True)
@@ -140,10 +154,14 @@ class Annotations:
 
     def selecting(self, name: bytes | None, out: list[Decision]) -> None:
         """SELECT or EXAMINE has been sent: what follows is about the new mailbox."""
-        if not self._judge.settled(out):
+        if not self._settled(out):
             return
         text = (name or b"").decode("utf-8", "replace")
         self._coming = Selected(Mailbox(self._account, "INBOX" if text.upper() == "INBOX" else text, 0), Known(0, {}))
+
+    def _settled(self, out: list[Decision]) -> bool:
+        """Whether anything is done for this client."""
+        return self._judge.settled(out)
 
     def select_ended(self, ok: bool, *, failed: bool) -> None:
         """SELECT or EXAMINE was answered; `failed`: by NO, which leaves nothing selected (RFC 9051 6.3.2)."""
@@ -205,7 +223,7 @@ class Annotations:
 
     def status(self, raw: bytes, out: list[Decision]) -> bytes:
         """An untagged STATUS with the growth of the mailbox added to SIZE (RFC 8438)."""
-        if not self._judge.settled(out):
+        if not self._settled(out):
             return raw
         found = re.search(rb"[ (]SIZE (\d{1,19})(?=[ )])", raw, re.IGNORECASE)
         open_ = raw.rfind(b"(")
@@ -229,8 +247,8 @@ class Annotations:
             try:
                 command = parse_fetch_command(arguments)
             except PeerError:
-                return None  # the server will say what is wrong
-            if not any(_touched(item) for item in command.items) and not command.names & _MACROS_TOUCHED:
+                return self._not_understood()
+            if not self._changes(command):
                 return None
             return self._fetch(command, uid, out) if self.any or self._unjudged else self._closed(command.raw, command.messages, uid)
         elif not self.any and not self._unjudged:
@@ -240,6 +258,14 @@ class Annotations:
         elif name == "SORT" and re.match(rb"\([^)]*\bSIZE\b", arguments, re.IGNORECASE):
             return self._sort(arguments, uid, out)
         return None
+
+    def _not_understood(self) -> Plan | None:
+        """What becomes of a FETCH that makes no sense: the server will say what is wrong."""
+        return None
+
+    def _changes(self, command: FetchCommand) -> bool:
+        """Whether the answer may be another than the server's."""
+        return any(_touched(item) for item in command.items) or bool(command.names & _MACROS_TOUCHED)
 
     @property
     def _unjudged(self) -> bool:
@@ -258,6 +284,10 @@ class Annotations:
         yield IDLE
         yield from self._discover(out)
         command = parse_fetch_command(self._closed(command.raw, command.messages, uid).arguments)
+        return (yield from self._planned(command, uid, out))
+
+    def _planned(self, command: FetchCommand, uid: bool, out: Callable[[], list[Decision]]) -> Generator[Errand | Say | None, Result, Plan]:
+        """What the server is asked in place of a FETCH, once all messages have been judged."""
         hit = self._hit(command.messages, uid)
         bodies = [item for item in command.items if _is_body(item) and any(_touches(made, item) for made in hit.values())]
         if not bodies:
@@ -299,16 +329,15 @@ class Annotations:
         state = self.selected
         assert state is not None
         larger = found[1].upper() == b"LARGER"
-        crossed = []
-        for uid in state.numbers.values():
+        come: list[bytes] = []
+        go: list[bytes] = []
+        for uid in sorted(state.numbers.values(), key=int):
             made = state.known.annotations[uid]
-            size = made.size + made.octets
-            if (made.size <= limit < size) if larger else (made.size < limit <= size):
-                crossed.append(uid)
-        if not crossed:
-            return found[0]
-        uids = ",".join(sorted(crossed, key=int)).encode()
-        return b"(OR %b UID %b)" % (found[0], uids) if larger else b"(%b NOT UID %b)" % (found[0], uids)
+            theirs, ours = (size > limit if larger else size < limit for size in (made.size, made.size + made.octets))
+            if theirs != ours:
+                (come if ours else go).append(uid.encode())
+        key = b"(%b NOT UID %b)" % (found[0], b",".join(go)) if go else found[0]
+        return b"(OR %b UID %b)" % (key, b",".join(come)) if come else key
 
     def _sort(self, arguments: bytes, uid: bool, out: Callable[[], list[Decision]]) -> Job:
         """RFC 5256: the server sorts by its own sizes. Where SIZE is the first key we sort again; behind other keys it only breaks ties."""
@@ -324,7 +353,7 @@ class Annotations:
         sizes = yield Errand((b"UID FETCH " if uid else b"FETCH ") + _set(found) + b" (UID RFC822.SIZE)", frozenset(["FETCH"]))
         known: dict[int, int] = {}
         state = self.selected
-        for response in _fetched(sizes):
+        for response in fetched(sizes):
             # By UID: numbers may have moved since (UID FETCH lets the server announce EXPUNGE).
             made = state.known.annotations.get(str(response.uid)) if state is not None else None
             size = int(response.value("RFC822.SIZE") or b"0") + (made.octets if made is not None else 0)
@@ -356,7 +385,7 @@ class Annotations:
         for low in range(first, last + 1, _BATCH):
             high = min(low + _BATCH - 1, last)
             result = yield Errand(b"FETCH %d:%d (UID BODYSTRUCTURE)" % (low, high), frozenset(["FETCH"]))
-            responses = _fetched(result)
+            responses = fetched(result)
             watermark = max([watermark, *(each.uid or 0 for each in responses)])
             if not result.ok:
                 # Messages that were shown as they are stay so: nobody will judge them later.
@@ -369,13 +398,16 @@ class Annotations:
                     )
                 )
             new = [each for each in responses if (each.uid or 0) > state.known.watermark]
-            likely = [each for each in new if self._judge.may_be(each.value("BODYSTRUCTURE") or b"")]
+            likely = [each for each in new if self._may_be(each.value("BODYSTRUCTURE") or b"")]
             if likely:
                 yield from self._look(state, likely, made, numbers, out)
         state.known = self._ledger.judged(state.mailbox, watermark, made)
         state.numbers |= {number: uid for number, uid in numbers.items() if uid in state.known.annotations}
         state.judged = max(state.judged, last)
         state.looked = True
+
+    def _may_be(self, structure: bytes) -> bool:
+        return self._judge.may_be(structure)
 
     def _number(self, state: Selected) -> Steps:
         """Find the numbers of messages that were annotated in another session."""
@@ -384,7 +416,7 @@ class Annotations:
         found = _numbers(result.responses, b"SEARCH")
         if found:
             result = yield Errand(b"FETCH " + _set(found) + b" (UID)", frozenset(["FETCH"]))
-            for response in _fetched(result):
+            for response in fetched(result):
                 if str(response.uid) in state.known.annotations:
                     state.numbers[response.number] = str(response.uid)
 
@@ -399,7 +431,7 @@ class Annotations:
         """Ask the plugins about messages whose structure is interesting."""
         structures = {each.number: each.value("BODYSTRUCTURE") or b"" for each in likely}
         result = yield Errand(b"FETCH " + _set(structures) + b" (UID RFC822.SIZE ENVELOPE)", frozenset(["FETCH"]))
-        for response in _fetched(result):
+        for response in fetched(result):
             structure, uid, size = structures.get(response.number), response.uid, response.value("RFC822.SIZE")
             if structure is None or uid is None or size is None or not size.isdigit():
                 continue
@@ -407,6 +439,11 @@ class Annotations:
                 outline = outline_of(state.mailbox.name, uid, state.mailbox.uid_validity, int(size), structure, response.value("ENVELOPE"))
             except PeerError as error:
                 out().append(Record("annotations.passed_over", {"mailbox": state.mailbox.name, "uid": str(uid), "text": error.text}))
+                continue
+            whole = yield from self._transformed(response.number, outline, out)
+            if whole is not None:
+                made[str(uid)] = whole
+                numbers[response.number] = str(uid)
                 continue
             wishes = self._judge.wishes(outline, out())
             if wishes is None:
@@ -417,6 +454,13 @@ class Annotations:
                 made[str(uid)] = annotation
                 numbers[response.number] = str(uid)
 
+    def _transformed(
+        self, number: int, outline: Outline, out: Callable[[], list[Decision]]
+    ) -> Generator[Errand, Result, Annotation | None]:
+        """The message is read and shown as another one; None: it is not. In imap.transform."""
+        yield from ()
+        return None
+
     def _parts(self, number: int, wanted: Sequence[str], structure: object) -> Generator[Errand | None, Result, dict[str, bytes]]:
         """Read parts of a message, transfer-decoded."""
         if not wanted:
@@ -425,7 +469,7 @@ class Annotations:
         items = b" ".join(b"BODY.PEEK[%b]" % part.encode() for part in wanted)
         result = yield Errand(b"FETCH %d (%b)" % (number, items), frozenset(["FETCH"]))
         read: dict[str, bytes] = {}
-        for response in _fetched(result):
+        for response in fetched(result):
             if response.number != number:
                 continue
             for part in wanted:
@@ -444,7 +488,7 @@ class Annotations:
         while locator.wants_more and start < made.size:
             result = yield Errand(b"FETCH %d (BODY.PEEK[]<%d.%d>)" % (number, start, _CHUNK), frozenset(["FETCH"]))
             octets = None
-            for response in _fetched(result):
+            for response in fetched(result):
                 if response.number == number:
                     octets = unquoted(response.value(f"BODY[]<{start}>") or b"") or octets
             if not octets:
@@ -456,7 +500,7 @@ class Annotations:
             self._contradicted(uid, locator.trouble or "its parts were not found", out())
             return
         self._ledger.located(state.mailbox, uid, located)
-        state.known = Known(state.known.watermark, {**state.known.annotations, uid: made.at(located)})
+        state.known = replace(state.known, annotations={**state.known.annotations, uid: made.at(located)})
 
     def _contradicted(self, uid: str, trouble: str, out: list[Decision]) -> None:
         state = self.selected
@@ -512,7 +556,7 @@ def _touches(made: Annotation, item: Item) -> bool:
     return made.touches(section) if kind == "BODY" else bool(made.decoded_growth(section))
 
 
-def _fetched(result: Result) -> list[FetchResponse]:
+def fetched(result: Result) -> list[FetchResponse]:
     """The FETCH responses that can be understood."""
     found = []
     for raw in result.responses:

@@ -13,14 +13,16 @@ from portico.errors import PeerError
 from portico.session.annotations.annotation import Ledger
 from portico.session.annotations.judge import Judge
 from portico.session.annotations.splice import Range
+from portico.session.annotations.transform import Transforms
 from portico.session.context import Context, LoginAttempt, SessionView
 from portico.session.decisions import Decision
 from portico.session.events import MAIN, Event
-from portico.session.imap.annotate import Annotations, Errand, Job, Plan, Result, withheld_for_annotations
+from portico.session.imap.annotate import Errand, Job, Plan, Result, Say, withheld_for_annotations
 from portico.session.imap.client_id import client_id
 from portico.session.imap.link import Link, Pending
 from portico.session.imap.mounted import MountedWatch
 from portico.session.imap.rewrite import LITERAL, FetchRewriter, Section, rewrite_whole
+from portico.session.imap.transform import Transformations
 from portico.session.imap.watch import UNTAGGED, Watch, pattern
 from portico.session.interests import Compiled
 from portico.wire.imap import CommandLine, fetch_items
@@ -37,7 +39,8 @@ class AnnotatedWatch(MountedWatch):
     """As MountedWatch; `judge` and `ledger` say and remember what is annotated."""
 
     __slots__ = (
-        "_annotations", "_collected", "_errand", "_job", "_now", "_number", "_plan", "_ranged", "_ranges", "_rewriter", "_sent", "_waiting",
+        "_annotations", "_collected", "_errand", "_failing", "_job", "_now", "_number", "_plan", "_ranged", "_ranges", "_rewriter", "_sent",
+        "_waiting",
     )  # fmt: skip
 
     gathered = Watch.gathered | frozenset(["FETCH", "SEARCH", "SORT", "CLOSE", "UNSELECT", "ID"])
@@ -49,13 +52,15 @@ class AnnotatedWatch(MountedWatch):
         interests: Compiled | None,
         capabilities: list[bytes],
         judge: Judge,
+        transforms: Transforms,
         ledger: Ledger,
         *,
         traced: bool = False,
         attempt: LoginAttempt | None = None,
     ) -> None:
         held = context.settings.limits.held
-        self._annotations = Annotations(judge, ledger, f"{view.server}/{view.user}", newest=context.newest, held=held)
+        account = f"{view.server}/{view.user}"
+        self._annotations = Transformations(judge, transforms, ledger, account, newest=context.newest, held=held)
         self._now: list[Decision] = []
         self._job: Job | None = None
         self._waiting: tuple[CommandLine, bytes, bytes] | None = None  # the client's command that waits for the job
@@ -63,6 +68,7 @@ class AnnotatedWatch(MountedWatch):
         self._sent = b""  # its tag, once it has been sent
         self._collected: list[bytes] = []
         self._plan: Plan | None = None  # the job is done; the command waits until nothing is under way
+        self._failing: tuple[bytes, tuple[str, str]] | None = None  # tag of the client's command that is told NO where the server says OK
         self._ranged: bytes | None = None  # tag of the client's command that was sent with other ranges
         self._ranges: dict[Section, Range] = {}
         self._rewriter: FetchRewriter | None = None  # of the response that is being streamed
@@ -124,12 +130,14 @@ class AnnotatedWatch(MountedWatch):
 
     # -- errands
 
-    def _resume(self, step: partial[Errand | None], out: list[Decision]) -> None:
+    def _resume(self, step: partial[Errand | Say | None], out: list[Decision]) -> None:
         """Go on with the job until it needs the server or is done."""
         assert self._job is not None
         try:
             errand = step()
-            while errand is None and not self.links[MAIN].pending:
+            while isinstance(errand, Say) or (errand is None and not self.links[MAIN].pending):
+                if errand is not None:
+                    self.outlet.compose(errand.lines, out)
                 errand = next(self._job)
         except StopIteration as end:
             self._job, self._errand = None, None
@@ -151,6 +159,7 @@ class AnnotatedWatch(MountedWatch):
         elif self._errand is not None and not self._sent:
             self._sent = _OURS + b"%d" % self.commands
             self._collected = []
+            self._ranges = dict(self._errand.ranges)
             self._tune()
             link = self.links[MAIN]
             link.send_command(self._sent, Pending(""), b"%b %b\r\n" % (self._sent, self._errand.command), out)
@@ -161,10 +170,12 @@ class AnnotatedWatch(MountedWatch):
         (head, opening, _), self._waiting = self._waiting, None
         self._tune()
         if plan.refusal:
-            self.outlet.compose(b"%b NO [CANNOT] %b\r\n" % (head.tag, plan.refusal.encode()), out)
+            self.outlet.compose(b"%b NO [%b] %b\r\n" % (head.tag, plan.code.encode(), plan.refusal.encode()), out)
         elif plan.answer is not None:
             self.outlet.compose(b"%b%b OK Completed.\r\n" % (plan.answer, head.tag), out)
         else:
+            if plan.failure is not None:
+                self._failing = head.tag, plan.failure
             if plan.ranges:
                 self._ranged, self._ranges = head.tag, plan.ranges
                 self._tune()
@@ -190,7 +201,7 @@ class AnnotatedWatch(MountedWatch):
         """FETCH responses to the client are given in pieces. Those of an errand are held, and those that a plugin wants to see whole,
         unless they are too large for that."""
         match = UNTAGGED.match(line)
-        if match is None or match[2].upper() != b"FETCH" or self._sent:
+        if match is None or match[2].upper() != b"FETCH" or (self._sent and self._errand is not None and "FETCH" in self._errand.kinds):
             return False
         if "FETCH" not in super().kinds:
             return True
@@ -247,11 +258,14 @@ class AnnotatedWatch(MountedWatch):
         if self._sent and tag == self._sent and self._job is not None:
             link.completed(tag)
             result = Result(rest[:2].upper() == b"OK", self._collected)
-            self._sent, self._errand, self._collected = b"", None, []
+            self._sent, self._errand, self._collected, self._ranges = b"", None, [], {}
             self._tune()
             self._resume(partial(self._job.send, result), out)
             return
         pending = link.pending.get(tag)
+        if self._failing is not None and tag == self._failing[0] and link.leg == MAIN:
+            (_, (code, text)), self._failing = self._failing, None
+            raw = b"%b NO [%b] %b\r\n" % (tag, code.encode(), text.encode()) if rest[:2].upper() == b"OK" else raw
         super()._tagged(link, raw, out)
         if link.leg != MAIN:
             return

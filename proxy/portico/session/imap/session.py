@@ -6,6 +6,7 @@ Rule of this file: what IMAP says where session.life moves on. RFC 9051 6.2, 7.1
 from __future__ import annotations
 
 from portico.session.annotations.judge import Judge
+from portico.session.annotations.transform import Transforms
 from portico.session.ask import one_line
 from portico.session.context import Route
 from portico.session.events import MAIN
@@ -40,9 +41,12 @@ class ImapSession(Life):
     def _make_watch(self, interests: Compiled | None, capabilities: list[bytes], traced: bool) -> Watch:
         ledger = self.context.ledger
         attempt = self._wish.attempt if self._wish is not None and interests is not None and interests.mounts else None
-        if interests is not None and ledger is not None and interests.annotators:
+        if interests is not None and ledger is not None and (interests.annotators or interests.transformers):
             judge = Judge(self.view, interests.annotators)
-            return AnnotatedWatch(self.context, self.view, interests, capabilities, judge, ledger, traced=traced, attempt=attempt)
+            transforms = Transforms(self.view, interests.transformers, self.context.transform)
+            return AnnotatedWatch(
+                self.context, self.view, interests, capabilities, judge, transforms, ledger, traced=traced, attempt=attempt
+            )
         if interests is not None and interests.mounts:
             return MountedWatch(self.context, self.view, interests, capabilities, traced=traced, attempt=attempt)
         return Watch(self.context, self.view, interests, capabilities, traced=traced)
@@ -60,7 +64,7 @@ class ImapSession(Life):
         return [name for name in passed if kept(name)], withheld + [name for name in passed if not kept(name)]
 
     def _annotates(self, interests: Compiled | None) -> bool:
-        return interests is not None and bool(interests.annotators) and self.context.ledger is not None
+        return interests is not None and bool(interests.annotators or interests.transformers) and self.context.ledger is not None
 
     def _yes(self, capabilities: list[bytes], text: bytes) -> bytes:
         return b"%b OK [CAPABILITY %b] %b\r\n" % (self._tag, b" ".join(capabilities), text)
