@@ -148,8 +148,9 @@ def test_the_page_holds_what_it_promises(page: str, terminal: Terminal, tmp_path
             pytest.fail("openssl is not installed (make test installs it)")
         pytest.skip("openssl is not installed")
     files = FILE.findall(page)
-    assert [name for name, _ in files] == ["pyproject.toml", "setup.cfg", "acme_house_rules.py", "test_house_rules.py", "portico.toml"]
-    for name, text in files:
+    first = ["pyproject.toml", "setup.cfg", "acme_house_rules.py", "test_house_rules.py", "portico.toml"]
+    assert [name for name, _ in files][: len(first)] == first
+    for name, text in files[: len(first)]:
         (terminal.directory / name).write_text(text)
     commands = steps(page)
     assert len(commands) == 9

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from portico.plugin import Insertion, Interests, Outline, Part, Session, hookimpl
-from portico.testing import annotators, check_plugin
+from portico.testing import annotated, annotators, check_plugin
 from portico.testing.samples import MESSAGES
 from portico.wire.mime import scan
 
@@ -187,3 +187,19 @@ def test_our_messages_are_what_they_are_called(what: str) -> None:
 def test_one_that_is_given_and_no_message_is_told() -> None:
     with pytest.raises(AssertionError, match="message 2 of those given is no message that Portico reads: "):
         check_plugin(annotates(), messages=[MESSAGES["a text"], b"Subject: " + b"x" * 500_000])
+
+
+def test_an_author_sees_the_message_that_a_client_gets() -> None:
+    both = MESSAGES["a text and HTML"]
+    seen = annotated(annotates(), both, user="carol")
+    begin, _, rest = seen.partition("For carol: Äpfel & more\r\n".encode())
+    assert rest
+    assert begin.endswith(b"8bit\r\n\r\n")
+    assert seen.endswith(both[-100:])
+    assert len(seen) > len(both)
+    assert annotated(annotates(wants=lambda session, outline: None), both) == both
+    assert annotated(annotates(types=("text/calendar",)), both) == both
+    assert annotated(annotates(serves=lambda session: session.client_id != {"name": "x"}), both, client_id={"name": "x"}) == both
+    assert annotated(annotates(), MESSAGES["a signed text"], protocol="pop3") == MESSAGES["a signed text"]
+    with pytest.raises(AssertionError, match="annotator wants: LookupError raised"):
+        annotated(annotates(raising), both)

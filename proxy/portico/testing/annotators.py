@@ -15,9 +15,12 @@ from typing import Any, Final
 from portico.errors import PeerError
 from portico.session.annotations.block import MOST_TEXT, encode
 from portico.session.annotations.judge import MOST_OF_A_PART, Judge
+from portico.session.annotations.locate import Locator
 from portico.session.annotations.outline import Insertion, Outline, outline_of_message
+from portico.session.annotations.splice import Splice
 from portico.session.ask import raised
 from portico.session.context import SessionView
+from portico.session.decisions import Decision, Record
 from portico.session.interests import BoundAnnotator
 from portico.testing.samples import MESSAGES
 from portico.wire.bodystructure import Part, decoded
@@ -58,6 +61,29 @@ def check_annotator(where: str, annotators: Sequence[tuple[SessionView, BoundAnn
             f"{where}: of {what} it says {said[0]!r} in one session and {said[-1]!r} in another of the same user: "
             "a block is made once and shown in all of them, so it may depend on nothing of a session but user, listener and server"
         )
+
+
+def shown(view: SessionView, annotators: Sequence[BoundAnnotator], message: bytes) -> bytes:
+    """The message as a client gets it. Raises AssertionError where an annotator does something wrong."""
+    out: list[Decision] = []
+    judge = Judge(view, annotators)
+    outline = outline_for(view, message)
+    wishes = judge.wishes(outline, out) if judge.settled(out) and judge.may_be_in(message) else None
+    made = None
+    if wishes is not None:
+        read = _read({part.number: part for part in outline.structure.walk()}, wishes.parts, message)
+        made = judge.annotation(wishes, read, outline.size, out)
+    wrong = "; ".join(f"{each.fields['hook']}: {each.fields['error']}" for each in out if isinstance(each, Record))
+    assert not wrong, wrong
+    if made is None:
+        return message
+    locator = Locator(made)
+    locator.feed(message)
+    located = locator.finish()
+    if located is None:
+        return message  # as on the wire: what cannot be found stays as it is
+    splice = Splice(0, len(message), made.at(located).inserts(""))
+    return splice.feed(message) + splice.finish()
 
 
 def outline_for(view: SessionView, message: bytes) -> Outline:

@@ -21,7 +21,7 @@ from portico.session.context import Protocol, SessionView
 from portico.session.events import CLIENT, MAIN
 from portico.session.interests import Bound, BoundAnnotator, Compiled
 from portico.testing import transcripts
-from portico.testing.annotators import check_annotator
+from portico.testing.annotators import check_annotator, shown
 from portico.testing.correspondence import Correspondence
 from portico.testing.playbook import difference
 from portico.testing.transcripts import Exchange
@@ -95,6 +95,27 @@ def check_plugin(
             stage.check_annotators({f"message {number} of those given": message for number, message in enumerate(messages, 1)})
 
 
+def annotated(
+    plugin: object,
+    message: bytes,
+    options: Mapping[str, Any] | None = None,
+    *,
+    name: str = "plugin",
+    protocol: Protocol = "imap",
+    user: str = "alice",
+    client_id: Mapping[str, str] | None = None,
+    **how: Any,
+) -> bytes:
+    """A message, whole and with CRLF, as a client gets it from its inbox through the plugin's annotator: with blocks, or as it is.
+
+    Arguments as in `check_plugin`. Raises AssertionError where the annotator raises or says what cannot be. To be called outside of an
+    event loop.
+    """
+    stage = _Stage(name, plugin, options or {}, protocol, user, client_id, how)
+    found = stage.annotators("one", 4711)
+    return shown(found[0][0], [bound for _, bound in found], message) if found else message
+
+
 @dataclass(frozen=True, slots=True)
 class _Stage:
     """The checks that are made for each protocol."""
@@ -129,11 +150,11 @@ class _Stage:
 
     def check_annotators(self, messages: Mapping[str, bytes]) -> None:
         """In two sessions of one user that differ in all else."""
-        made = [self._annotators(sid, rport) for sid, rport in (("one", 4711), ("two", 4712))]
+        made = [self.annotators(sid, rport) for sid, rport in (("one", 4711), ("two", 4712))]
         for row in zip(*made, strict=True):
             check_annotator(f"{self.name}: {self.protocol.upper()}, annotator", row, messages)
 
-    def _annotators(self, sid: str, rport: int) -> list[tuple[SessionView, BoundAnnotator]]:
+    def annotators(self, sid: str, rport: int) -> list[tuple[SessionView, BoundAnnotator]]:
         """What the plugin brings to a session, and what it sees of that."""
         found: list[BoundAnnotator] = []
 
