@@ -240,8 +240,8 @@ class Listing:
                         extended = b' ("CHILDINFO" ("SUBSCRIBED"))'
                     elif not on:
                         continue
-                elif not (on or below):
-                    continue
+                elif not on and (not below or b"*" in self._rests):
+                    continue  # RFC 3501 6.3.9: a level that is not subscribed stands for what the pattern does not reach
             elif b"SUBSCRIBED" in request.returned and name == place.prefix and self._overrides.get("", self.mount.subscribed == "all"):
                 attributes = (*attributes, b"\\Subscribed")
             found.append(Listed(kind, attributes, place.separator, name, extended))

@@ -227,11 +227,19 @@ class MountedWatch(Watch):
     # -- from the client
 
     def _must_wait(self) -> bool:
-        return self._parked is not None or super()._must_wait()
+        if self._parked is not None or super()._must_wait():
+            return True
+        # What another leg owes comes before the answer to the next command, which may be another leg's.
+        return bool(self._stores) and self._stream_tag is None and self._elsewhere
+
+    @property
+    def _elsewhere(self) -> bool:
+        """Something is under way on another leg than that of the selected mailbox."""
+        here = MAIN if self._mounts.selected is None else self._mounts.selected
+        return any(link.pending for leg, link in self.links.items() if leg != here)
 
     def _send(self, head: CommandLine, opening: bytes, arguments: bytes, message: Line | None, out: list[Decision]) -> None:
-        elsewhere = any(link.pending for leg, link in self.links.items() if leg != MAIN)
-        if head.name not in self._mounts.names or (self._mounts.plain(head, arguments) and not elsewhere):
+        if head.name not in self._mounts.names or (self._mounts.plain(head, arguments) and not self._elsewhere):
             super()._send(head, opening, arguments, message, out)
             return
         self._parked = (head, opening, arguments, message)

@@ -456,6 +456,10 @@ class Mounts:
         except PeerError:
             return Forward(MAIN, arguments)
         yield from self._learn()
+        if not any(request.patterns) and (store := self._owner(request.reference)) is not None:
+            # RFC 9051 6.3.9: an empty name asks for the separator and the root of the reference.
+            yield Say(Listed(head.name, (b"\\Noselect",), store.place.separator, b"", b"").response())
+            return Done(b"OK Completed.")
         got = yield Ask(MAIN, head.name.encode() + b" " + arguments)  # what it lists goes straight to the client
         if not got.ok:
             return Done(got.rest)
@@ -633,4 +637,4 @@ def _both(one: bytes, other: str) -> bytes:
     old = {"c": "kx", "d": "etx"}
     allowed = set(other)
     kept = [letter for letter in one.decode("ascii", "replace") if letter in allowed or set(old.get(letter, "-")) <= allowed]
-    return astring("".join(kept).encode())
+    return "".join(kept).encode() or b'""'
