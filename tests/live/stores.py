@@ -41,10 +41,11 @@ LETTERS = [
 _READ, _POST, _ALL = [("anyone", "lrs")], [("anyone", "lrswi")], [("anyone", "lrswipkxtea")]
 _BOARD = f"Notice board <board@{messages.DOMAIN}>"
 
-# A master user has the rights of him for whom he acts, not his own. The flag of Archive is one that no client of the front may see.
+# A master user has the rights of him for whom he acts, not his own. What is a user's own there has a small quota. The flag of Archive is one that no client of the front may see.
 _MORE_2_3 = """
 plugin {
   acl_user = %u
+  quota_rule = *:storage=1M
 }
 namespace public {
   mailbox Notices {
@@ -54,6 +55,7 @@ namespace public {
 """
 _MORE_2_4 = """
 acl_user = %{user}
+quota_storage_size = 1M
 namespace public {
   mailbox Notices {
     special_use = \\Archive
@@ -136,6 +138,7 @@ class Public:
 _ACCOUNT = f"""store = "store"
 root = "Public"
 sign_in = "account"
+subscribed = "proxy"
 account = "{OWNER[0]}"
 account_password = "{OWNER[1]}"
 access = [
@@ -186,6 +189,7 @@ tls = "none"
 plain_login = true
 server = "server"
 timeouts.greeting = "2s"
+limits.wrong_login_delay = "1ms"
 [listeners."{way}".plugins.public_folders]
 {options}"""
     return Public(Front(directory, personal.ports, certificates, protocols=("imap",), more=more), ports)
