@@ -10,7 +10,7 @@ them again.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Final, NamedTuple
@@ -29,6 +29,8 @@ from portico.wire.imap import FetchResponse, parse_fetch, unquoted
 
 _BATCH: Final = 200
 """Messages whose structure is asked for in one errand."""
+_SET: Final = 8000
+"""Octets of a sequence set in one command."""
 _CHUNK: Final = 64 * 1024
 _TOUCHED: Final = frozenset(
     ["RFC822.SIZE", "BODY", "BODYSTRUCTURE", "BODY.PEEK", "RFC822", "RFC822.TEXT", "BINARY", "BINARY.PEEK", "BINARY.SIZE"]
@@ -411,11 +413,12 @@ class Annotations:
 
     def _number(self, state: Selected) -> Steps:
         """Find the numbers of messages that were annotated in another session."""
-        uids = b",".join(uid.encode() for uid in sorted(state.known.annotations, key=int))
-        result = yield Errand(b"SEARCH UID " + uids, frozenset(["SEARCH"]))
-        found = _numbers(result.responses, b"SEARCH")
-        if found:
-            result = yield Errand(b"FETCH " + _set(found) + b" (UID)", frozenset(["FETCH"]))
+        found: list[int] = []
+        for uids in in_pieces(_set(map(int, state.known.annotations))):
+            result = yield Errand(b"SEARCH UID " + uids, frozenset(["SEARCH"]))
+            found += _numbers(result.responses, b"SEARCH")
+        for numbers in in_pieces(_set(found)):
+            result = yield Errand(b"FETCH " + numbers + b" (UID)", frozenset(["FETCH"]))
             for response in fetched(result):
                 if str(response.uid) in state.known.annotations:
                     state.numbers[response.number] = str(response.uid)
@@ -483,21 +486,24 @@ class Annotations:
         state = self.selected
         assert state is not None
         uid = state.numbers.get(number, "")
-        locator = Locator(made)
+        locator: Locator | None = None
         start = 0
-        while locator.wants_more and start < made.size:
-            result = yield Errand(b"FETCH %d (BODY.PEEK[]<%d.%d>)" % (number, start, _CHUNK), frozenset(["FETCH"]))
+        while (locator is None or locator.wants_more) and start < made.size:
+            also = b"" if start else b"BODYSTRUCTURE "
+            result = yield Errand(b"FETCH %d (%bBODY.PEEK[]<%d.%d>)" % (number, also, start, _CHUNK), frozenset(["FETCH"]))
             octets = None
             for response in fetched(result):
                 if response.number == number:
                     octets = unquoted(response.value(f"BODY[]<{start}>") or b"") or octets
-            if not octets:
+                    if locator is None:
+                        locator = Locator(made, _structure_in(response))
+            if not octets or locator is None:
                 break
             locator.feed(octets)
             start += len(octets)
-        located: Located | None = locator.finish()
+        located: Located | None = locator.finish() if locator is not None else None
         if located is None:
-            self._contradicted(uid, locator.trouble or "its parts were not found", out())
+            self._contradicted(uid, (locator.trouble if locator is not None else "") or "its parts were not found", out())
             return
         self._ledger.located(state.mailbox, uid, located)
         state.known = replace(state.known, annotations={**state.known.annotations, uid: made.at(located)})
@@ -528,6 +534,14 @@ class Annotations:
         else:
             numbers = chosen(messages, state.numbers, state.exists)
         return {number: state.known.annotations[state.numbers[number]] for number in numbers}
+
+
+def _structure_in(response: FetchResponse) -> Part | None:
+    """What the server says the message is; None: it does not, or not so that it can be understood."""
+    try:
+        return parse_structure(response.value("BODYSTRUCTURE") or b"")
+    except PeerError:
+        return None
 
 
 def _is_body(item: Item) -> bool:
@@ -585,6 +599,15 @@ def _set(numbers: Iterable[int]) -> bytes:
         else:
             runs.append([number, number])
     return b",".join(b"%d" % low if low == high else b"%d:%d" % (low, high) for low, high in runs)
+
+
+def in_pieces(messages: bytes) -> Iterator[bytes]:
+    """A sequence set in pieces that fit a command; an empty one: none."""
+    pos = 0
+    while pos < len(messages):
+        end = len(messages) if len(messages) - pos <= _SET else messages.rindex(b",", pos, pos + _SET)
+        yield messages[pos:end]
+        pos = end + 1
 
 
 def _outside_strings(arguments: bytes) -> list[tuple[int, int]]:

@@ -17,7 +17,7 @@ from portico.session.annotations.judge import Judge
 from portico.session.annotations.outline import Outline, outline_of
 from portico.session.annotations.transform import Transforms
 from portico.session.decisions import Decision, Record
-from portico.session.imap.annotate import IDLE, Annotations, Errand, Job, Plan, Result, Say, fetched
+from portico.session.imap.annotate import IDLE, Annotations, Errand, Job, Plan, Result, Say, fetched, in_pieces
 from portico.wire.fetch import MACROS, FetchCommand, Item, parse_fetch_command, ranges_of
 from portico.wire.imap import FetchResponse, unquoted
 from portico.wire.message import Message, Section, parse_section
@@ -25,8 +25,6 @@ from portico.wire.message import Message, Section, parse_section
 _CHUNK: Final = 64 * 1024
 _BATCH: Final = 200
 """Messages that the server is asked about in one errand."""
-_SET: Final = 8000
-"""Octets of a sequence set in one command."""
 _MOST: Final = 4
 """One response has at most so many times the octets that a transformed message may have."""
 _SECTIONED: Final = frozenset(["BODY.PEEK", "BINARY", "BINARY.PEEK", "BINARY.SIZE"])
@@ -338,15 +336,8 @@ def _literal(octets: bytes) -> bytes:
 
 def _sets(messages: bytes, without: Collection[int], last: int) -> Iterator[bytes]:
     """A sequence set without some messages, in pieces that fit a command; none: nothing is left."""
-    piece = b""
-    for low, high in _without(sorted(ranges_of(messages, last)), sorted(without)):
-        text = b"%d" % low if low == high else b"%d:%d" % (low, high)
-        if piece and len(piece) + len(text) >= _SET:
-            yield piece
-            piece = b""
-        piece += (b"," if piece else b"") + text
-    if piece:
-        yield piece
+    left = _without(sorted(ranges_of(messages, last)), sorted(without))
+    return in_pieces(b",".join(b"%d" % low if low == high else b"%d:%d" % (low, high) for low, high in left))
 
 
 def _without(ranges: Sequence[tuple[int, int]], numbers: Sequence[int]) -> Iterator[tuple[int, int]]:

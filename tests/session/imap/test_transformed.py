@@ -1,0 +1,587 @@
+"""Transformed messages as an exchange of letters: nothing of the server's octets reaches the client, and all that is told agrees."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from portico.ledger.ledger import SqliteLedger
+from portico.plugin import Insertion, Interests, Outline, Session, hookimpl
+from portico.session.annotations.annotation import Mailbox
+from portico.session.events import CLIENT, MAIN
+from portico.session.imap.transform import _sets, wish_of
+from portico.testing import Correspondence
+from portico.wire.fetch import parse_fetch_command, ranges_of
+
+PLAIN = '("text" "plain" NIL NIL NIL "7bit" 9 1)'
+ORIGINAL = b"Subject: buy\r\n\r\nsecret\r\n"
+SHOWN = b"Subject: buy\r\nX-Scan: yes\r\n\r\nTaken out.\r\n"
+TOLD = '("text" "plain" ("charset" "us-ascii") NIL NIL "7bit" 12 1 NIL NIL NIL NIL)'
+BODY = '("text" "plain" ("charset" "us-ascii") NIL NIL "7bit" 12 1)'
+ENVELOPE = '(NIL "buy" NIL NIL NIL NIL NIL NIL NIL NIL)'
+CHUNK = 64 * 1024
+
+
+class Scans:
+    """Takes the text out of messages about buying."""
+
+    portico_interests = ("transforms",)
+    types: Sequence[str] = ()
+    result: bytes | None = SHOWN
+
+    def __init__(self) -> None:
+        self.asked: list[bytes] = []
+
+    @hookimpl
+    def session_opened(self) -> Interests:
+        return Interests(transformer=self)
+
+    def wants(self, session: Session, outline: Outline) -> bool:
+        return outline.subject == "buy"
+
+    def transform(self, session: Session, outline: Outline, message: bytes) -> bytes | None:
+        self.asked.append(message)
+        return self.result
+
+
+SELECT = """
+C: a1 SELECT INBOX
+S: * 3 EXISTS
+S: * OK [UIDVALIDITY 9] UIDs valid
+S: * OK [UIDNEXT 31] next
+S: a1 OK [READ-WRITE] done
+"""
+
+
+def look(command: int = 2, size: int = len(ORIGINAL)) -> str:
+    return f"""
+    to S: portico{command} FETCH 1:3 (UID BODYSTRUCTURE)
+    S: * 1 FETCH (UID 10 BODYSTRUCTURE {PLAIN})
+    to nobody
+    S: * 2 FETCH (UID 20 BODYSTRUCTURE {PLAIN})
+    to nobody
+    S: * 3 FETCH (UID 30 BODYSTRUCTURE {PLAIN})
+    to nobody
+    S: portico{command} OK done
+    to S: portico{command} FETCH 1:3 (UID RFC822.SIZE ENVELOPE)
+    S: * 1 FETCH (UID 10 RFC822.SIZE 100 ENVELOPE (NIL "Lunch" NIL NIL NIL NIL NIL NIL NIL NIL))
+    to nobody
+    S: * 2 FETCH (UID 20 RFC822.SIZE {size} ENVELOPE (NIL "buy" NIL NIL NIL NIL NIL NIL NIL NIL))
+    to nobody
+    S: * 3 FETCH (UID 30 RFC822.SIZE 100 ENVELOPE (NIL "Tea" NIL NIL NIL NIL NIL NIL NIL NIL))
+    to nobody
+    S: portico{command} OK done
+    """
+
+
+def read(command: int = 2) -> str:
+    return f"""
+    to S: portico{command} FETCH 2 (BODY.PEEK[]<0.{CHUNK}>)
+    S: * 2 FETCH (UID 20 BODY[]<0> {{{len(ORIGINAL)}}}
+    to nobody
+    S: Subject: buy
+    to nobody
+    S:
+    to nobody
+    S: secret
+    to nobody
+    S: )
+    to nobody
+    S: portico{command} OK done
+    """
+
+
+def begun(plugin: object, ledger: SqliteLedger | None = None, most: int = 0) -> Correspondence:
+    session = Correspondence(plugin, capabilities=b"BINARY SORT CONDSTORE SEARCHRES PREVIEW")
+    context = session.session.context
+    context.ledger = ledger or context.ledger
+    context.transform = most or context.transform
+    assert b"PREVIEW" not in session.sign_in()
+    return session
+
+
+def listed(session: Correspondence, cut: int = 0) -> None:
+    """The client lists the mailbox for the first time."""
+    session.play(
+        f"""
+        {SELECT}
+        C: a2 FETCH 1:* (UID RFC822.SIZE)
+        {look()}
+        {read()}
+        to S: portico2 FETCH 2 (UID RFC822.SIZE)
+        S: * 2 FETCH (UID 20 RFC822.SIZE {len(ORIGINAL)})
+        to nobody
+        S: portico2 OK done
+        to C: * 2 FETCH (UID 20 RFC822.SIZE {len(SHOWN)})
+        to S: a2 FETCH 1,3 (UID RFC822.SIZE)
+        S: * 1 FETCH (UID 10 RFC822.SIZE 100)
+
+        S: * 3 FETCH (UID 30 RFC822.SIZE 100)
+
+        S: a2 OK done
+        """,
+        cut=cut,
+    )
+
+
+@pytest.mark.parametrize("cut", [0, 1, 7])
+def test_a_listing_reads_the_messages_that_are_wanted_and_tells_their_new_size(cut: int) -> None:
+    plugin = Scans()
+    with begun(plugin) as session:
+        listed(session, cut)
+        assert session.faults == []
+    assert plugin.asked == [ORIGINAL]
+
+
+def test_what_is_told_of_it_is_of_the_new_octets_and_flags_are_the_servers() -> None:
+    with begun(Scans()) as session:
+        listed(session)
+        session.play(
+            f"""
+            C: a3 UID FETCH 20 (FLAGS ENVELOPE BODYSTRUCTURE BODY INTERNALDATE)
+            to S: portico3 FETCH 2 (UID RFC822.SIZE FLAGS INTERNALDATE)
+            S: * 2 FETCH (UID 20 RFC822.SIZE {len(ORIGINAL)} FLAGS (\\Seen) INTERNALDATE "x")
+            to nobody
+            S: portico3 OK done
+            to C: * 2 FETCH (UID 20 FLAGS (\\Seen) INTERNALDATE "x" ENVELOPE {ENVELOPE} BODYSTRUCTURE {TOLD} BODY {BODY})
+            to C: a3 OK Completed.
+
+            C: a4 FETCH 2 ALL
+            to S: portico4 FETCH 2 (UID RFC822.SIZE FLAGS INTERNALDATE)
+            S: * 2 FETCH (UID 20 RFC822.SIZE {len(ORIGINAL)} FLAGS () INTERNALDATE "x")
+            to nobody
+            S: portico4 OK done
+            to C: * 2 FETCH (FLAGS () INTERNALDATE "x" RFC822.SIZE {len(SHOWN)} ENVELOPE {ENVELOPE})
+            to C: a4 OK Completed.
+            """
+        )
+
+
+def test_a_body_that_is_read_is_seen_and_one_that_is_peeked_at_is_not() -> None:
+    with begun(Scans()) as session:
+        listed(session)
+        session.play(
+            f"""
+            C: a3 FETCH 2 (BODY[TEXT] BODY[HEADER.FIELDS (X-Scan)]<0.6>)
+            to S: portico3 FETCH 2 (UID RFC822.SIZE BODY[]<0.1>)
+            S: * 2 FETCH (UID 20 RFC822.SIZE {len(ORIGINAL)} BODY[]<0> "S" FLAGS (\\Seen))
+            to nobody
+            S: portico3 OK done
+            to C: * 2 FETCH (FLAGS (\\Seen) BODY[TEXT] {{12}}
+            to C: Taken out.
+            to C:  BODY[HEADER.FIELDS (X-SCAN)]<0> {{6}}
+            to C: X-Scan)
+            to C: a3 OK Completed.
+
+            C: a4 FETCH 2 (BODY.PEEK[1] BINARY.PEEK[1]<6.100> BINARY.SIZE[1] RFC822.HEADER)
+            to S: portico4 FETCH 2 (UID RFC822.SIZE)
+            S: * 2 FETCH (FLAGS (\\Flagged))
+            to C: * 2 FETCH (FLAGS (\\Flagged))
+            S: * 2 FETCH (UID 20 RFC822.SIZE {len(ORIGINAL)})
+            to nobody
+            S: portico4 OK done
+            to C: * 2 FETCH (BODY[1] {{12}}
+            to C: Taken out.
+            to C:  BINARY[1]<6> {{6}}
+            to C: out.
+            to C:  BINARY.SIZE[1] 12 RFC822.HEADER {{29}}
+            to C: Subject: buy
+            to C: X-Scan: yes
+            to C:
+            to C: )
+            to C: a4 OK Completed.
+            """
+        )
+
+
+def test_messages_are_answered_apart_and_the_others_pass() -> None:
+    with begun(Scans()) as session:
+        listed(session)
+        session.play(
+            f"""
+            C: a3 UID FETCH 1:* (UID RFC822.TEXT) (CHANGEDSINCE 7 VANISHED)
+            to S: portico3 FETCH 2 (UID RFC822.SIZE BODY[]<0.1>) (CHANGEDSINCE 7)
+            S: * 2 FETCH (UID 20 RFC822.SIZE {len(ORIGINAL)} BODY[]<0> "S" MODSEQ (9))
+            to nobody
+            S: portico3 OK done
+            to C: * 2 FETCH (UID 20 MODSEQ (9) RFC822.TEXT {{12}}
+            to C: Taken out.
+            to C: )
+            to S: a3 UID FETCH 1:19,21:30 (UID RFC822.TEXT) (CHANGEDSINCE 7 VANISHED)
+            S: * VANISHED (EARLIER) 11
+
+            S: * 1 FETCH (UID 10 RFC822.TEXT "hi")
+
+            S: a3 OK done
+
+            C: a4 FETCH $ RFC822.SIZE
+            to S: portico4 FETCH $ (UID)
+            S: * 2 FETCH (UID 20)
+            to nobody
+            S: * 3 FETCH (UID 30)
+            to nobody
+            S: portico4 OK done
+            to S: portico4 FETCH 2 (UID RFC822.SIZE)
+            S: * 2 FETCH (UID 20 RFC822.SIZE {len(ORIGINAL)})
+            to nobody
+            S: portico4 OK done
+            to C: * 2 FETCH (RFC822.SIZE {len(SHOWN)})
+            to S: a4 FETCH 3 RFC822.SIZE
+            S: * 3 FETCH (RFC822.SIZE 100)
+
+            S: a4 OK done
+            """
+        )
+
+
+def test_what_makes_no_sense_or_cannot_be_decoded_is_refused() -> None:
+    with begun(Scans()) as session:
+        listed(session)
+        session.play(
+            f"""
+            C: a3 FETCH 2 (BODY[1.NONSENSE])
+            to C: a3 NO [CANNOT] Invalid section
+
+            C: a4 FETCH 2 (BODY[
+            to C: a4 NO [CANNOT] This FETCH is not understood.
+
+            C: a5 FETCH 2 (BODY.PEEK[7] BINARY.PEEK[7])
+            to S: portico5 FETCH 2 (UID RFC822.SIZE)
+            S: * 2 FETCH (UID 20 RFC822.SIZE {len(ORIGINAL)})
+            to nobody
+            S: portico5 OK done
+            to C: * 2 FETCH (BODY[7] {{0}}
+            to C:  BINARY[7] {{0}}
+            to C: )
+            to C: a5 OK Completed.
+
+            C: a6 FETCH 2 (X-STRANGE ENVELOPE)
+            to S: portico6 FETCH 2 (UID RFC822.SIZE X-STRANGE)
+            S: portico6 BAD unknown
+            to C: a6 NO [CANNOT] The server did not answer.
+            """
+        )
+
+
+def test_a_client_cannot_ask_for_the_same_octets_without_end() -> None:
+    with begun(Scans(), most=100) as session:
+        listed(session)
+        many = " ".join(["BODY.PEEK[]"] * 20)
+        session.play(
+            f"""
+            C: a3 FETCH 2 ({many})
+            to S: portico3 FETCH 2 (UID RFC822.SIZE)
+            S: * 2 FETCH (UID 20 RFC822.SIZE {len(ORIGINAL)})
+            to nobody
+            S: portico3 OK done
+            to C: a3 NO [LIMIT] Too much is asked for at once.
+            """
+        )
+
+
+def test_searches_and_sorts_by_size_know_the_new_one() -> None:
+    with begun(Scans()) as session:
+        listed(session)
+        session.play(
+            f"""
+            C: a3 SEARCH OR LARGER 30 SMALLER 30
+            to S: a3 SEARCH OR (OR LARGER 30 UID 20) (SMALLER 30 NOT UID 20)
+            S: * SEARCH 1 2 3
+            S: a3 OK done
+
+            C: a4 SORT (SIZE) UTF-8 ALL
+            to S: portico4 SORT (SIZE) UTF-8 ALL
+            S: * SORT 2 1 3
+            to nobody
+            S: portico4 OK done
+            to S: portico4 FETCH 1:3 (UID RFC822.SIZE)
+            S: * 1 FETCH (UID 10 RFC822.SIZE 30)
+            to nobody
+            S: * 2 FETCH (UID 20 RFC822.SIZE {len(ORIGINAL)})
+            to nobody
+            S: * 3 FETCH (UID 30 RFC822.SIZE 100)
+            to nobody
+            S: portico4 OK done
+            to C: * SORT 1 2 3
+            to C: a4 OK Completed.
+            """
+        )
+
+
+def test_a_message_that_is_too_large_is_not_read() -> None:
+    plugin = Scans()
+    with begun(plugin, most=1000) as session:
+        session.play(
+            f"""
+            {SELECT}
+            C: a2 FETCH 1:* (UID RFC822.SIZE)
+            {look(size=1001)}
+            to S: a2 FETCH 1:3 (UID RFC822.SIZE)
+            S: * 2 FETCH (UID 20 RFC822.SIZE 1001)
+
+            S: a2 OK done
+            """
+        )
+        assert ("annotations.not_transformed", "1001 octets, 1000 are allowed") in texts(session)
+    assert plugin.asked == []
+
+
+def texts(session: Correspondence) -> list[tuple[str, object]]:
+    return [(event, fields.get("text")) for event, fields in session.events]
+
+
+@pytest.mark.parametrize(
+    ("result", "fault"),
+    [
+        (None, ""),
+        (ORIGINAL, ""),
+        (b"Subject: x\r\n\r\nno end", "what is returned is no message: no line end behind the last line"),
+        (b"Subject: x\n\n", "what is returned is no message: a bare CR or LF, or NUL"),
+        (b"text\r\n", "what is returned is no message: no header, or no empty line behind it"),
+        (b"Subject: x\r\n\r\n" + b"x" * 999 + b"\r\n", "1015 octets returned, 1000 are allowed"),
+        ("Subject: x\r\n\r\n", "str returned"),
+    ],
+)
+def test_what_is_no_message_changes_nothing(result: bytes | None, fault: str) -> None:
+    plugin = Scans()
+    plugin.result = result
+    with begun(plugin, most=1000) as session:
+        session.play(
+            f"""
+            {SELECT}
+            C: a2 FETCH 1:* (UID RFC822.SIZE)
+            {look()}
+            {read()}
+            to S: a2 FETCH 1:3 (UID RFC822.SIZE)
+            S: * 2 FETCH (UID 20 RFC822.SIZE {len(ORIGINAL)})
+
+            S: a2 OK done
+
+            C: a3 FETCH 2 BODY[]
+            S: * 2 FETCH (BODY[] "server's")
+
+            S: a3 OK done
+            """
+        )
+        assert session.faults == ([f"transformer transform: {fault}"] if fault else [])
+    assert plugin.asked == [ORIGINAL]
+
+
+def test_a_transformer_that_raises_changes_nothing_and_ends_nothing() -> None:
+    class Raises(Scans):
+        def transform(self, session: Session, outline: Outline, message: bytes) -> bytes | None:
+            raise SystemExit(message)
+
+    with begun(Raises()) as session:
+        session.play(
+            f"""
+            {SELECT}
+            C: a2 FETCH 1:* (UID RFC822.SIZE)
+            {look()}
+            {read()}
+            to S: a2 FETCH 1:3 (UID RFC822.SIZE)
+            S: a2 OK done
+            """
+        )
+        (fault,) = session.faults
+        assert "SystemExit raised" in fault
+        assert "secret" not in fault
+
+
+def test_another_session_reads_nothing_and_shows_the_same_whatever_the_plugin_now_says(tmp_path: Path) -> None:
+    first, second = Scans(), Scans()
+    second.result = b"Subject: other\r\n\r\n"
+    with begun(first, SqliteLedger(tmp_path / "ledger")) as session:
+        listed(session)
+    with begun(second, SqliteLedger(tmp_path / "ledger")) as session:
+        session.play(
+            f"""
+            {SELECT}
+            C: a2 FETCH 2 BODY.PEEK[TEXT]
+            to S: portico2 SEARCH UID 20
+            S: * SEARCH 2
+            to nobody
+            S: portico2 OK done
+            to S: portico2 FETCH 2 (UID)
+            S: * 2 FETCH (UID 20)
+            to nobody
+            S: portico2 OK done
+            to S: portico2 SEARCH UID 31:*
+            S: * SEARCH 3
+            to nobody
+            S: portico2 OK done
+            to S: portico2 FETCH 3:3 (UID BODYSTRUCTURE)
+            S: * 3 FETCH (UID 30 BODYSTRUCTURE {PLAIN})
+            to nobody
+            S: portico2 OK done
+            to S: portico2 FETCH 2 (UID RFC822.SIZE)
+            S: * 2 FETCH (UID 20 RFC822.SIZE {len(ORIGINAL)})
+            to nobody
+            S: portico2 OK done
+            to C: * 2 FETCH (BODY[TEXT] {{12}}
+            to C: Taken out.
+            to C: )
+            to C: a2 OK Completed.
+            """
+        )
+    assert second.asked == []
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_what_found_no_room_is_made_again_and_is_the_same_or_is_not_shown(same: bool) -> None:
+    plugin, ledger = Scans(), SqliteLedger()
+    ledger.keep(0)
+    with begun(plugin, ledger) as session:
+        listed(session)
+        plugin.result = SHOWN if same else SHOWN.replace(b"yes", b"no.")
+        told = f"""
+            to S: portico3 FETCH 2 (UID RFC822.SIZE)
+            S: * 2 FETCH (UID 20 RFC822.SIZE {len(ORIGINAL)})
+            to nobody
+            S: portico3 OK done
+            to C: * 2 FETCH (BODY[TEXT] {{12}}
+            to C: Taken out.
+            to C: )
+            """
+        session.play(
+            f"""
+            C: a3 FETCH 1:2 BODY.PEEK[TEXT]
+            to S: portico3 FETCH 2 (UID RFC822.SIZE ENVELOPE BODYSTRUCTURE)
+            S: * 2 FETCH (UID 20 RFC822.SIZE 25 ENVELOPE (NIL "buy" NIL NIL NIL NIL NIL NIL NIL NIL) BODYSTRUCTURE {PLAIN})
+            to nobody
+            S: portico3 OK done
+            {read(3)}
+            {told if same else ""}
+            to S: a3 FETCH 1 BODY.PEEK[TEXT]
+            S: * 1 FETCH (BODY[TEXT] "hi")
+
+            S: a3 OK done
+            to C: {"a3 OK done" if same else "a3 NO [UNAVAILABLE] A message cannot be shown as it was before; try again later."}
+
+            C: a4 FETCH 2 (RFC822.SIZE ENVELOPE)
+            to S: portico4 FETCH 2 (UID RFC822.SIZE)
+            S: * 2 FETCH (UID 20 RFC822.SIZE {len(ORIGINAL)})
+            to nobody
+            S: portico4 OK done
+            to C: * 2 FETCH (RFC822.SIZE {len(SHOWN)} ENVELOPE {ENVELOPE})
+            to C: a4 OK Completed.
+            """
+        )
+        lost = [event for event, _ in session.events if event == "annotations.transform_lost"]
+        assert len(lost) == (0 if same else 1)
+    assert plugin.asked == [ORIGINAL, ORIGINAL]
+
+
+def test_a_transformed_message_gets_no_block_and_the_others_get_theirs() -> None:
+    class Both(Scans):
+        portico_interests = ("transforms", "annotations")
+
+        @hookimpl
+        def session_opened(self) -> Interests:
+            return Interests(transformer=self, annotator=Blocks())
+
+    class Blocks:
+        types: Sequence[str] = ()
+
+        def wants(self, session: Session, outline: Outline) -> Sequence[str] | None:
+            return ()
+
+        def insertions(self, session: Session, outline: Outline, parts: object) -> Sequence[Insertion]:
+            return [Insertion("1", "see\n")]
+
+    with begun(Both()) as session:
+        session.play(
+            f"""
+            {SELECT}
+            C: a2 FETCH 1:* RFC822.SIZE
+            {look()}
+            {read()}
+            to S: portico2 FETCH 2 (UID RFC822.SIZE)
+            S: * 2 FETCH (UID 20 RFC822.SIZE {len(ORIGINAL)})
+            to nobody
+            S: portico2 OK done
+            to C: * 2 FETCH (RFC822.SIZE {len(SHOWN)})
+            to S: a2 FETCH 1,3 RFC822.SIZE
+            S: * 1 FETCH (RFC822.SIZE 100)
+            to C: * 1 FETCH (RFC822.SIZE 145)
+            S: * 3 FETCH (RFC822.SIZE 100)
+            to C: * 3 FETCH (RFC822.SIZE 145)
+            S: a2 OK done
+            """
+        )
+
+
+def test_a_set_too_long_for_one_command_is_asked_in_pieces_and_the_client_sees_one_answer() -> None:
+    ledger, uids = SqliteLedger(), range(1, 9999)  # every second one is transformed
+    with begun(Scans(), ledger) as session:
+        listed(session)
+        mailbox = Mailbox("main/alice", "INBOX", 9)
+        made = ledger.known(mailbox).annotations["20"]
+        told = ledger.told(mailbox, "20", made.whole) if made.whole is not None else None
+        assert told is not None
+        for uid in uids[1::2]:
+            ledger.show(mailbox, str(uid), made, SHOWN, told)
+        ledger.judged(mailbox, 9998, {str(uid): made for uid in uids[1::2]})
+        session.play(f"C: a3 SELECT INBOX\nS: * {len(uids)} EXISTS\nS: * OK [UIDVALIDITY 9] valid\nS: a3 OK done")
+        _, asked = session.letter(CLIENT, b"a4 UID FETCH 1:9999 RFC822.SIZE\r\n")
+        told_to_client, commands = b"", []
+        while asked:
+            commands.append(asked)
+            told, asked = session.letter(MAIN, answer_of(asked))
+            told_to_client += told
+        assert commands[-1].startswith(b"a4 UID FETCH ")
+        assert sum(command.startswith(b"portico4 UID FETCH 1,3,5,") for command in commands) == 1
+        assert max(map(len, commands[1:])) < 8100
+        assert told_to_client.endswith(b"a4 OK done\r\n")
+        sizes = dict(re.findall(rb"\* \d+ FETCH \(UID (\d+) RFC822.SIZE (\d+)\)", told_to_client))
+        assert sizes == {b"%d" % uid: b"100" if uid % 2 else b"%d" % len(SHOWN) for uid in uids}
+        assert told_to_client.count(b"\n") == len(uids) + 1
+
+
+def answer_of(command: bytes) -> bytes:
+    """A server whose messages have their numbers for UIDs."""
+    tag, rest = command.split(b" ", 1)
+    done = b"%b OK done\r\n" % tag
+    if b"SEARCH UID " in rest:
+        numbers = rest.split(b"UID ")[1].strip()
+        return b"* SEARCH %b\r\n%b" % (b"" if b"*" in numbers else numbers.replace(b",", b" "), done)
+    messages, items = rest.removeprefix(b"UID ").removeprefix(b"FETCH ").split(b" ", 1)
+    size = b" RFC822.SIZE 100" if b"SIZE" in items else b""
+    numbers = [number for low, high in ranges_of(messages, 9998) for number in range(low, min(high, 9998) + 1)]
+    return b"".join(b"* %d FETCH (UID %d%b)\r\n" % (number, number, size) for number in numbers) + done
+
+
+@given(st.lists(st.tuples(st.integers(1, 30), st.integers(1, 30)), min_size=1, max_size=5), st.sets(st.integers(1, 30)))
+def test_a_set_without_some_messages_names_all_others(ranges: list[tuple[int, int]], without: set[int]) -> None:
+    messages = b",".join(b"%d:%d" % each for each in ranges)
+    named = {number for low, high in ranges_of(messages, 30) for number in range(low, high + 1)}
+    left = [number for piece in _sets(messages, without, 30) for low, high in ranges_of(piece, 30) for number in range(low, high + 1)]
+    assert sorted(left) == left
+    assert set(left) == named - without
+    assert len(left) == len(set(left))
+
+
+def test_a_long_set_comes_in_pieces() -> None:
+    pieces = list(_sets(b"1:9999", range(2, 9999, 2), 9999))
+    assert len(pieces) > 2
+    assert all(len(piece) <= 8000 for piece in pieces)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "errand", "modifiers"),
+    [
+        (b"1 FULL", b"(UID RFC822.SIZE FLAGS INTERNALDATE)", b""),
+        (b"1 (UID BODY[])", b"(UID RFC822.SIZE BODY[]<0.1>)", b""),
+        (b"1 (BINARY.SIZE[1] BODY.PEEK[1] RFC822.HEADER BODY)", b"(UID RFC822.SIZE)", b""),
+        (b"1 RFC822", b"(UID RFC822.SIZE BODY[]<0.1>)", b""),
+        (b"1 (FLAGS) (CHANGEDSINCE 12)", b"(UID RFC822.SIZE FLAGS)", b" (CHANGEDSINCE 12)"),
+        (b"1 FLAGS (CHANGEDSINCE 12 VANISHED)", b"(UID RFC822.SIZE FLAGS)", b" (CHANGEDSINCE 12)"),
+    ],
+)
+def test_the_server_is_asked_for_what_only_it_knows(arguments: bytes, errand: bytes, modifiers: bytes) -> None:
+    wish = wish_of(parse_fetch_command(arguments))
+    assert (wish.errand, wish.modifiers) == (errand, modifiers)
