@@ -218,6 +218,38 @@ def test_the_end_of_a_tunnel_is_named_from_its_last_octets(server_tls: ssl.SSLCo
     assert (summary.reason, summary.side) == (Reason.LOGOUT, "client")
 
 
+@pytest.mark.parametrize("reset", [False, True])
+def test_a_server_that_goes_without_a_word_is_told_where_a_line_may_stand(
+    reset: bool, server_tls: ssl.SSLContext, client_tls: ssl.SSLContext
+) -> None:
+    def script(sock: socket.socket) -> None:
+        sock.sendall(b"a1 OK Noop completed.\r\n")
+        read_exactly(sock, len(b"a2 NOOP\r\n"))
+        if reset:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+
+    with Backend(script) as backend, Rig(backend.world(tls="implicit", client_context=server_tls)) as rig:
+        client = TlsClient(rig.connect(), client_tls)
+        assert client.read(23) == b"a1 OK Noop completed.\r\n"
+        client.send(b"a2 NOOP\r\n")
+        assert client.read_end() == b"a1 OK Noop completed.\r\n* BYE The mail server closed the connection.\r\n"
+        assert client.notified
+        summary = rig.world.end()
+    assert (summary.reason, summary.side) == (Reason.SERVER_RESET if reset else Reason.SERVER_CLOSED, "server")
+
+
+def test_a_server_that_goes_in_the_middle_of_a_response_is_told_by_the_end_alone() -> None:
+    def script(sock: socket.socket) -> None:
+        sock.sendall(b"* 2 EXISTS\r\n* 1 FETCH (FLAGS (")
+        read_exactly(sock, 4)
+
+    with Backend(script) as backend, Rig(backend.world()) as rig:
+        client = rig.connect()
+        client.sendall(b"go\r\n")
+        assert read_all(client) == b"* 2 EXISTS\r\n* 1 FETCH (FLAGS ("
+        assert rig.world.end().reason is Reason.SERVER_CLOSED
+
+
 def test_a_kick_is_told_where_a_line_may_stand() -> None:
     def script(sock: socket.socket) -> None:
         sock.sendall(b"* OK ready\r\n")

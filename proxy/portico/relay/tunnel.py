@@ -21,9 +21,11 @@ from portico.session.events import Event
 
 _ROUNDS: Final = 4
 """Reads in a row before others are served."""
-_TAIL: Final = 64
+_TAIL: Final = 128
 """Octets kept of what passed last, each way."""
 _SAID: Final = (Reason.LOGOUT, Reason.SERVER_BYE)
+_SILENT: Final = (Reason.SERVER_CLOSED, Reason.SERVER_RESET)
+_GONE: Final = "The mail server closed the connection."
 
 
 class Remains:
@@ -180,7 +182,7 @@ class Tunnel:
             if self._client.unsent is None:
                 self._reactor.later(channel)
             return
-        self._end(Reason.SERVER_RESET, "server", channel.lost, whole=False)
+        self._end(Reason.SERVER_RESET, "server", channel.lost, whole=self._tell(_GONE))
 
     def _ended(self, channel: Channel) -> None:
         if channel is self._server:
@@ -211,6 +213,8 @@ class Tunnel:
                 reason, side = Reason.SERVER_RESET, "server"
         if self._half and not said and not server.reset:
             reason, side = Reason.CLIENT_CLOSED, "client"
+        elif reason in _SILENT:
+            said = self._tell(_GONE)
         self._end(reason, side, detail, whole=said or not broken)
 
     def _ending(self) -> Ending:

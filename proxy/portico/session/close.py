@@ -14,8 +14,8 @@ class Reason(StrEnum):
     LOGOUT = "logout"  # told: BYE and tagged OK, or +OK to QUIT
     CLIENT_CLOSED = "client_closed"  # nobody there to tell
     CLIENT_RESET = "client_reset"  # nobody there to tell
-    SERVER_CLOSED = "server_closed"  # told by BYE at a boundary; in a tunnel by the end of the stream
-    SERVER_RESET = "server_reset"  # as server_closed; in a tunnel without close_notify
+    SERVER_CLOSED = "server_closed"  # told by BYE at a boundary, elsewhere by the end of the stream
+    SERVER_RESET = "server_reset"  # as server_closed; elsewhere without close_notify
     SERVER_BYE = "server_bye"  # told: the server's own BYE or -ERR was forwarded
     TLS_FAILED = "tls_failed"  # not told: the handshake with the client never ended
     PLAIN_REFUSED = "plain_refused"  # told: -ERR / BYE
