@@ -136,6 +136,11 @@ class Scanner:
         """Of the message itself; empty until its header has been read."""
         return self._envelope
 
+    @property
+    def structure(self) -> Part | None:
+        """What the message is, as far as it has been read: types and encodings hold, sizes only when all has been. None: no header yet."""
+        return self._root
+
     def head(self, number: str) -> bytes | None:
         """The first octets of the body of one of the `heads`, or all of them if there are fewer than `most`; None: not known yet."""
         place = self.places.get(number)

@@ -84,3 +84,12 @@ def test_a_part_that_is_not_there_is_told() -> None:
     made = annotation(MESSAGE)
     other = Annotation(made.size, tuple(Piece("7", piece.octets, piece.lines, piece.decoded, piece.where) for piece in made.pieces))
     assert located(MESSAGE, other, 50)[:2] == (None, "a part is not where the structure says")
+
+
+def test_where_the_server_numbers_parts_in_another_way_there_are_no_places() -> None:
+    """Cyrus takes a multipart without MIME-Version, or behind a very long header, for one text: its part 1 is not our part 1."""
+    one_text = scan(b"Subject: x\r\n\r\n" + MESSAGE.partition(b"\r\n\r\n")[2]).finish()
+    for structure, trouble in ((scan(MESSAGE).finish(), ""), (one_text, "the message has other parts than the structure says")):
+        locator = Locator(annotation(MESSAGE), structure)
+        locator.feed(MESSAGE)
+        assert (locator.finish() is None, locator.trouble) == (bool(trouble), trouble)

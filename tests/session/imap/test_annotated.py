@@ -299,3 +299,37 @@ def test_what_is_asked_about_a_program_and_raises_counts_as_no() -> None:
         )
         (fault,) = session.faults
         assert fault.startswith("annotator serves: OSError raised")
+
+
+def test_where_the_server_means_other_parts_than_we_read_the_message_stays_as_it_is() -> None:
+    """Its BODY[1] would be other octets than those behind which we put the block in BODY[]."""
+    lines = ["Subject: no parts in here", "", "text"]
+    size = sum(len(line) + 2 for line in lines)
+    with begun() as session:
+        session.play(
+            f"""
+            {SELECT}
+            C: a2 FETCH 2 BODY.PEEK[1]
+            {LOOK.replace("RFC822.SIZE 200", f"RFC822.SIZE {size}")}
+            to S: portico2 FETCH 2 (BODYSTRUCTURE BODY.PEEK[]<0.65536>)
+            S: * 2 FETCH (UID 20 BODYSTRUCTURE {STRUCTURE} BODY[]<0> {{{size}}}
+            to nobody
+            S: {lines[0]}
+            to nobody
+            S:
+            to nobody
+            S: {lines[2]}
+            to nobody
+            S: )
+            to nobody
+            S: portico2 OK done
+            to S: a2 FETCH 2 BODY.PEEK[1]
+            S: * 2 FETCH (BODY[1] "text")
+            S: a2 OK done
+
+            C: a3 FETCH 2 (RFC822.SIZE BODY.PEEK[])
+            S: a3 OK done
+            """
+        )
+        contradicted = [fields for name, fields in session.events if name == "annotations.contradicted"]
+        assert contradicted == [{"mailbox": "INBOX", "uid": "20", "text": "the message has other parts than the structure says"}]

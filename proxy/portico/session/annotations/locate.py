@@ -9,17 +9,19 @@ from __future__ import annotations
 from portico.errors import PeerError
 from portico.session.annotations.annotation import Annotation, Located
 from portico.session.annotations.block import insertion_offset, recognise
-from portico.wire.bodystructure import decoded
+from portico.wire.bodystructure import Part, decoded
 from portico.wire.mime import Scanner
 
 
 class Locator:
-    """`feed` the octets of the message in order while it `wants_more`, then `finish`. `encodings`: of the parts, by number."""
+    """`feed` the octets of the message in order while it `wants_more`, then `finish`. `structure`: what the server says the message is;
+    where it is read otherwise here, part numbers would mean other octets to the server than to us, and there are no places."""
 
-    __slots__ = ("_made", "_scanner", "trouble")
+    __slots__ = ("_made", "_scanner", "_structure", "trouble")
 
-    def __init__(self, made: Annotation) -> None:
+    def __init__(self, made: Annotation, structure: Part | None = None) -> None:
         self._made = made
+        self._structure = structure
         self._scanner = Scanner({piece.part for piece in made.pieces})
         self.trouble = ""
         """Why there will be no places; empty: nothing stands against it yet."""
@@ -44,6 +46,8 @@ class Locator:
                 self.trouble = error.text
         if self.wants_more:
             self.trouble = "a part is not where the structure says"
+        if not self.trouble and self._structure is not None and scanner.structure is not None and not self._read_alike(self._structure):
+            self.trouble = "the message has other parts than the structure says"
         if self.trouble:
             return None
         bodies: dict[str, int] = {}
@@ -63,3 +67,16 @@ class Locator:
             points[piece.part] = at = insertion_offset(piece.where, piece.encoding, head)
             decoded_points[piece.part] = len(decoded(head[:at], piece.encoding))
         return Located(scanner.places[""].body, bodies, points, decoded_points)
+
+    def _read_alike(self, structure: Part) -> bool:
+        """Whether the parts that hold a piece, and those around them, are the same to the server and to us."""
+        assert self._scanner.structure is not None
+        ours, theirs = ({part.number: part for part in root.walk()} for root in (self._scanner.structure, structure))
+        for piece in self._made.pieces:
+            number = piece.part
+            while number:
+                our, their = ours.get(number), theirs.get(number)
+                if our is None or their is None or (our.type, our.encoding) != (their.type, their.encoding):
+                    return False
+                number = number.rpartition(".")[0]
+        return ("" in ours) == ("" in theirs)

@@ -23,7 +23,7 @@ from portico.session.annotations.outline import Outline, outline_of
 from portico.session.annotations.splice import Range, asked_of_server
 from portico.session.decisions import Decision, Record
 from portico.session.imap.rewrite import FetchRewriter, Section
-from portico.wire.bodystructure import decoded
+from portico.wire.bodystructure import Part, decoded, parse_structure
 from portico.wire.fetch import FetchCommand, Item, chosen, parse_fetch_command, ranges_of
 from portico.wire.imap import FetchResponse, parse_fetch, unquoted
 
