@@ -163,6 +163,25 @@ def test_messages_over_pop3_are_the_same_either_way(cuts: list[int], again: bool
             told.append(session.letter(MAIN, b"+OK 2 %d\r\n" % (len(INVITATION) + len(ORDINARY))))
             said.append(told)
     assert said[0] == said[1]
+    assert said[0][0] == (b"+OK %d octets\r\n%b.\r\n" % (len(ORDINARY), ORDINARY), b"")
+
+
+@given(CUTS, st.integers(0, 200_000))
+def test_commands_that_come_in_the_middle_of_a_body_have_their_own_answers(cuts: list[int], middle: int) -> None:
+    answer = b"+OK\r\n%b.\r\n" % ORDINARY
+    for obeys in (False, True):
+        with signed_in(Annotates(), "pop3", obeys=obeys) as session:
+            session.client(b"RETR 2\r\n")
+            session.server(b"+OK\r\n1 one\r\n2 two\r\n.\r\n")
+            told, _ = session.letter(MAIN, answer[:middle] or b"+")
+            _, asked = session.letter(CLIENT, b"RETR 2\r\nFROB\r\nSTAT\r\n")
+            rest = answer[middle:] if middle else answer[1:]
+            if not asked:
+                more, asked = replies(session, rest, cuts)
+                told, rest = told + more, b""
+            assert asked == b"RETR 2\r\nSTAT\r\n"
+            more, _ = replies(session, rest + answer + b"+OK 2 9\r\n", cuts)
+            assert told + more == answer + answer + b"-ERR Unknown command\r\n+OK 2 9\r\n"
 
 
 def test_a_large_literal_passes_by_the_session() -> None:

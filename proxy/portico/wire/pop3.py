@@ -93,8 +93,13 @@ class Body:
         """The last octets that were looked at."""
         return self._tail
 
-    def end(self, data: bytes) -> int:
-        """The position in `data` behind the final dot's line, or -1: all of `data` belongs to the body."""
+    def end(self, data: bytes, *, alone: bool = False) -> int:
+        """The position in `data` behind the final dot's line, or -1: all of `data` belongs to the body. `alone`: nothing else was asked,
+        so nothing follows the end, and it is looked for where `data` ends only."""
+        if alone:
+            tail = (self._tail + data[-5:])[-5:]
+            self._tail = tail[-4:]
+            return len(data) if tail == END else -1
         edge = self._tail + data[:4]
         found = edge.find(END)
         if found >= 0:

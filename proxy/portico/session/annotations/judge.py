@@ -6,8 +6,10 @@ says what cannot be, is recorded, and the message is as if it had said nothing.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Final
 
 from portico.session.annotations.annotation import Annotation, Piece
@@ -39,7 +41,7 @@ class Wishes:
 class Judge:
     """The annotators of one session, in order."""
 
-    __slots__ = ("_asked", "_settled", "_types", "_view")
+    __slots__ = ("_asked", "_named", "_settled", "_types", "_view")
 
     def __init__(self, view: SessionView, asked: Sequence[BoundAnnotator]) -> None:
         self._view = view
@@ -52,6 +54,7 @@ class Judge:
         self._types = (
             None if any(not each for each in types) else {name.rpartition("/")[2].upper().encode() for each in types for name in each}
         )
+        self._named = None if self._types is None else _any_of(frozenset(self._types))
 
     def settled(self, out: list[Decision]) -> bool:
         """Whether somebody annotates for this client. Those who can say no are asked now, once; what they said holds for the session."""
@@ -69,10 +72,7 @@ class Judge:
 
     def may_be_in(self, message: bytes) -> bool:
         """The same of a message itself, or its first octets: whether one of the types is named in it."""
-        if self._types is None:
-            return True
-        upper = message.upper()
-        return any(b"/%b" % name in upper for name in self._types)
+        return self._named is None or self._named.search(message) is not None
 
     def wishes(self, outline: Outline, out: list[Decision]) -> Wishes | None:
         """What has to be read before it is decided; None: the message is not annotated."""
@@ -122,6 +122,12 @@ class Judge:
 
     def _blame(self, asked: BoundAnnotator, hook: str, error: str, out: list[Decision]) -> None:
         blame(Bound(asked.plugin, asked.annotator.wants), f"annotator {hook}", error, out)
+
+
+@lru_cache(maxsize=64)
+def _any_of(names: frozenset[bytes]) -> re.Pattern[bytes]:
+    """Finds the subtypes that are named, in any case, by the slash before them."""
+    return re.compile(rb"/(?:%b)" % b"|".join(map(re.escape, sorted(names))) if names else rb"(?!)", re.IGNORECASE)
 
 
 def _pieces(structure: Part, texts: Mapping[str, Sequence[str]]) -> tuple[Piece, ...]:

@@ -127,7 +127,7 @@ class Annotated:
 class Examined:
     """A message that nobody has seen. `decided` is called once, with its annotation or None, and whether it was of interest at all."""
 
-    __slots__ = ("_after", "_decided", "_held", "_judge", "_message", "_out", "_size", "_uid", "_unstuffed")
+    __slots__ = ("_after", "_decided", "_held", "_judge", "_octets", "_out", "_parts", "_size", "_uid")
 
     def __init__(
         self, judge: Judge, uid: str, size: int, out: Callable[[], list[Decision]], decided: Callable[[Annotation | None, bool], None]
@@ -137,9 +137,9 @@ class Examined:
         self._size = size
         self._out = out
         self._decided = decided
-        self._unstuffed = Unstuffed()
         self._held: list[bytes] | None = []  # as it came; None: it has been decided
-        self._message: list[bytes] = []
+        self._octets = 0
+        self._parts = False  # the header has come whole and says that there are several
         self._after: Annotated | None = None
 
     @property
@@ -150,21 +150,33 @@ class Examined:
         if self._held is None:
             return self._after.feed(piece, last=last) if self._after is not None else piece
         self._held.append(piece)
-        self._message.append(self._unstuffed.feed(piece, last=last))
-        message = b"".join(self._message)
-        if not last and len(message) < MOST_HELD and _may_have_parts(message):
+        self._octets += len(piece)
+        if not last and self._octets < MOST_HELD and self._may_have_parts():
             return b""
-        raw, self._held, self._message = b"".join(self._held), None, []
-        made, interesting = self._annotation(message, whole=last)
+        raw, self._held = piece if len(self._held) == 1 else b"".join(self._held), None
+        made, interesting = self._annotation(raw, whole=last)
         self._decided(made, interesting)
         if made is None:
             return raw
         self._after = Annotated(made)
         return self._after.feed(raw, last=last)
 
-    def _annotation(self, message: bytes, *, whole: bool) -> tuple[Annotation | None, bool]:
-        if not _may_have_parts(message) or not self._judge.may_be_in(message):
+    def _may_have_parts(self) -> bool:
+        """Whether the header, as far as it is there, leaves it possible that there are several parts."""
+        if not self._parts:
+            assert self._held is not None
+            self._held = [b"".join(self._held)]
+            end = self._held[0].find(b"\r\n\r\n")
+            if end >= 0 and not _has_parts(self._held[0], end):
+                return False
+            self._parts = end >= 0
+        return True
+
+    def _annotation(self, raw: bytes, *, whole: bool) -> tuple[Annotation | None, bool]:
+        # Dots that were doubled at the begin of lines hide neither the name of a type nor the end of the header.
+        if not _has_parts(raw, raw.find(b"\r\n\r\n")) or not self._judge.may_be_in(raw):
             return None, False
+        message = Unstuffed().feed(raw, last=whole)
         try:
             scanner = scan(message)
             outline = outline_of_message(self._uid, self._size if self._size > 0 else len(message), scanner)
@@ -188,7 +200,6 @@ class Examined:
         return (made.at(located) if located is not None else None), True
 
 
-def _may_have_parts(message: bytes) -> bool:
-    """Whether the header, as far as it is there, leaves it possible that there are several parts."""
-    header, end, _ = message.partition(b"\r\n\r\n")
-    return not end or b"multipart/" in header.lower()
+def _has_parts(message: bytes, end: int) -> bool:
+    """Whether the header that ends at `end` (-1: it does not) may be that of a message with several parts."""
+    return end < 0 or b"multipart/" in message[:end].lower()

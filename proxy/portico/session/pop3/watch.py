@@ -194,7 +194,7 @@ class Watch:
         worth_passing = len(data) >= _WORTH_PASSING
         while data:
             if self._body is not None:
-                end = self._body.end(data)
+                end = self._body.end(data, alone=len(self._pending) == 1)
                 piece, data = (data, b"") if end < 0 else (data[:end], data[end:])
                 self._pass_body(piece, end >= 0, out)
                 if end >= 0:
