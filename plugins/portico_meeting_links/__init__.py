@@ -10,12 +10,13 @@ from base64 import urlsafe_b64encode
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Annotated, Any, Literal
+from urllib.parse import quote
 
 from portico.plugin import Insertion, Interests, Option, Outline, Session, hookimpl
 from pydantic import AfterValidator
 
 from portico_meeting_links import links, meeting, request, words
-from portico_meeting_links.folder import readable
+from portico_meeting_links.folder import readable, written
 from portico_meeting_links.present import answered
 
 __all__ = ["MeetingLinks"]
@@ -127,7 +128,7 @@ class MeetingLinks:
                 known or options.language,
                 event_language=options.event_language and not known,
                 reads_texts=options.read_texts or session.protocol == "pop3",  # there the message is at hand when it is looked at
-                only_inbox=options.webmail == "exchange-2003",
+                only_inbox=options.webmail in links.ONLY_INBOX,
                 exclude_clients=options.exclude_clients,
             )
         )
@@ -208,11 +209,13 @@ def _values(session: Session, outline: Outline) -> dict[str, str]:
         "user": session.user,
         "alias": alias or session.user,
         "domain": domain if alias else "",
-        "mailbox": outline.mailbox,
+        "mailbox": outline.mailbox if outline.mailbox.isascii() else written(folder),
         "mailbox64": urlsafe_b64encode(folder.encode(errors="replace")).decode().rstrip("="),
         "folder": folder,
+        "folder_twice": quote(folder, safe="", errors="replace"),
         "server": session.server,
         "uid": str(outline.uid) if outline.uid else "",
         "message_id": outline.message_id.strip("<>"),
         "subject": outline.subject,
+        "item": links.item(outline.subject),
     }

@@ -1,8 +1,9 @@
 """The address of the page on which a meeting request is answered.
 
 Rule of this file: a template and values in, an address out. Every value is percent-encoded, so nothing of a message reaches the scheme, the
-host or a separator; what a template may not hold is told at start. No link is better than a dead one: where a value is missing, or would be
-a step in the path (``..``), there is none. The address depends only on what never changes for a message.
+host or a separator; what a template may not hold is told at start. No link is better than a dead one: where a value is missing, would be
+a step in the path (``..``), or has a ``/`` that would stand in the path (web servers refuse %2F there, or take it for a step), there is
+none. The address depends only on what never changes for a message.
 """
 
 from __future__ import annotations
@@ -14,14 +15,17 @@ from typing import Final
 from urllib.parse import quote
 
 PRESETS: Final = {
-    "exchange-2003": "/exchange/{alias}/Inbox/{subject}.EML?Cmd=open",
+    "exchange-2003": "/exchange/{alias}/Inbox/{item}.EML?Cmd=open",
     "roundcube": "/?_task=mail&_action=show&_mbox={mailbox}&_uid={uid}",
-    "sogo": "/SOGo/so/{user}/Mail/view#!/Mail/0/{mailbox}/{uid}",
+    "sogo": "/SOGo/so/{user}/Mail/view#!/Mail/0/{folder_twice}/{uid}",
     "horde": "/imp/dynamic.php?page=message&mailbox={mailbox64}&buid={uid}",
-    "zimbra": "/home/~/{folder}?imap_id={uid}",
+    "zimbra": "/?view=msg&id={uid}",
     "nextcloud": "/apps/mail/open/{message_id}",
 }
-"""Paths of known webmails. OWA since Exchange 2007 wants an id that IMAP does not have: `template` only."""
+"""Paths of known webmails; what of each was read in its own code is in docs/how-to/meeting-links.md. OWA since Exchange 2007 wants an id
+that IMAP does not have: `template` only."""
+ONLY_INBOX: Final = frozenset(["exchange-2003", "zimbra"])
+"""Presets whose links lead to the inbox, or are sure only there: Zimbra's id of a message is its UID until it is moved."""
 VARIABLES: Final = {
     "user": "the name with which the reader has signed in",
     "alias": "what stands before the @ in it",
@@ -29,12 +33,15 @@ VARIABLES: Final = {
     "mailbox": "the mailbox, as IMAP names it",
     "mailbox64": "the same in base64 for addresses (RFC 4648 5), without =",
     "folder": "the mailbox in Unicode, not in modified UTF-7",
+    "folder_twice": "the same, percent-encoded twice, for addresses that a program in the browser takes apart",
     "server": "the server of the settings that holds the mailbox",
     "uid": "the message's UID; not on POP3",
     "message_id": "its Message-ID, without < and >",
     "subject": "its subject",
+    "item": "the same as Exchange 2003 writes it in addresses: _xF8FF_ for /, and so on",
 }
-IMAP_ONLY: Final = frozenset(["mailbox", "mailbox64", "folder", "uid"])
+IMAP_ONLY: Final = frozenset(["mailbox", "mailbox64", "folder", "folder_twice", "uid"])
+_ITEM: Final = str.maketrans({"/": "_xF8FF_", "\\": "_xF8FE_", "?": "_x003F_", "~": "_x007E_"})
 _START: Final = re.compile(r"https?://[A-Za-z0-9.\-]+(?::\d{1,5})?(?=[/?#]|\Z)|https?://\[[0-9A-Fa-f:.]+\](?::\d{1,5})?(?=[/?#]|\Z)")
 _LABEL: Final = r"[A-Za-z0-9](?:[A-Za-z0-9\-]{0,61}[A-Za-z0-9])?"
 _HOST: Final = re.compile(rf"(?:{_LABEL}(?:\.{_LABEL})*+\.?|\[[0-9A-Fa-f:.]+\])(?::\d{{1,5}})?")
@@ -87,12 +94,19 @@ def check_host(host: str) -> str:
 def fill(template: str, values: Mapping[str, str]) -> str | None:
     """The address; None: a value for it is missing, or none that an address can carry."""
     encoded = {}
+    if any("/" in values.get(name, "") for name in names_in(re.split(r"[?#]", template, maxsplit=1)[0])):
+        return None
     for name in names_in(template):
         encoded[name] = quote(values.get(name, ""), safe="", errors="replace")
         if not encoded[name]:
             return None
     address = template.format_map(encoded)
     return None if _steps(address) or len(address) > MOST_OF_AN_ADDRESS else address
+
+
+def item(subject: str) -> str:
+    """The name of a message among the items of Exchange 2003 (the encoding is that of Evolution's connector; Microsoft has not told it)."""
+    return subject.translate(_ITEM)
 
 
 def beginning(template: str) -> str:
