@@ -212,7 +212,7 @@ class MountedWatch(Watch):
             if not tag.startswith(b"portico-"):
                 self.outlet.compose(tag + b" " + unavailable(store) + b"\r\n", out)
         if isinstance(self._step, Transfer):
-            self._step.lost(out)
+            self._step.lost(leg, out)
             self._transferred(out)
         elif isinstance(self._step, Ask) and self._step.leg == leg:
             self._with_tag = b""

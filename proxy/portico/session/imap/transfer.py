@@ -250,12 +250,15 @@ class Transfer:
             return False
         return True
 
-    def lost(self, out: list[Decision]) -> None:
-        """A leg is gone; of an APPEND that was not ended nothing is stored."""
-        self.doubtful = self._ended
+    def lost(self, leg: int, out: list[Decision]) -> None:
+        """A leg is gone; of an APPEND that was not ended nothing is stored. What was asked of the source is still taken from it."""
+        self.doubtful = leg == self.target and self._ended
+        self.rest = self.rest or b"NO [UNAVAILABLE] The server closed the connection."
+        self._append_tag, self._ended, self._current = b"", False, None
+        if leg == self.source:
+            self._fetch_tag, self._queue = b"", []
         self._unblock(out)
-        self.over = True
-        self.rest = b""
+        self._work(out)
 
 
 def uids_of(text: bytes) -> list[int]:

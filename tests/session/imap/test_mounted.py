@@ -1,0 +1,600 @@
+"""A tree of two servers, as an exchange of letters."""
+
+from __future__ import annotations
+
+import pytest
+from portico.errors import Secret
+from portico.session.close import Reason
+from portico.session.events import CLIENT, MAIN, BytesReceived, Closed, ServerConnected
+from portico.session.mounts.memory import Memory
+from portico.session.mounts.mount import Mount
+
+from tests.session.imap.tree import Tree
+
+LEARN = """
+C: l LSUB "" nowhere
+to 0: portico-m1 LIST "" ""
+0: * LIST (\\Noselect) "/" ""
+0: portico-m1 OK done
+to 0: portico-m2 LSUB "" nowhere
+0: portico-m2 OK done
+to C: l OK done
+"""
+"""What the first command that names a mailbox brings about once: the separators."""
+
+
+def begun(*mounts: Mount, learned: bool = True, **more: object) -> Tree:
+    """A session that knows its own separator; the store is not connected."""
+    tree = Tree(*mounts, **more)  # type: ignore[arg-type]
+    if learned:
+        tree.play(LEARN)
+    return tree
+
+
+def reached(*mounts: Mount, **more: object) -> Tree:
+    """A session that has been at the store, whose separator is a dot."""
+    tree = begun(*mounts, **more)
+    tree.play(
+        """
+        C: r STATUS "Public Folders/x" (MESSAGES)
+        to 1: portico-m3 LIST "" ""
+        1: * LIST (\\Noselect) "." ""
+        1: portico-m3 OK done
+        to 1: r STATUS "x" (MESSAGES)
+        1: * STATUS x (MESSAGES 7)
+        to C: * STATUS "Public Folders/x" (MESSAGES 7)
+        1: r OK done
+        to C: r OK done
+        """
+    )
+    return tree
+
+
+def selected(where: str = "INBOX", *mounts: Mount, **more: object) -> Tree:
+    """And has selected one of its mailboxes, or one of the store's."""
+    tree = reached(*mounts, **more)
+    if where == "INBOX":
+        tree.play("C: s SELECT INBOX\nto 0: s SELECT INBOX\n0: s OK [READ-WRITE] in\nto C: s OK [READ-WRITE] in")
+    else:
+        tree.play(
+            """
+            C: s SELECT "Public Folders/Team/Room"
+            to 1: portico-m4 SELECT "Team.Room"
+            1: * 3 EXISTS
+            to C: * 3 EXISTS
+            1: portico-m4 OK [READ-WRITE] in
+            to C: s OK [READ-WRITE] in
+            """
+        )
+    return tree
+
+
+# -- lists
+
+
+def test_personal_mailboxes_are_listed_at_once_and_the_store_s_behind_them() -> None:
+    begun().play(
+        """
+        C: a LIST "" "*"
+        to 0: portico-m3 LIST "" "*"
+        0: * LIST (\\HasNoChildren) "/" INBOX
+        to C: * LIST (\\HasNoChildren) "/" INBOX
+        0: * LIST (\\HasNoChildren) "/" "Public Folders/his own"
+        0: portico-m3 OK all
+        to 1: portico-m4 LIST "" ""
+        1: * LIST (\\Noselect) "." ""
+        1: portico-m4 OK done
+        to 1: portico-m5 LIST "" "*"
+        1: * LIST (\\HasChildren \\Trash) "." Team
+        1: * LIST () "." "Team.a/b"
+        1: * LIST () "." INBOX
+        1: portico-m5 OK done
+        to C: * LIST (\\Noselect \\HasChildren) "/" "Public Folders"
+        to C: * LIST (\\HasChildren) "/" "Public Folders/Team"
+        to C: * LIST () "/" "Public Folders/Team/a=2Fb"
+        to C: a OK all
+        """
+    )
+
+
+def test_the_store_is_not_asked_for_what_is_not_below_it() -> None:
+    tree = begun()
+    tree.play(
+        """
+        C: a LIST "" "%"
+        to 0: portico-m3 LIST "" "%"
+        0: portico-m3 OK all
+        to C: * LIST (\\Noselect \\HasChildren) "/" "Public Folders"
+        to C: a OK all
+        """
+    )
+    assert 1 not in tree.watch.links
+
+
+def test_a_mailbox_is_listed_once_where_two_patterns_find_it() -> None:
+    tree = reached()
+    tree.play(
+        """
+        C: a LIST "" "*/Team"
+        to 0: portico-m4 LIST "" "*/Team"
+        0: portico-m4 OK all
+        to 1: portico-m5 LIST "" "*.Team"
+        1: * LIST () "." Old.Team
+        1: portico-m5 OK done
+        to 1: portico-m6 LIST "" "Team"
+        1: * LIST () "." Team
+        1: portico-m6 OK done
+        to C: * LIST () "/" "Public Folders/Old/Team"
+        to C: * LIST () "/" "Public Folders/Team"
+        to C: a OK all
+        """
+    )
+
+
+def test_a_store_that_does_not_answer_makes_no_list_short() -> None:
+    tree = begun(answers=False)
+    tree.play(
+        """
+        C: a LIST "" "*"
+        to 0: portico-m3 LIST "" "*"
+        0: * LIST () "/" INBOX
+        to C: * LIST () "/" INBOX
+        0: portico-m3 OK all
+        to 1: <connect>
+        """
+    )
+    tree.said = []
+    tree.fail(1)
+    assert tree.to_client == b"a NO [UNAVAILABLE] The server of 'Public Folders' cannot be reached.\r\n"
+    assert tree.events("mount.failed")[0]["reason"] == "refused"
+    # While it rests nobody waits for it; then it is tried again.
+    tree.play(
+        'C: b LIST "" "*"\nto 0: portico-m4 LIST "" "*"\n0: portico-m4 OK all\nto C: b NO [UNAVAILABLE] The server of \'Public Folders\' cannot be reached.'
+    )
+    assert tree.phases[1] == "store_retry"
+    tree.late(1)
+    tree.play('C: c LIST "" "*"\nto 0: portico-m5 LIST "" "*"\n0: portico-m5 OK all\nto 1: <connect>')
+
+
+def test_what_the_store_listed_last_is_shown_while_it_is_away() -> None:
+    memory = Memory()
+    first = begun(memory=memory)
+    first.play('C: a LIST "" "*"\nto 0: portico-m3 LIST "" "*"\n0: portico-m3 OK all\nto 1: portico-m4 LIST "" ""')
+    first.play(
+        """
+        1: portico-m4 OK done
+        to 1: portico-m5 LIST "" "*"
+        1: * LIST () "/" Team
+        1: portico-m5 OK done
+        to C: * LIST (\\Noselect \\HasChildren) "/" "Public Folders"
+        to C: * LIST () "/" "Public Folders/Team"
+        to C: a OK all
+        """
+    )
+    later = begun(memory=memory, answers=False)
+    later.play('C: a LIST "" "*"\nto 0: portico-m3 LIST "" "*"\n0: portico-m3 OK all\nto 1: <connect>')
+    later.said = []
+    later.fail(1)
+    assert (
+        later.to_client == b'* LIST (\\Noselect \\HasChildren) "/" "Public Folders"\r\n* LIST () "/" "Public Folders/Team"\r\na OK all\r\n'
+    )
+    assert later.events("mount.list_remembered") == [{"server": "public", "prefix": "Public Folders", "mailboxes": 1}]
+
+
+@pytest.mark.parametrize(
+    ("listed", "general", "below"),
+    [("root", ["Public Folders"], ["Public Folders/Team"]), ("no", [], ["Public Folders/Team"])],
+)
+def test_what_is_listed_on_demand_is_listed_to_who_asks_below(listed: str, general: list[str], below: list[str]) -> None:
+    tree = reached(Mount("Public Folders", "public", listed=listed))  # type: ignore[arg-type]
+    heads = "".join(f'to C: * LIST (\\Noselect \\HasChildren) "/" "{name}"\n' for name in general)
+    tree.play(f'C: a LIST "" "*"\nto 0: portico-m4 LIST "" "*"\n0: portico-m4 OK all\n{heads}to C: a OK all')
+    tree.play(
+        f"""
+        C: b LIST "" "Public Folders/%"
+        to 0: portico-m5 LIST "" "Public Folders/%"
+        0: portico-m5 OK all
+        to 1: portico-m6 LIST "" "%"
+        1: * LIST () "." Team
+        1: portico-m6 OK done
+        to C: * LIST () "/" "{below[0]}"
+        to C: b OK all
+        """
+    )
+
+
+def test_subscriptions_that_the_proxy_keeps_last_and_are_the_user_s_own() -> None:
+    mount = Mount("Public Folders", "public", user="service", password=Secret(b"x"), subscribed="all")
+    tree = reached(mount)
+    tree.play('C: u UNSUBSCRIBE "Public Folders/Team"\nto C: u OK Completed.')
+    assert tree.kept.said == {("public//alice", "Team"): False}
+    tree.play(
+        """
+        C: a LSUB "" "*"
+        to 0: portico-m4 LSUB "" "*"
+        0: portico-m4 OK all
+        to 1: portico-m5 LIST "" "*"
+        1: * LIST () "." Team
+        1: * LIST () "." Notices
+        1: portico-m5 OK done
+        to C: * LSUB (\\Noselect) "/" "Public Folders"
+        to C: * LSUB () "/" "Public Folders/Notices"
+        to C: a OK all
+        """
+    )
+
+
+def test_the_namespace_is_a_shared_one() -> None:
+    begun().play(
+        """
+        C: n NAMESPACE
+        to 0: portico-m3 NAMESPACE
+        0: * NAMESPACE (("" "/")) NIL NIL
+        0: portico-m3 OK done
+        to C: * NAMESPACE (("" "/")) NIL (("Public Folders/" "/"))
+        to C: n OK done
+        C: m NAMESPACE
+        to 0: portico-m4 NAMESPACE
+        0: * NAMESPACE (("" "/")) NIL (("Shared/" "/"))
+        0: portico-m4 OK done
+        to C: * NAMESPACE (("" "/")) NIL (("Shared/" "/")("Public Folders/" "/"))
+        to C: m OK done
+        """
+    )
+
+
+# -- names there and back
+
+
+@pytest.mark.parametrize(
+    ("command", "sent", "said", "told"),
+    [
+        ('CREATE "Public Folders/Team/New"', 'CREATE "Team.New"', "", ""),
+        ('RENAME "Public Folders/a" "Public Folders/b"', 'RENAME "a" "b"', "", ""),
+        ('SUBSCRIBE "Public Folders/a"', 'SUBSCRIBE "a"', "", ""),
+        ('GETACL "Public Folders/a"', 'GETACL "a"', '* ACL "a" fred lr', '* ACL "Public Folders/a" fred lr'),
+        ('SETACL "Public Folders/a" fred lr', 'SETACL "a" fred lr', "", ""),
+        ('MYRIGHTS "Public Folders/a"', 'MYRIGHTS "a"', "* MYRIGHTS a lr", '* MYRIGHTS "Public Folders/a" lr'),
+        ('GETQUOTAROOT "Public Folders/a"', 'GETQUOTAROOT "a"', "* QUOTAROOT a all", '* QUOTAROOT "Public Folders/a" "Public Folders/all"'),
+        ('GETQUOTA "Public Folders/all"', 'GETQUOTA "all"', "* QUOTA all (STORAGE 1 2)", '* QUOTA "Public Folders/all" (STORAGE 1 2)'),
+        ('GETMETADATA (DEPTH 1) "Public Folders/a" /x', 'GETMETADATA (DEPTH 1) "a" /x', '* METADATA a (/x "y")', '* METADATA "Public Folders/a" (/x "y")'),
+        ('STATUS "Public Folders/Gr&APY-&AN8-e" (SIZE)', 'STATUS "Gr&APY-&AN8-e" (SIZE)', "* STATUS Gr&APY-&AN8-e (SIZE 1)", '* STATUS "Public Folders/Gr&APY-&AN8-e" (SIZE 1)'),
+    ],
+)  # fmt: skip
+def test_a_command_goes_to_who_owns_the_mailbox_and_the_answer_names_it_as_the_client_does(
+    command: str, sent: str, said: str, told: str
+) -> None:
+    tree = reached()
+    told = f"to C: {told}\n" if told else ""
+    said = f"1: {said}\n" if said else ""
+    tree.play(f"C: a {command}\nto 1: a {sent}\n{said}{told}1: a OK done\nto C: a OK done")
+
+
+@pytest.mark.parametrize(
+    ("command", "answer"),
+    [
+        ('RENAME "Public Folders/a" mine', "NO [CANNOT]"),
+        ('RENAME mine "Public Folders/a"', "NO [CANNOT]"),
+        ('SELECT "Public Folders"', "NO [CANNOT]"),
+        ('CREATE "Public Folders"', "NO [ALREADYEXISTS]"),
+        ('DELETE "Public Folders"', "NO [CANNOT]"),
+    ],
+)
+def test_what_cannot_be_is_refused_in_a_plain_sentence(command: str, answer: str) -> None:
+    tree = reached()
+    tree.said = []
+    tree.event(BytesReceived(CLIENT, f"a {command}\r\n".encode()))
+    assert [whom for whom, _ in tree.said] == ["C"]
+    assert tree.to_client.startswith(f"a {answer} ".encode())
+
+
+def test_a_message_is_posted_in_a_public_folder_without_being_held() -> None:
+    tree = reached()
+    tree.play(
+        """
+        C: a APPEND "Public Folders/Team" (\\Seen) {5}
+        to 1: a APPEND "Team" (\\Seen) {5}
+        1: + go
+        to C: + go
+        C: ~ hello
+        to 1: ~ hello
+        C: ~ \\r\\n
+        to 1: ~ \\r\\n
+        1: a OK [APPENDUID 1 2] done
+        to C: a OK [APPENDUID 1 2] done
+        """
+    )
+
+
+def test_a_message_for_a_store_that_is_away_is_not_asked_for() -> None:
+    tree = begun(answers=False)
+    tree.play('C: a APPEND "Public Folders/Team" {5}\nto 1: <connect>')
+    tree.said = []
+    tree.fail(1)
+    assert tree.to_client.startswith(b"a NO [UNAVAILABLE] ")
+    tree.play("C: b STATUS INBOX (MESSAGES)\nto 0: b STATUS INBOX (MESSAGES)")
+
+
+# -- selecting
+
+
+def test_selecting_across_closes_the_other_without_expunging() -> None:
+    tree = selected()
+    tree.play(
+        """
+        C: b SELECT "Public Folders/Team"
+        to 0: portico-m4 UNSELECT
+        0: * OK closed
+        0: portico-m4 OK done
+        to C: * OK [CLOSED] Previous mailbox is closed.
+        to 1: portico-m5 SELECT "Team"
+        1: * 1 EXISTS
+        to C: * 1 EXISTS
+        0: * 9 EXISTS
+        1: portico-m5 OK [READ-WRITE] in
+        to C: b OK [READ-WRITE] in
+        0: * 10 EXISTS
+        1: * 2 EXISTS
+        to C: * 2 EXISTS
+        C: c FETCH 1 FLAGS
+        to 1: c FETCH 1 FLAGS
+        1: * 1 FETCH (FLAGS ())
+        to C: * 1 FETCH (FLAGS ())
+        1: c OK done
+        to C: c OK done
+        C: d NOOP
+        to 1: d NOOP
+        1: d OK done
+        to C: d OK done
+        C: e SELECT INBOX
+        to 1: portico-m6 UNSELECT
+        1: portico-m6 OK done
+        to C: * OK [CLOSED] Previous mailbox is closed.
+        to 0: portico-m7 SELECT INBOX
+        0: * 3 EXISTS
+        to C: * 3 EXISTS
+        1: * 5 EXISTS
+        0: portico-m7 OK in
+        to C: e OK in
+        """
+    )
+
+
+def test_a_server_without_unselect_is_led_to_select_nothing() -> None:
+    tree = selected(main="IMAP4rev1 UIDPLUS")
+    tree.play('C: b SELECT "Public Folders/T"\nto 0: portico-m4 EXAMINE "portico.selects.nothing"\n0: portico-m4 NO none\n'
+              'to C: * OK [CLOSED] Previous mailbox is closed.\nto 1: portico-m5 SELECT "T"')  # fmt: skip
+
+
+def test_a_select_that_fails_leaves_nothing_selected() -> None:
+    tree = selected()
+    tree.play(
+        """
+        C: b SELECT "Public Folders/None"
+        to 0: portico-m4 UNSELECT
+        0: portico-m4 OK done
+        to C: * OK [CLOSED] Previous mailbox is closed.
+        to 1: portico-m5 SELECT "None"
+        1: portico-m5 NO [NONEXISTENT] none
+        to C: b NO [NONEXISTENT] none
+        C: c NOOP
+        to 0: c NOOP
+        """
+    )
+
+
+def test_the_client_idles_on_the_selected_mailbox_whosever_it_is() -> None:
+    tree = selected("store")
+    tree.play(
+        """
+        C: i IDLE
+        to 1: i IDLE
+        1: + idling
+        to C: + idling
+        0: * 5 EXISTS
+        1: * 4 EXISTS
+        to C: * 4 EXISTS
+        C: DONE
+        to 1: DONE
+        1: i OK done
+        to C: i OK done
+        """
+    )
+    assert tree.phases[1] == "", "who idles may be silent"
+
+
+def test_commands_that_do_not_wait_are_answered_in_their_order() -> None:
+    tree = selected()
+    tree.play(
+        """
+        C: a NOOP\\r\\nb STATUS "Public Folders/x" (MESSAGES)\\r\\nc NOOP
+        to 0: a NOOP
+        0: a OK done
+        to C: a OK done
+        to 1: b STATUS "x" (MESSAGES)
+        1: b OK done
+        to C: b OK done
+        to 0: c NOOP
+        """
+    )
+
+
+def test_what_the_client_enables_is_enabled_at_the_store_too() -> None:
+    tree = begun(main="IMAP4rev1 ENABLE UTF8=ACCEPT", store="IMAP4rev1 ENABLE UTF8=ACCEPT")
+    tree.play(
+        """
+        C: e ENABLE UTF8=ACCEPT
+        to 0: portico-m3 ENABLE UTF8=ACCEPT
+        0: * ENABLED UTF8=ACCEPT
+        0: portico-m3 OK done
+        to C: * ENABLED UTF8=ACCEPT
+        to C: e OK done
+        C: s SELECT "Public Folders/Größe"
+        to 1: portico-m4 ENABLE UTF8=ACCEPT
+        1: * ENABLED UTF8=ACCEPT
+        1: portico-m4 OK done
+        to 1: portico-m5 LIST "" ""
+        1: portico-m5 OK done
+        to 1: portico-m6 SELECT {7}
+        1: + go
+        to 1: Größe
+        """
+    )
+
+
+def test_only_what_all_stores_can_do_is_announced() -> None:
+    tree = begun(store="IMAP4rev1 IDLE SPECIAL-USE")
+    tree.play(
+        """
+        C: c CAPABILITY
+        to 0: c CAPABILITY
+        0: * CAPABILITY IMAP4rev1 IDLE MOVE CATENATE LITERAL+ NAMESPACE SPECIAL-USE QRESYNC
+        to C: * CAPABILITY IMAP4rev1 IDLE LITERAL+ NAMESPACE SPECIAL-USE
+        0: c OK done
+        to C: c OK done
+        """
+    )
+
+
+# -- rights of a service account
+
+
+def service(name: str) -> str:
+    return {"": "lr", "Read": "lr", "Post": "lri", "Hidden": ""}.get(name, "lrswipkxtea")
+
+
+GUARDED = Mount("Public Folders", "public", user="service", password=Secret(b"x"), rights=service)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        'APPEND "Public Folders/Read" {3}',
+        'DELETE "Public Folders/Post"',
+        'SETACL "Public Folders/Post" x lr',
+        'CREATE "Public Folders/New"',
+    ],
+)
+def test_what_the_settings_do_not_allow_is_refused(command: str) -> None:
+    tree = reached(GUARDED)
+    tree.said = []
+    tree.event(BytesReceived(CLIENT, f"a {command}\r\n".encode()))
+    assert tree.to_client.startswith(b"a NO [NOPERM] ") and len(tree.said) == 1
+
+
+def test_a_hidden_mailbox_is_not_there() -> None:
+    tree = reached(GUARDED)
+    tree.play('C: a SELECT "Public Folders/Hidden"\nto C: a NO [NONEXISTENT] There is no such mailbox.')
+    tree.play(
+        """
+        C: b LIST "" "Public Folders/%"
+        to 0: portico-m4 LIST "" "Public Folders/%"
+        0: portico-m4 OK all
+        to 1: portico-m5 LIST "" "%"
+        1: * LIST () "." Hidden
+        1: * LIST () "." Read
+        1: portico-m5 OK done
+        to C: * LIST () "/" "Public Folders/Read"
+        to C: b OK all
+        """
+    )
+
+
+def test_who_may_only_read_opens_it_for_reading_and_can_change_nothing() -> None:
+    tree = reached(GUARDED)
+    tree.play(
+        """
+        C: s SELECT "Public Folders/Read"
+        to 1: portico-m4 EXAMINE "Read"
+        1: portico-m4 OK [READ-ONLY] in
+        to C: s OK [READ-ONLY] in
+        C: t STORE 1 +FLAGS (\\Seen)
+        to C: t NO [NOPERM] You have no right to do this.
+        C: e EXPUNGE
+        to C: e NO [NOPERM] You have no right to do this.
+        C: c CLOSE
+        to 1: portico-m5 UNSELECT
+        1: portico-m5 OK done
+        to C: c OK Completed.
+        """
+    )
+
+
+# -- stores that fail
+
+
+def test_losing_the_selected_store_ends_in_bye() -> None:
+    tree = selected("store")
+    tree.close(1)
+    assert tree.to_client == b"* BYE [UNAVAILABLE] The server of the selected folder closed the connection.\r\n"
+    assert tree.closed is not None and tree.closed.reason is Reason.SERVER_CLOSED
+
+
+def test_losing_another_store_is_told_to_nobody_and_it_is_opened_again() -> None:
+    tree = selected()
+    tree.close(1)
+    assert tree.said == [] and tree.closed is None
+    tree.play("C: a NOOP\nto 0: a NOOP\n0: a OK\nto C: a OK")
+    tree.late(1)
+    tree.play('C: b STATUS "Public Folders/x" (MESSAGES)\nto 1: portico-m4 LIST "" ""')
+
+
+def test_a_store_that_dies_over_a_command_answers_no_and_the_personal_mail_goes_on() -> None:
+    tree = selected()
+    tree.play('C: b STATUS "Public Folders/x" (MESSAGES)\nto 1: b STATUS "x" (MESSAGES)')
+    tree.close(1)
+    assert tree.to_client == b"b NO [UNAVAILABLE] The server of 'Public Folders' cannot be reached.\r\n"
+    tree.play("C: c NOOP\nto 0: c NOOP")
+
+
+def test_a_store_that_says_nothing_is_given_up_after_a_time() -> None:
+    tree = selected()
+    tree.play('C: b STATUS "Public Folders/x" (MESSAGES)\nto 1: b STATUS "x" (MESSAGES)')
+    assert tree.phases[1] == "store"
+    tree.late(1)
+    assert tree.said == [("1", b"<disconnect>\r\n"), ("C", b"b NO [UNAVAILABLE] The server of 'Public Folders' cannot be reached.\r\n")]
+
+
+def test_a_store_that_nobody_needs_is_left() -> None:
+    tree = selected()
+    assert tree.phases[1] == "store_idle"
+    tree.late(1)
+    assert tree.said == [("1", b"portico-m LOGOUT\r\n<disconnect>\r\n")]
+    tree.play('C: b STATUS "Public Folders/x" (MESSAGES)\nto 1: portico-m4 LIST "" ""')
+
+
+def test_the_goodbye_of_a_store_is_not_the_client_s() -> None:
+    tree = selected()
+    tree.play("1: * BYE bored")
+    tree.close(1)
+    assert tree.said == [] and tree.closed is None
+
+
+def test_nothing_of_a_password_is_in_what_is_remembered_of_a_refusal() -> None:
+    tree = begun(answers=False)
+    tree.play('C: a STATUS "Public Folders/x" (MESSAGES)\nto 1: <connect>')
+    tree.event(ServerConnected(1))
+    tree.event(BytesReceived(1, b"* OK [CAPABILITY IMAP4rev1 AUTH=PLAIN SASL-IR] here\r\n"))
+    tag = tree.said[-1][1].split()[-4]
+    tree.event(BytesReceived(1, tag + b" NO alice with hunter2 is nobody\r\n"))
+    assert "hunter2" not in str(tree.log)
+    assert tree.events("mount.failed")[0]["reason"] == "refused_by_server"
+
+
+def test_a_logout_is_said_to_all() -> None:
+    tree = selected()
+    tree.play(
+        """
+        C: z LOGOUT
+        to 1: portico-m4 LOGOUT
+        1: * BYE
+        1: portico-m4 OK
+        to 0: z LOGOUT
+        0: * BYE bye
+        to C: * BYE bye
+        0: z OK done
+        to C: z OK done
+        """
+    )
+    tree.event(Closed(MAIN))
+    assert tree.closed is not None and tree.closed.reason is Reason.LOGOUT
