@@ -280,5 +280,5 @@ def play_store(tree: Tree) -> tuple[list[int], int]:
             elif whom == "1" and data.endswith(b"}\r\n"):
                 stored += 1
                 tree.event(BytesReceived(1, b"+ go\r\n"))
-            elif whom == "1" and data == b"\r\n":
+            elif whom == "1" and data.endswith(b"\r\n"):
                 tree.event(BytesReceived(1, b"portico-t2 OK [APPENDUID 99 1:%d] done\r\n" % stored))
