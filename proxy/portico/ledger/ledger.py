@@ -89,6 +89,14 @@ class SqliteLedger:
             )
         return self.known(mailbox)
 
+    def judged_one(self, mailbox: Mailbox, uid: str, made: Annotation | None) -> Annotation | None:
+        with self._db:
+            self._db.execute("BEGIN IMMEDIATE")
+            row = self._number(mailbox), uid, max(0, made.octets) if made else 0, _to_text(made) if made else None
+            self._db.execute("INSERT INTO annotation VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING", row)
+            data = self._db.execute("SELECT data FROM annotation WHERE mailbox = ? AND uid = ?", row[:2]).fetchone()[0]
+        return _from_text(data) if data is not None else None
+
     def located(self, mailbox: Mailbox, uid: str, located: Located) -> None:
         made = self.known(mailbox).annotations.get(uid)
         if made is not None:

@@ -156,6 +156,10 @@ class Ledger(Protocol):
         holds now is returned."""
         ...
 
+    def judged_one(self, mailbox: Mailbox, uid: str, made: Annotation | None) -> Annotation | None:
+        """As `judged`, of one message; what holds of it is returned."""
+        ...
+
     def located(self, mailbox: Mailbox, uid: str, located: Located) -> None:
         """The places in an annotated message are known."""
         ...

@@ -8,6 +8,7 @@ question of our own is asked, UIDL, before the first command that needs it.
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from functools import partial
 from typing import Final
 
@@ -23,7 +24,7 @@ from portico.wire.pop3 import body_lines
 
 _NEEDS_UIDS: Final = frozenset(("RETR", "TOP", "LIST", "STAT"))
 _COUNTS: Final = frozenset(("LIST", "STAT", "DELE", "RSET"))
-_OCTETS: Final = re.compile(rb"\+OK (\d{1,19}) octets", re.IGNORECASE)
+OCTETS: Final = re.compile(rb"\+OK (\d{1,19}) octets", re.IGNORECASE)
 _SIZES: Final = re.compile(rb"(\+OK )?(\d{1,10}) (\d{1,19})(?![^ \r\n])")
 
 
@@ -96,18 +97,27 @@ class AnnotatedWatch(Watch):
         if made is not None:
             self._passing = Annotated(made, pending.lines if pending.name == "TOP" else -1)
             if pending.name == "RETR":
-                line = _OCTETS.sub(lambda found: b"+OK %d octets" % (int(found[1]) + made.octets), line, count=1)
-        elif uid and pending.name == "RETR" and uid not in self._known.passed and uid not in self._seen:
-            told = _OCTETS.match(line)
-            size = int(told[1]) if told is not None else 0
-            self._passing = Examined(self._judge, uid, size, lambda: self._now, partial(self._judged, uid))
+                line = OCTETS.sub(lambda found: b"+OK %d octets" % (int(found[1]) + made.octets), line, count=1)
+        elif pending.name == "RETR" and self._is_new(uid):
+            self._passing = Examined(self._judge, uid, self._told_size(line), lambda: self._now, partial(self._judged, uid))
         return line
+
+    def _is_new(self, uid: str) -> bool:
+        """Whether nobody has seen the message."""
+        return bool(uid) and uid not in self._known.passed and uid not in self._seen
+
+    @staticmethod
+    def _told_size(line: bytes) -> int:
+        told = OCTETS.match(line)
+        return int(told[1]) if told is not None else 0
 
     def _judged(self, uid: str, made: Annotation | None, interesting: bool) -> None:
         if interesting:
-            self._known = self._ledger.judged(self._mailbox, 0, {uid: made})
-        else:
+            made = self._ledger.judged_one(self._mailbox, uid, made)
+        if made is None:
             self._seen.add(uid)
+        else:
+            self._known = replace(self._known, annotations={**self._known.annotations, uid: made})
 
     def _pass_body(self, piece: bytes, last: bool, out: list[Decision]) -> None:
         if self._passing is None:

@@ -6,6 +6,7 @@ Rule of this file: what POP3 says where session.life moves on, and APOP, for whi
 from __future__ import annotations
 
 from portico.session.annotations.judge import Judge
+from portico.session.annotations.transform import Transforms
 from portico.session.context import Context, Route, Target
 from portico.session.decisions import Connect, Decision, Disconnect, HoldClient, ReadClient, SetPhase
 from portico.session.events import (
@@ -21,10 +22,10 @@ from portico.session.events import (
 )
 from portico.session.interests import Compiled
 from portico.session.life import Life, Wish
-from portico.session.pop3.annotated import AnnotatedWatch
 from portico.session.pop3.ending import BYE, judge
 from portico.session.pop3.front import Front
 from portico.session.pop3.sign_in import SignIn, pop3_code
+from portico.session.pop3.transformed import TransformedWatch
 from portico.session.pop3.watch import Watch
 from portico.wire.capability import filter_pop3
 
@@ -132,9 +133,11 @@ class Pop3Session(Life):
 
     def _make_watch(self, interests: Compiled | None, capabilities: list[bytes], traced: bool) -> Watch:
         ledger = self.context.ledger
-        if interests is None or ledger is None or not interests.annotators:
+        if interests is None or ledger is None or not (interests.annotators or interests.transformers):
             return Watch(self.context, self.view, interests, traced=traced)
-        return AnnotatedWatch(self.context, self.view, interests, Judge(self.view, interests.annotators), ledger, traced=traced)
+        judge = Judge(self.view, interests.annotators)
+        transforms = Transforms(self.view, interests.transformers, self.context.transform)
+        return TransformedWatch(self.context, self.view, interests, judge, transforms, ledger, traced=traced)
 
     def _filter(self, capabilities: list[bytes], interests: Compiled | None) -> tuple[list[bytes], list[bytes]]:
         passed, withheld = filter_pop3(capabilities)
