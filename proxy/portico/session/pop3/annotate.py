@@ -153,7 +153,8 @@ class Examined:
         self._octets += len(piece)
         if not last and self._octets < MOST_HELD and self._may_have_parts():
             return b""
-        raw, self._held = piece if len(self._held) == 1 else b"".join(self._held), None
+        raw = self._held[0] if len(self._held) == 1 else b"".join(self._held)
+        self._held = None
         made, interesting = self._annotation(raw, whole=last)
         self._decided(made, interesting)
         if made is None:
