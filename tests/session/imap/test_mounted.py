@@ -506,6 +506,8 @@ def test_who_may_only_read_opens_it_for_reading_and_can_change_nothing() -> None
         """
         C: s SELECT "Public Folders/Read"
         to 1: portico-m4 EXAMINE "Read"
+        1: * OK [PERMANENTFLAGS (\\Seen \\*)] all
+        to C: * OK [PERMANENTFLAGS ()] all
         1: portico-m4 OK [READ-ONLY] in
         to C: s OK [READ-ONLY] in
         C: t STORE 1 +FLAGS (\\Seen)
@@ -589,6 +591,7 @@ def test_a_logout_is_said_to_all() -> None:
         to 1: portico-m4 LOGOUT
         1: * BYE
         1: portico-m4 OK
+        to 1: <disconnect>
         to 0: z LOGOUT
         0: * BYE bye
         to C: * BYE bye

@@ -183,9 +183,18 @@ class Listing:
     def _subscribed_below(self, name: bytes) -> bool:
         if self.mount.subscribed == "all":
             return True
-        start = self.place.text(name)
-        start = f"{start}/" if start else ""
-        return any(on and each.startswith(start) and each != start for each, on in self._overrides.items())
+        return any(on and each.startswith(self._start(name)) for each, on in self._overrides.items())
+
+    def _hides_below(self, name: bytes) -> bool:
+        """RFC 3501 6.3.9: a level that is not subscribed stands for subscribed ones below it which no pattern reaches."""
+        if self.mount.subscribed == "all":
+            return b"*" not in self._rests
+        below = [self.place.name(each) for each, on in self._overrides.items() if on and each.startswith(self._start(name))]
+        return any(not matches(pattern, each, self.place.separator) for each in below for pattern in self.request.whole)
+
+    def _start(self, name: bytes) -> str:
+        text = self.place.text(name)
+        return f"{text}/" if text else ""
 
     def shown(self, listed: Listed, rights: Callable[[str], str] | None, wanted: frozenset[bytes] | None = None) -> Listed | None:
         """A line of the store as the client sees it; None: not at all. `wanted`: names at the store, nothing else is shown."""
@@ -204,7 +213,7 @@ class Listing:
             on = self.subscribed(name)
             if request.subscribed_only and not on:
                 below = self._subscribed_below(name) and self.mount.subscribed == "none"
-                if kind == "LSUB" and below:
+                if kind == "LSUB" and self._hides_below(name) and below:
                     attributes = [*(each for each in attributes if each.lower() != b"\\noselect"), b"\\Noselect"]
                 elif b"RECURSIVEMATCH" in request.selected and below:
                     extended = b' ("CHILDINFO" ("SUBSCRIBED"))'
@@ -240,8 +249,8 @@ class Listing:
                         extended = b' ("CHILDINFO" ("SUBSCRIBED"))'
                     elif not on:
                         continue
-                elif not on and (not below or b"*" in self._rests):
-                    continue  # RFC 3501 6.3.9: a level that is not subscribed stands for what the pattern does not reach
+                elif not on and not (self._hides_below(place.prefix) if self._own else any_below and b"*" not in self._rests):
+                    continue
             elif b"SUBSCRIBED" in request.returned and name == place.prefix and self._overrides.get("", self.mount.subscribed == "all"):
                 attributes = (*attributes, b"\\Subscribed")
             found.append(Listed(kind, attributes, place.separator, name, extended))

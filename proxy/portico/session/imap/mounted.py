@@ -282,6 +282,11 @@ class MountedWatch(Watch):
         if isinstance(step, Record):
             out.append(step)
             return Got(b"OK", [])
+        if isinstance(step, Disconnect):
+            self.links.pop(step.leg, None)
+            self._stores[step.leg].state = "closed"
+            out.append(step)
+            return Got(b"OK", [])
         if isinstance(step, Store):
             if step.state == "closed":
                 self._open(step, out)
@@ -371,7 +376,7 @@ class MountedWatch(Watch):
         elif kind in NAMING:
             told = self._mounts.mapped(store, kind, raw)
         elif kind in ("OK", "NO", "BAD"):
-            told = raw if self._mounts.current == store.leg or b"[ALERT]" in raw[:64].upper() else None
+            told = self._mounts.permanent(store, raw) if self._mounts.current == store.leg or b"[ALERT]" in raw[:64].upper() else None
         elif kind in NOT_THE_CLIENTS:
             link.said_bye = link.said_bye or kind == "BYE"
             told = None

@@ -11,7 +11,7 @@ from collections.abc import Callable, Generator, Mapping
 from typing import Final, NamedTuple
 
 from portico.errors import PeerError
-from portico.session.decisions import Record
+from portico.session.decisions import Disconnect, Record
 from portico.session.events import MAIN
 from portico.session.imap.link import Link
 from portico.session.imap.listing import Listing, parse_list, remembered
@@ -47,6 +47,7 @@ _NEEDS: Final = {
 """RFC 4314 4: of these rights one is needed for the command."""
 _NOT_THE_MOUNT: Final = {"CREATE": "ALREADYEXISTS", "DELETE": "CANNOT", "RENAME": "CANNOT"}
 _READ_ONLY_RIGHTS: Final = frozenset("swite")
+_PERMANENT: Final = re.compile(rb"\* OK \[PERMANENTFLAGS \(([^()]*)\)\]", re.IGNORECASE)
 _NOWHERE: Final = b'EXAMINE "portico.selects.nothing"'
 """Unselects where the server has no UNSELECT (RFC 3691 2): a SELECT that fails leaves nothing selected."""
 
@@ -62,11 +63,12 @@ _OF_THE_PROXY: Final = frozenset(
 
 
 def announced_with_mounts(name: bytes, stores: list[frozenset[bytes] | None]) -> bool:
-    """Whether a capability can be kept for mailboxes of all these stores. None: nobody has seen yet what that one can do."""
+    """Whether a capability can be kept for mailboxes of all these stores. None: nobody has seen yet what that one can do, and the personal
+    mail does not suffer for it: should the store be less able, it says so itself."""
     upper = name.upper()
     if upper in _WITHHELD:
         return False
-    return upper in _OF_THE_PROXY or upper.startswith(b"AUTH=") or all(store is not None and upper in store for store in stores)
+    return upper in _OF_THE_PROXY or upper.startswith(b"AUTH=") or all(store is None or upper in store for store in stores)
 
 
 class Ask(NamedTuple):
@@ -112,7 +114,7 @@ class Done(NamedTuple):
     rest: bytes
 
 
-Step = Ask | Say | Store | Transfer | Record
+Step = Ask | Say | Store | Transfer | Record | Disconnect
 Job = Generator[Step, Got, Forward | Done]
 Part = Generator[Step, Got, bool]
 
@@ -131,6 +133,7 @@ class Mounts:
         """The leg that is being asked to select one."""
         self.mailbox = b""
         """The selected one, as the client names it."""
+        self._opening = b""  # the mailbox that is being selected
         self.read_only = False
         self.guarded = any(store.mount.rights is not None for store in stores.values())
         self.names = (JOBS | GUARDED if self.guarded else JOBS) if stores else frozenset[str]()
@@ -236,6 +239,7 @@ class Mounts:
         for leg in self.stores:
             if leg in self.links:
                 yield Ask(leg, b"LOGOUT", frozenset(["OK"]))
+                yield Disconnect(leg)
         return Forward(MAIN, arguments)
 
     def _learn(self) -> Part:
@@ -357,7 +361,7 @@ class Mounts:
         if self.selected is not None and self.selected != leg:
             yield from self._unselect()
             yield Say(b"* OK [CLOSED] Previous mailbox is closed.\r\n")  # RFC 7162 3.2.11: what follows is about the other one
-        self.selecting = leg
+        self.selecting, self._opening = leg, name
         command = b"EXAMINE" if read_only else head.name.encode()
         got = yield Ask(leg, command + b" " + arguments, name=head.name, mailbox=name)
         self.selecting = None
@@ -384,6 +388,16 @@ class Mounts:
             self.selected = None
 
     # -- rights of a service account
+
+    def permanent(self, store: Store, raw: bytes) -> bytes:
+        """A status response of a store; of PERMANENTFLAGS (RFC 9051 7.1) what the settings allow."""
+        found = _PERMANENT.match(raw) if store.mount.rights is not None else None
+        if found is None:
+            return raw
+        allowed = self._rights(store, self._opening)
+        rights = {b"\\seen": "s", b"\\deleted": "t"}
+        kept = [flag for flag in found[1].split() if rights.get(flag.lower(), "w") in allowed]
+        return raw[: found.start(1)] + b" ".join(kept) + raw[found.end(1) :]
 
     def _guard(self, needed: str) -> bytes:
         store = self.stores.get(self._here)

@@ -79,6 +79,10 @@ class Place:
         """What is left of a LIST pattern below the mount, as the store takes it."""
         return self.root + rest.replace(self.separator, self.store_separator)
 
+    def name(self, text: str) -> bytes:
+        """The name of what `text` says."""
+        return self.below + self._joined(text, self.separator) if text else self.prefix
+
     def text(self, name: bytes) -> str:
         """What stands behind the mount, for people and plugins: levels parted by ``/``."""
         inner = self.inner(name).rstrip(self.separator)
