@@ -175,9 +175,10 @@ CYRUS_WAYS = {"cyrus": 'store = "store"\nroot = "Shared Folders"\n' + _STORED}
 
 
 def public_front(
-    directory: Path, certificates: Certificates, personal: Dovecot, servers: Mapping[str, int], ways: Mapping[str, str]
+    directory: Path, certificates: Certificates, personal: Dovecot, servers: Mapping[str, int], ways: Mapping[str, str], listener: str = ""
 ) -> Public:
-    """A proxy with a listener for each of `ways`, in front of `personal` and of `servers` (names and IMAP ports). Not started."""
+    """A proxy with a listener for each of `ways`, in front of `personal` and of `servers` (names and IMAP ports). Not started.
+    `listener`: further lines of each listener."""
     ports = dict(zip(ways, free_ports(len(ways)), strict=True))
     more = "".join(f'[servers.{name}]\nimap = "{LOOPBACK}:{port}"\nprobe = false\n' for name, port in servers.items())
     for way, options in ways.items():
@@ -190,6 +191,6 @@ plain_login = true
 server = "server"
 timeouts.greeting = "2s"
 limits.wrong_login_delay = "1ms"
-[listeners."{way}".plugins.public_folders]
+{listener}[listeners."{way}".plugins.public_folders]
 {options}"""
     return Public(Front(directory, personal.ports, certificates, protocols=("imap",), more=more), ports)
