@@ -76,7 +76,8 @@ class Locator:
             number = piece.part
             while number:
                 our, their = ours.get(number), theirs.get(number)
-                if our is None or their is None or (our.type, our.encoding) != (their.type, their.encoding):
+                # Types may differ: a type that makes no sense is text/plain to one and unknown to the other (RFC 2045 5.2).
+                if our is None or their is None or (bool(our.parts), our.encoding) != (bool(their.parts), their.encoding):
                     return False
                 number = number.rpartition(".")[0]
         return ("" in ours) == ("" in theirs)
