@@ -161,6 +161,7 @@ class Life:
         "_phase",
         "_prelude",
         "_refusal",
+        "_refusal_shown",
         "_sign_in",
         "_signed_in",
         "_watch",
@@ -182,7 +183,7 @@ class Life:
         self._sign_in: SignIn | None = None
         self._signed_in: SignedIn | None = None
         self._watch: Watch | None = None
-        self._refusal = b""
+        self._refusal = self._refusal_shown = b""  # what the client is told, and what the trace shows of it
         self._answer = b""  # the client's first line of a relayed mechanism, until the gate has let it pass
         self._admitted = False  # the gate let a login pass that has not ended
         self._wrong = 0
@@ -342,7 +343,7 @@ class Life:
                 out.append(SendToClient(self._goodbye(error.text.encode())))
                 out.append(Close(Reason.PROTOCOL_ERROR, "client", error.text))
                 return
-            self._refusal = self._bad(error.text.encode())
+            self._refusal = self._refusal_shown = self._bad(error.text.encode())
             self._told(out)
 
     def _login_refused(self, event: LoginRefused, out: list[Decision]) -> None:
@@ -392,12 +393,13 @@ class Life:
     def _turn_down(self, code: str, text: bytes, fields: dict[str, str], out: list[Decision], *, counts: bool = False) -> None:
         """Tell the client NO; a wrong login waits first, each longer than the one before."""
         assert self._front is not None
+        self._refusal = self._no(code, text)
+        self._refusal_shown = self._shown(self._refusal)
         self._sign_in = self._wish = None
         out.append(SetPhase("", MAIN))
         method = self.view.mechanism
         out.append(Record("login.failed", {"method": method, "text": _logged(text), **fields}))
         self.view.server = ""
-        self._refusal = self._no(code, text)
         if not counts:
             self._told(out)
             return
@@ -413,6 +415,8 @@ class Life:
     def _told(self, out: list[Decision]) -> None:
         assert self._front is not None
         out.append(SendToClient(self._refusal))
+        if self.context.trace_users:
+            out.append(Trace("<C", self._refusal_shown))
         if self._wrong >= self.context.settings.limits.wrong_logins:
             out.append(SendToClient(self._goodbye(b"Too many wrong logins")))
             out.append(Close(Reason.TOO_MANY_WRONG_LOGINS, "client"))
@@ -421,6 +425,18 @@ class Life:
         self._front.in_exchange = False
         out.append(ReadClient())
         self._advance(out)  # what was sent behind the login is still there
+
+    def _shown(self, answer: bytes) -> bytes:
+        """`answer` to a login, for the trace: a server may repeat what was secret in it."""
+        if not self.context.trace_users:
+            return b""
+        text = answer.decode("utf-8", "surrogateescape")
+        route = self._sign_in.route if self._sign_in is not None else None
+        secrets = [self._wish.attempt.password] if self._wish is not None else []
+        for secret in (*secrets, *((route.password, route.master_password) if route is not None else ())):
+            if secret is not None:
+                text = secret.blot(text)
+        return text.encode("utf-8", "surrogateescape")
 
     def _login_ended(self, out: list[Decision], ok: bool, counts: bool = False) -> None:
         """Said once for each login that the gate let pass; where the server failed before anybody was named, there was none."""
@@ -439,7 +455,8 @@ class Life:
         if sign_in.reader.held > _ENOUGH:
             out.append(ReadServer(MAIN))
         out.append(SetPhase("idle"))
-        out.append(SendToClient(signed_in.untagged + self._yes(passed, signed_in.text)))
+        answer = signed_in.untagged + self._yes(passed, signed_in.text)
+        out.append(SendToClient(answer))
         if withheld:
             names = [name.decode("ascii", "replace") for name in withheld]
             out.append(Record("session.capabilities_withheld", {"names": names}))
@@ -452,6 +469,7 @@ class Life:
         if traced:
             out.append(Record("trace.started", {}))
             out.extend(self._prelude)
+            out.append(Trace("<C", self._shown(answer)))
         self._prelude = []
         self._phase = "watch"
         self._before_watch = front.commands

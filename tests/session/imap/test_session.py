@@ -534,9 +534,23 @@ def test_a_trace_begins_with_the_login_and_has_no_secret() -> None:
     life.client(b"a2 NOOP\r\n")
     text = b"".join(trace.data for trace in life.all(Trace))
     assert b"a1 LOGIN <hidden>" in text
-    assert b"a2 NOOP" in text
+    assert b"a1 OK [CAPABILITY IMAP4rev1] in\r\n" in text
+    assert text.index(b"a1 LOGIN") < text.index(b"a1 OK") < text.index(b"a2 NOOP")
     assert b"secret" not in text
     assert ALICE not in text
+
+
+def test_a_trace_has_the_refusals_before_the_login_without_what_the_server_repeats_of_the_password() -> None:
+    life = Life(trace=("alice",))
+    life.client(b"a1 LOGIN alice wonderland\r\n")
+    life.server(b"* OK [CAPABILITY IMAP4rev1 SASL-IR AUTH=PLAIN] ready\r\n")
+    life.server(b"P1 NO [AUTHENTICATIONFAILED] 'wonderland' is not it\r\n")
+    life.client(b"a2 LOGIN alice looking-glass\r\n")
+    life.server(b"* OK [CAPABILITY IMAP4rev1 SASL-IR AUTH=PLAIN] again\r\n")
+    life.server(b"P1 OK [CAPABILITY IMAP4rev1] welcome with looking-glass\r\n")
+    text = b"".join(trace.data for trace in life.all(Trace))
+    assert b"a1 NO [AUTHENTICATIONFAILED] '<secret>' is not it\r\n" in text
+    assert b"a2 OK [CAPABILITY IMAP4rev1] welcome with <secret>\r\n" in text
 
 
 def test_nobody_else_is_traced() -> None:
