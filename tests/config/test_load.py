@@ -411,6 +411,27 @@ certificate = "nowhere.pem"
     ]
 
 
+def test_a_wrong_element_of_a_list_hides_no_other_mistake_in_it(made: Path) -> None:
+    text = """\
+[servers.mail]
+imap = "127.0.0.1:143"
+[listeners.imap]
+protocol = "imap"
+addresses = ["nonsense", 5, "127.0.0.1:1", "127.0.0.1:1", "[::1]", 7]
+tls = "none"
+server = "mail"
+mechanisms = ["PLAIN", 5, "PLIAN", true, "PLAIN"]
+routes = [5, {users = ["", 4], server = "mial"}, {users = [], server = "mail", user = "{usr}"}, {server = "mial", oops = 1}, {users = ["*"]}]
+"""
+    found = sorted(line.split(": ")[1].removeprefix("listeners.imap.") for line in problems_of(text, made))
+    assert found == [
+        "addresses[0]", "addresses[1]", "addresses[3]", "addresses[4]", "addresses[5]",
+        "mechanisms[1]", "mechanisms[2]", "mechanisms[3]", "mechanisms[4]",
+        "routes[0]", "routes[1].server", "routes[1].users[0]", "routes[1].users[1]", "routes[2].user", "routes[2].users",
+        "routes[3].oops", "routes[3].server", "routes[3].users", "routes[4].server",
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize(
     "line",
     [
@@ -470,6 +491,21 @@ def test_plugin_options_that_are_wrong_are_put_in_the_same_form(made: Path) -> N
         (
             GOOD + 'tls = "none"\nplain_login = true\n',
             'portico.toml:8: listeners.imaps.certificate: has no effect with tls = "none"',
+        ),
+        (
+            with_listener('limits.literal_before_login = "2MiB"'),
+            "portico.toml:11: listeners.imaps.limits.literal_before_login: a client that has not signed in may have more held than held "
+            "allows one that has: line_before_login and literal_before_login come to 2162688 octets, held is 1048576",
+        ),
+        (
+            with_listener('limits.held = "100KiB"'),
+            "portico.toml:11: listeners.imaps.limits.held: a client that has not signed in may have more held than held "
+            "allows one that has: line_before_login and literal_before_login come to 131072 octets, held is 102400",
+        ),
+        (
+            with_listener('limits.line = "2MiB"'),
+            "portico.toml:11: listeners.imaps.limits.line: where a plugin is interested in a command, one of more than held (1048576 octets) "
+            "is refused all the same",
         ),
     ],
 )

@@ -56,12 +56,30 @@ def _listener(path: KeyPath, listener: Listener, now: datetime.datetime) -> Iter
         yield Problem((*path, "tls"), "nobody can sign in: there is no TLS, and plain_login is false")
     if listener.tls == "none" and listener.certificate is not None:
         yield Problem((*path, "certificate"), 'has no effect with tls = "none"')
+    yield from _held((*path, "limits"), listener)
     if listener.certificate is not None:
         yield from _expiry((*path, "certificate"), listener.certificate, now)
         key = Path(listener.key or listener.certificate)
         if _others_read(key):
             here = (*path, "key" if listener.key else "certificate")
             yield Problem(here, f"{key}: everybody on this machine may read the key; chmod o-r")
+
+
+def _held(path: KeyPath, listener: Listener) -> Iterator[Problem]:
+    limits = listener.limits
+    literal = limits.literal_before_login if listener.protocol == "imap" else 0  # POP3 has none
+    before = limits.line_before_login + literal
+    if before > limits.held:
+        said = "line_before_login and literal_before_login come to" if literal else "line_before_login is"
+        sizes = {"held": -limits.held, "line_before_login": limits.line_before_login, "literal_before_login": literal}
+        yield Problem(
+            (*path, max(limits.model_fields_set & sizes.keys(), key=lambda key: sizes[key])),
+            "a client that has not signed in may have more held than held allows one that has: "
+            f"{said} {before} octets, held is {limits.held}",
+        )
+    if listener.protocol == "imap" and limits.line > limits.held:
+        text = f"where a plugin is interested in a command, one of more than held ({limits.held} octets) is refused all the same"
+        yield Problem((*path, "line" if "line" in limits.model_fields_set else "held"), text)
 
 
 def _expiry(path: KeyPath, file: str, now: datetime.datetime) -> Iterator[Problem]:

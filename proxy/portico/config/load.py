@@ -30,6 +30,8 @@ from portico.errors import SettingsError
 
 Model = TypeVar("Model", bound=BaseModel)
 _STAND_INS: Final[Mapping[str, Any]] = {"protocol": "imap", "addresses": ["127.0.0.1:0"]}
+_BLANK: Final = "?"
+_STAND_INS_OF_A_ROUTE: Final[Mapping[str, Any]] = {"users": [_BLANK], "server": _BLANK}
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,28 +123,44 @@ def _salvage(model: type[Model], table: Any, reading: Reading) -> Model | None:
 
 
 def _remove(table: dict[str, Any], path: KeyPath) -> bool:
-    """Take the value at `path` out, an array whole (its positions would shift). False: it is not there."""
-    inner: Any = table
-    for position, part in enumerate(path):
-        last = position == len(path) - 1 or isinstance(path[position + 1], int)
-        if not isinstance(inner, dict) or part not in inner:
-            return False
-        if last:
-            del inner[part]
-            return True
-        inner = inner[part]
-    return False
+    """Take the value at `path` out; in an array something takes its place, because its positions must not shift. False: it is not there."""
+    inner: Any = _inner(table, path[:-1])
+    if not path or not isinstance(inner, dict | list) or _inner(inner, path[-1:]) is None:
+        return False
+    key: Any = path[-1]
+    if isinstance(inner, dict):
+        del inner[key]
+        return True
+    blank: Any = {} if path[-2] == "routes" else _BLANK
+    if inner[key] == blank:
+        return False
+    inner[key] = blank
+    return True
+
+
+def _inner(value: Any, path: KeyPath) -> Any:
+    """What stands at `path` in `value`; None: nothing."""
+    for part in path:
+        if isinstance(value, list) and isinstance(part, int):
+            value = value[part] if part < len(value) else None
+        elif isinstance(value, dict):
+            value = value.get(part)
+        else:
+            return None
+    return value
 
 
 def _stand_in(table: dict[str, Any], path: KeyPath) -> bool:
     """Something harmless for a key that must be there, so that the rest of its table can be checked. Its lack is reported already,
     and what depends on it says so (Problem.depends)."""
-    key = str(path[0])
-    if len(path) != 1 or key in table or key not in _STAND_INS:
+    inner, key = _inner(table, path[:-1]), str(path[-1])
+    stand_ins = _STAND_INS_OF_A_ROUTE if "routes" in path else _STAND_INS
+    if not isinstance(inner, dict) or key in inner or key not in stand_ins:
         return False
-    table[key] = copy.copy(_STAND_INS[key])
+    inner[key] = copy.copy(stand_ins[key])
     return True
 
 
 def _within(path: KeyPath, places: Iterable[KeyPath]) -> bool:
-    return any(path[: len(place)] == place for place in places)
+    """Whether what is broken at `path` is one of `places`, or stands in one of them or above it."""
+    return any(path[: len(place)] == place or place[: len(path)] == path for place in places)
