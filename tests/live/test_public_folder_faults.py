@@ -182,8 +182,8 @@ def test_a_client_that_idles_in_a_folder_of_the_store_hears_that_it_is_gone(mort
 # -- in the middle of a copy
 
 
-COUNT = 60
-BODIES = [messages.plain(1, f"Number {number}", f"{number} is its number.\n" * 40) for number in range(COUNT)]
+COUNT = 24
+BODIES = [messages.plain(1, f"Number {number}", f"{number} is its number.\n" * 120) for number in range(COUNT)]
 DIGESTS = sorted(map(sha256, BODIES))
 
 
@@ -216,13 +216,18 @@ class Crossing:
 def crossing(what: str, mortal: Mortal, dovecot: Dovecot, user: str) -> Crossing:
     """``COPY in``, ``MOVE out`` and so on, with the messages in place."""
     verb, _, way = what.partition(" ")
-    box = Folder("Mine" if way == "in" else f"Public/Open/{user}", [Message(body) for body in BODIES])
-    empty = Folder(f"Public/Open/{user}" if way == "in" else "Mine")
-    load(dovecot if way == "in" else mortal.store, user, [box])
-    load(mortal.store if way == "in" else dovecot, user, [empty])
     own, shared = (dovecot, "Mine"), (mortal.store, f"Public/Open/{user}")
     names = ("Mine", f"Public Folders/Open/{user}")
-    return Crossing(verb, own, shared, *names) if way == "in" else Crossing(verb, shared, own, *reversed(names))
+    journey = Crossing(verb, own, shared, *names) if way == "in" else Crossing(verb, shared, own, *reversed(names))
+    for server, box in (own, shared):
+        with Dialogue(server.ports.imap) as client:
+            client.line()
+            client.command(f"in LOGIN {user} {PASSWORD}".encode())
+            client.command(f"c CREATE {box}".encode())
+            if (server, box) == journey.source:
+                all_of_them = b"".join(b" {%d+}\r\n%b" % (len(body), body) for body in BODIES)
+                assert tagged(client.command(f"a APPEND {box}".encode() + all_of_them)).startswith(b"OK")
+    return journey
 
 
 def cross(client: Dialogue, journey: Crossing) -> bytes:

@@ -185,7 +185,7 @@ def work(account: Account, box: str) -> list[object]:
     return steps
 
 
-@pytest.mark.parametrize("way", ["user", "master"])
+@pytest.mark.parametrize("way", SIGN_INS)
 def test_a_public_folder_does_for_a_client_what_one_of_its_own_does(way: str, public: Public, public_store: Dovecot, user: str) -> None:
     account = Account(public.mail_ports(way), user, PASSWORD, public.front.certificates.authority, "none")
     assert work(account, f"Public Folders/Open/{way}") == work(account, f"Mine {way}")
