@@ -38,6 +38,7 @@ _TOUCHED: Final = frozenset(
 _MACROS_TOUCHED: Final = frozenset(["RFC822.SIZE"])
 _HEADERS: Final = ("HEADER", "MIME")
 _BY_SIZE: Final = re.compile(rb"(?<![^ (])(LARGER|SMALLER) +(\d{1,19})(?![^ )])", re.IGNORECASE)
+STRUCTURE: Final = re.compile(rb"\* \d{1,10} FETCH \(UID (\d{1,10}) BODYSTRUCTURE (\(.*\))\)\r\n\Z", re.DOTALL)
 _STRING: Final = re.compile(rb'"(?:[^"\\\r\n]|\\.)*"|\{(\d{1,10})\+?\}\r?\n')
 _TRIES: Final = 3
 
@@ -387,8 +388,8 @@ class Annotations:
         for low in range(first, last + 1, _BATCH):
             high = min(low + _BATCH - 1, last)
             result = yield Errand(b"FETCH %d:%d (UID BODYSTRUCTURE)" % (low, high), frozenset(["FETCH"]))
-            responses = fetched(result)
-            watermark = max([watermark, *(each.uid or 0 for each in responses)])
+            responses = list(_structures(result))
+            watermark = max([watermark, *(uid for uid, _, _ in responses)])
             if not result.ok:
                 # Messages that were shown as they are stay so: nobody will judge them later.
                 watermark = max(watermark, state.uid_next - 1)
@@ -399,8 +400,8 @@ class Annotations:
                         {"mailbox": state.mailbox.name, "text": "the server did not tell the structure of new messages"},
                     )
                 )
-            new = [each for each in responses if (each.uid or 0) > state.known.watermark]
-            likely = [each for each in new if self._may_be(each.value("BODYSTRUCTURE") or b"")]
+            known = state.known.watermark
+            likely = fetched(Result(True, [raw for uid, structure, raw in responses if uid > known and self._may_be(structure)]))
             if likely:
                 yield from self._look(state, likely, made, numbers, out)
         state.known = self._ledger.judged(state.mailbox, watermark, made)
@@ -579,6 +580,18 @@ def fetched(result: Result) -> list[FetchResponse]:
         except PeerError:
             continue
     return found
+
+
+def _structures(result: Result) -> Iterator[tuple[int, bytes, bytes]]:
+    """Of the responses to ``(UID BODYSTRUCTURE)``: the UID, the structure (or more), and the response. Few are of interest, so the usual
+    ones are not taken apart."""
+    for raw in result.responses:
+        found = STRUCTURE.match(raw)
+        if found is not None:
+            yield int(found[1]), found[2], raw
+        else:
+            for each in fetched(Result(True, [raw])):
+                yield each.uid or 0, each.value("BODYSTRUCTURE") or b"", raw
 
 
 def _numbers(responses: Iterable[bytes], kind: bytes) -> list[int]:

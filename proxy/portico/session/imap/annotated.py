@@ -17,7 +17,7 @@ from portico.session.annotations.transform import Transforms
 from portico.session.context import Context, LoginAttempt, SessionView
 from portico.session.decisions import Decision
 from portico.session.events import MAIN, Event
-from portico.session.imap.annotate import Errand, Job, Plan, Result, Say, withheld_for_annotations
+from portico.session.imap.annotate import STRUCTURE, Errand, Job, Plan, Result, Say, withheld_for_annotations
 from portico.session.imap.client_id import client_id
 from portico.session.imap.link import Link, Pending
 from portico.session.imap.mounted import MountedWatch
@@ -283,6 +283,8 @@ class AnnotatedWatch(MountedWatch):
 
 def _answers_us(raw: bytes) -> bool:
     """Whether a FETCH response is the answer to an errand. Flags that the server volunteers meanwhile are the client's."""
+    if STRUCTURE.match(raw) is not None:
+        return True
     match = UNTAGGED.match(raw)
     start = raw.find(b"(", match.end() if match is not None else 0) + 1
     try:
