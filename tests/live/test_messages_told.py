@@ -38,6 +38,8 @@ OTHER_MIME: Final = {"030-flanker-message-external-body"}
 """A header that ends with a delimiter in place of an empty line: whose the line end is, is anybody's guess."""
 TWO_SPACES: Final = "053-postal-mime-mimetorture"
 """Two spaces in a subject: Dovecot tells one."""
+MOST: Final = 12
+"""Parts of one message; a few have hundreds."""
 NAMES: Final = "SUBJECT FROM TO CONTENT-TYPE X-NOBODY"
 
 
@@ -62,7 +64,7 @@ def stored(dovecot: Server, people: People, project: Path) -> Iterator[tuple[Ask
 def test_structure_and_envelope_are_what_the_server_tells(stored: tuple[Asked, list[tuple[str, bytes]]]) -> None:
     asked, found = stored
     for number, (name, octets) in enumerate(found, 1):
-        asked.number = number
+        asked.number, asked.imap.received = number, b""
         fetch = asked.fetch("BODYSTRUCTURE BODY ENVELOPE BODY.PEEK[]")
         assert unquoted(fetch.value("BODY[]") or b"") == octets, name
         message = Message(octets)
@@ -81,10 +83,10 @@ def test_structure_and_envelope_are_what_the_server_tells(stored: tuple[Asked, l
 def test_sections_are_what_the_server_gives(stored: tuple[Asked, list[tuple[str, bytes]]]) -> None:
     asked, found = stored
     for number, (name, octets) in enumerate(found, 1):
-        asked.number = number
+        asked.number, asked.imap.received = number, b""
         message = Message(octets)
         wanted = ["", "HEADER", "TEXT", f"HEADER.FIELDS ({NAMES})", f"HEADER.FIELDS.NOT ({NAMES})", "9", "9.MIME", "9.HEADER", "9.TEXT"]
-        for part in parts(message.structure(extended=True)):
+        for part in parts(message.structure(extended=True))[:MOST]:
             if part.number and not part.number.endswith("TEXT"):
                 more = ("HEADER", "TEXT", f"HEADER.FIELDS ({NAMES})", f"HEADER.FIELDS.NOT ({NAMES})")
                 wanted += [part.number, *(f"{part.number}.{what}" for what in more)]
@@ -100,9 +102,9 @@ def test_a_part_without_its_transfer_encoding_is_what_the_server_gives(stored: t
     asked, found = stored
     compared = 0
     for number, (name, octets) in enumerate(found, 1):
-        asked.number = number
+        asked.number, asked.imap.received = number, b""
         message = Message(octets)
-        for part in parts(message.structure(extended=True)):
+        for part in parts(message.structure(extended=True))[:MOST]:
             if part.parts or part.message is not None or part.encoding not in ("7bit", "8bit", "quoted-printable", "base64"):
                 continue
             answer = asked.imap.command(f"d FETCH {number} (BINARY.PEEK[{part.number}])".encode())
