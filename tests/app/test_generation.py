@@ -256,6 +256,18 @@ def test_times_and_records_are_those_of_the_settings(house: House) -> None:
     assert house.generation.server_records["main:imap"].last_error == "refused"
 
 
+def test_a_server_without_starttls_is_not_well(house: House) -> None:
+    session = house.session()
+    route = house.login(session, attempt())
+    assert isinstance(route, Route)
+    house.generation.connected(route.target, None, 0.1)
+    record = house.generation.server_records["main:imap"]
+    assert record.failures == 0
+    house.generation.record(session, "upstream.failed", {"server": "main", "reason": "no_starttls", "detail": ""})
+    house.generation.secured(route.target, "tls")
+    assert (record.failures, record.last_error) == (2, "tls")
+
+
 def test_faults_name_the_plugin_or_us_and_never_the_words(house: House) -> None:
     view = house.session().view
     report_fault(house.generation.log, view, PluginError("nosy", "took too long"))

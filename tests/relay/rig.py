@@ -121,6 +121,7 @@ class World:
     records: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     traces: list[tuple[str, bytes]] = field(default_factory=list)
     dials: list[tuple[str, str | None]] = field(default_factory=list)
+    secures: list[tuple[str, str | None]] = field(default_factory=list)
     summaries: queue.Queue[Summary] = field(default_factory=queue.Queue)
     count: int = 0
 
@@ -149,6 +150,9 @@ class World:
 
     def connected(self, target: Target, error: str | None, seconds: float) -> None:
         self.dials.append((target.name, error))
+
+    def secured(self, target: Target, error: str | None) -> None:
+        self.secures.append((target.name, error))
 
     def timeout(self, session: Session, phase: str) -> float:
         return self.timeouts.get(phase, PATIENCE)

@@ -329,7 +329,26 @@ def test_starttls_on_both_sides_discards_what_was_said_in_clear_behind_it(
     kinds = [event for event in rig.world.log if isinstance(event, tuple)]
     assert kinds[0] == ("bytes", CLIENT, 31), "one piece, of which the session looks at the first line only"
     assert rig.world.dials == [("backend", None)]
+    assert rig.world.secures == [("backend", None)]
     assert [event.leg for event in rig.world.log if isinstance(event, events.TlsStarted)] == [CLIENT, 0]
+
+
+def test_a_server_whose_starttls_fails_is_an_event_and_health_is_told(
+    certs: Certs, server_tls: ssl.SSLContext, client_tls: ssl.SSLContext
+) -> None:
+    def script(sock: socket.socket) -> None:
+        sock.sendall(b"+OK begin TLS\r\n")
+        server_tls.wrap_socket(sock, server_side=True)
+
+    with Backend(script) as backend:
+        dial = Dialling(f"127.0.0.1:{backend.port}", client_context(), "localhost")
+        with Rig(backend.world(Upgrading, mode="starttls", dial=dial, client_context=server_tls)) as rig:
+            sock = rig.connect()
+            read_exactly(sock, 6)
+            sock.sendall(b"A STARTTLS\r\n")
+            read_exactly(sock, 12)
+            assert TlsClient(sock, client_tls).read_end() == b"* BYE tls_verify\r\n"
+    assert (rig.world.dials, rig.world.secures) == ([("backend", None)], [("backend", "tls_verify")])
 
 
 def test_clear_text_that_comes_while_tls_begins_breaks_the_handshake(server_tls: ssl.SSLContext) -> None:

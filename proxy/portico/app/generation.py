@@ -200,6 +200,9 @@ class Generation:
         if error is None and self.log.enabled("upstream.connected"):
             self.log.event("upstream.connected", {"server": target.name, "address": target.address, "seconds": round(seconds, 4)})
 
+    def secured(self, target: Target, error: str | None) -> None:
+        self.records.secured(self.server_records[target.server], error)
+
     # -- signing in
 
     def check_login(self, session: Session, attempt: LoginAttempt) -> Route | Refusal | Awaitable[Route | Refusal]:
@@ -257,6 +260,9 @@ class Generation:
                 visit.secrets = ()
             elif event in ("login.failed", "upstream.failed"):
                 fields = _blotted(fields, visit.secrets)
+                record = self.server_records.get(f"{fields.get('server')}:{session.context.protocol}")
+                if event == "upstream.failed" and fields["reason"] == "no_starttls" and record is not None:
+                    self.records.secured(record, "no_starttls")  # only the session knows: no handshake has begun
                 if event == "login.failed":
                     visit.secrets = ()
             elif event == "trace.started" and (trace := self._trace(session, visit)) is not None:

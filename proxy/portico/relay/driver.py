@@ -551,6 +551,8 @@ class Driver:
         if leg.dialling.fingerprint is not None and not check_fingerprint(channel.tls, leg.dialling.fingerprint):
             self._tls_failed(leg, "tls_verify", "another certificate than the one pinned")
         elif leg.reached:
+            assert leg.target is not None
+            self._generation.secured(leg.target, None)
             self._feed(events.TlsStarted(leg.number, tls_info(channel.tls)), leg.number)
             if channel.early or channel.readable:
                 self._reactor.later(channel)
@@ -576,6 +578,8 @@ class Driver:
         if leg.number == CLIENT:
             self._end(Reason.TLS_FAILED, "client", detail)
         else:
+            if leg.reached and leg.target is not None:
+                self._generation.secured(leg.target, reason)
             self._dial_failed(leg, reason, detail)
 
     # -- ends

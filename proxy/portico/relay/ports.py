@@ -88,6 +88,10 @@ class Generation(Protocol):
         """Health: a dial of `target` ended, well (None) or with the reason word of ServerFailed."""
         ...
 
+    def secured(self, target: Target, error: str | None) -> None:
+        """Health: the TLS that began behind STARTTLS is there (None), or failed with the reason word of ServerFailed."""
+        ...
+
     def timeout(self, session: Session, phase: str) -> float:
         """Seconds of a phase (config.settings.Timeouts)."""
         ...

@@ -62,9 +62,18 @@ class Records:
         """A dial ended: well (None), or with a reason word of session.events.ServerFailed."""
         record.dials += 1
         if error is None:
+            record.last_seconds = seconds
+        if error is not None or record.target.tls != "starttls":  # else it is of use only when it is secured
+            self._ended(record, error)
+
+    def secured(self, record: ServerRecord, error: str | None) -> None:
+        """STARTTLS, after a dial that went well, ended: well (None), or with a reason word."""
+        self._ended(record, error)
+
+    def _ended(self, record: ServerRecord, error: str | None) -> None:
+        if error is None:
             record.failures_in_a_row = 0
             record.last_success = self._clock()
-            record.last_seconds = seconds
         else:
             record.failures += 1
             record.failures_in_a_row += 1
