@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from portico.plugin import Insertion, Interests, Outline, Session, hookimpl
 from portico.session.annotations.annotation import Annotation, Located, Piece
+from portico.session.events import MAIN
 from portico.session.pop3.annotate import Annotated, Stuffed, Unstuffed
+from portico.testing import Correspondence
 
 LINES = st.lists(st.sampled_from([b"", b".", b"..", b"a", b".a", b"a.b", b"text of a line"]), max_size=8)
 
@@ -57,3 +62,66 @@ def test_an_annotated_message_has_its_block_and_its_top_is_cut_behind_it(lines: 
     if place == 2 and lines > 4:
         return  # the server's own end is not seen in a TOP that is longer than the text
     assert passed(Annotated(made, lines), stuffed(body), cuts) == stuffed(wanted)
+
+
+class Says:
+    """Annotates the first text of every message that has one of `types`."""
+
+    portico_interests = ("annotations",)
+
+    def __init__(self, types: Sequence[str]) -> None:
+        self.types = types
+
+    @hookimpl
+    def session_opened(self) -> Interests:
+        return Interests(annotator=self)
+
+    def wants(self, session: Session, outline: Outline) -> Sequence[str]:
+        return ()
+
+    def insertions(self, session: Session, outline: Outline, parts: Mapping[str, bytes]) -> Sequence[Insertion]:
+        return [Insertion(part.number, "see\n") for part in outline.structure.walk() if part.type.startswith("text/")]
+
+
+@pytest.mark.parametrize(
+    ("types", "header", "annotated"),
+    [
+        ((), "", True),
+        ((), "Content-Type: text/html", True),
+        (("text/plain",), "", True),
+        (("text/plain",), "Content-Type: TEXT/Plain", True),
+        (("text/html",), "Content-Type: text/html", True),
+        (("text/html",), "Content-Type: text/plain", False),
+        (("text/calendar",), "Content-Type: text/calendar", False),  # only plain text and HTML carry blocks
+        ((), "Content-Type: image/png", False),
+    ],
+)
+@pytest.mark.parametrize("cut", [0, 1, 9])
+def test_a_message_of_one_part_is_annotated_as_over_imap(types: Sequence[str], header: str, annotated: bool, cut: int) -> None:
+    body = f"Subject: x\r\nX-More: y\r\n{header}{chr(13) + chr(10) if header else ''}\r\n..Hello!\r\n.\r\n".encode()
+    with Correspondence(Says(types), protocol="pop3") as session:
+        session.sign_in()
+        assert session.asked(b"RETR 1\r\n") == b"UIDL\r\n"
+        session.server(b"+OK\r\n1 u1\r\n.\r\n")
+        # The server has told too little; nothing is cut for that.
+        told, _ = session.pieces(MAIN, b"+OK 40 octets\r\n" + body, cut)
+        assert told.endswith(b"..Hello!\r\n.\r\n")
+        assert (b"see\r\n" in told) == annotated
+        assert annotated or told == b"+OK 40 octets\r\n" + body
+        session.asked(b"LIST 1\r\n")
+        listed = session.server(b"+OK 1 40\r\n")
+        assert (listed != b"+OK 1 40\r\n") == annotated
+
+
+def test_a_long_message_whose_size_is_not_told_comes_whole() -> None:
+    lines = b"x" * 70 + b"\r\n"
+    body = b"Subject: x\r\n\r\n" + lines * 5000 + b".\r\n"
+    with Correspondence(Says(()), protocol="pop3") as session:
+        session.sign_in()
+        session.asked(b"RETR 1\r\n")
+        session.server(b"+OK\r\n1 u1\r\n.\r\n")
+        told, _ = session.pieces(MAIN, b"+OK\r\n" + body, 16384)
+        begin, _, rest = told.partition(b"\r\n\r\n")
+        assert begin == b"+OK\r\nSubject: x"
+        assert rest.startswith(b"see\r\n-~")
+        assert rest.endswith(b"\r\n\r\n" + lines * 5000 + b".\r\n")

@@ -24,6 +24,8 @@ from portico.wire.bodystructure import Part
 MOST_OF_A_PART: Final = 256 * 1024
 """Octets of a part that a plugin may read, decoded; a message with a larger one is not annotated."""
 
+_TEXTS: Final = frozenset([b"PLAIN", b"HTML"])
+
 
 @dataclass(slots=True)
 class Wishes:
@@ -41,7 +43,7 @@ class Wishes:
 class Judge:
     """The annotators of one session, in order."""
 
-    __slots__ = ("_asked", "_named", "_settled", "_types", "_view")
+    __slots__ = ("_asked", "_named", "_settled", "_types", "_view", "single")
 
     def __init__(self, view: SessionView, asked: Sequence[BoundAnnotator]) -> None:
         self._view = view
@@ -54,7 +56,10 @@ class Judge:
         self._types = (
             None if any(not each for each in types) else {name.rpartition("/")[2].upper().encode() for each in types for name in each}
         )
-        self._named = None if self._types is None else _any_of(frozenset(self._types))
+        # What says nothing of its type is plain text (RFC 2045 5.2).
+        self._named = None if self._types is None or b"PLAIN" in self._types else _any_of(frozenset(self._types))
+        self.single = self._types is None or not _TEXTS.isdisjoint(self._types)
+        """Whether a message of one part may be annotated: only texts carry blocks."""
 
     def settled(self, out: list[Decision]) -> bool:
         """Whether somebody annotates for this client. Those who can say no are asked now, once; what they said holds for the session."""

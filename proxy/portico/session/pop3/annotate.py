@@ -7,6 +7,7 @@ stream.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Final, Protocol
 
@@ -92,7 +93,8 @@ class Annotated:
         assert made.located is not None
         self._unstuffed = Unstuffed()
         self._stuffed = Stuffed()
-        self._splice = Splice(0, made.size, made.inserts(""))
+        # The dot ends a message, not what the server told of its octets.
+        self._splice = Splice(0, sys.maxsize, made.inserts(""))
         self._text = made.located.header if lines >= 0 else -1  # octets until the text begins
         self._left = lines
 
@@ -139,7 +141,7 @@ class Examined:
         self._decided = decided
         self._held: list[bytes] | None = []  # as it came; None: it has been decided
         self._octets = 0
-        self._parts = False  # the header has come whole and says that there are several
+        self._parts = False  # the header has come whole, and what it says of parts is of interest
         self._after: Annotated | None = None
 
     @property
@@ -151,7 +153,7 @@ class Examined:
             return self._after.feed(piece, last=last) if self._after is not None else piece
         self._held.append(piece)
         self._octets += len(piece)
-        if not last and self._octets < MOST_HELD and self._may_have_parts():
+        if not last and self._octets < MOST_HELD and self._may_be():
             return b""
         raw = self._held[0] if len(self._held) == 1 else b"".join(self._held)
         self._held = None
@@ -162,20 +164,23 @@ class Examined:
         self._after = Annotated(made)
         return self._after.feed(raw, last=last)
 
-    def _may_have_parts(self) -> bool:
-        """Whether the header, as far as it is there, leaves it possible that there are several parts."""
+    def _may_be(self) -> bool:
+        """Whether the header, as far as it is there, leaves it possible that somebody is interested."""
         if not self._parts:
             assert self._held is not None
             self._held = [b"".join(self._held)]
             end = self._held[0].find(b"\r\n\r\n")
-            if end >= 0 and not _has_parts(self._held[0], end):
+            if end >= 0 and not self._of_interest(self._held[0], end):
                 return False
             self._parts = end >= 0
         return True
 
+    def _of_interest(self, raw: bytes, end: int) -> bool:
+        return self._judge.single or _has_parts(raw, end)
+
     def _annotation(self, raw: bytes, *, whole: bool) -> tuple[Annotation | None, bool]:
         # Dots that were doubled at the begin of lines hide neither the name of a type nor the end of the header.
-        if not _has_parts(raw, raw.find(b"\r\n\r\n")) or not self._judge.may_be_in(raw):
+        if not self._of_interest(raw, raw.find(b"\r\n\r\n")) or not self._judge.may_be_in(raw):
             return None, False
         message = Unstuffed().feed(raw, last=whole)
         try:
