@@ -66,7 +66,7 @@ class Refusal:
     text: str
     code: str = "AUTHENTICATIONFAILED"
     """IMAP response code (RFC 5530): AUTHENTICATIONFAILED, AUTHORIZATIONFAILED, UNAVAILABLE, INUSE, LIMIT, ALERT, CONTACTADMIN.
-    POP3's code (RFC 3206, 2449) is derived: AUTH, SYS/TEMP, IN-USE."""
+    POP3's code (RFC 3206, 2449) is derived: AUTH, SYS/TEMP, SYS/PERM; IN-USE for INUSE and LIMIT."""
     reason: str = "refused"
     """A word for the log: limit_user, plugin, no_route, …"""
     counts: bool = False

@@ -435,6 +435,12 @@ def test_a_trace_has_the_dialogue_and_no_secret() -> None:
     assert b"secret" not in text
 
 
+def test_a_user_with_too_many_sessions_is_told_that_the_maildrop_is_in_use() -> None:
+    life = Pop3Life(route=Refusal("Too many sessions of this user.", "LIMIT", "limit_user"))
+    life.client(b"USER alice\r\n")
+    assert life.client(b"PASS secret\r\n") == b"-ERR [IN-USE] Too many sessions of this user.\r\n"
+
+
 def test_a_connection_that_is_not_admitted_is_told_in_place_of_the_greeting() -> None:
     life = Pop3Life(refusal=Refusal("Too many sessions.", "UNAVAILABLE", "limit_sessions"))
     assert life.to_client == b"-ERR [SYS/TEMP] Too many sessions.\r\n"

@@ -301,7 +301,8 @@ _OURS = {
     "AUTHORIZATIONFAILED": b"AUTH",
     "EXPIRED": b"AUTH",
     "UNAVAILABLE": b"SYS/TEMP",
-    "LIMIT": b"SYS/TEMP",
+    # RFC 2449 8.1.2: the user's other sessions have the maildrop. Clients wait for them to end; SYS/TEMP many take for a wrong password.
+    "LIMIT": b"IN-USE",
     "INUSE": b"IN-USE",
     "CONTACTADMIN": b"SYS/PERM",
     "CANNOT": b"SYS/PERM",
