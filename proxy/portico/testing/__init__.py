@@ -17,7 +17,7 @@
             ''')
 
 - `check_plugin`: one call that holds a plugin to what Portico promises of every plugin.
-- `annotated`: a message as a client gets it, for plugins that annotate.
+- `annotated`, `transformed`: a message as a client gets it, for plugins that annotate or transform.
 - `Correspondence`: a session with a plugin, played as an exchange of letters, without sockets; playbooks are explained in
   `portico.testing.playbook`.
 - `ScriptedServer`: a mail server on the loopback address that plays a playbook; ``python -m portico.testing`` runs one that
@@ -28,7 +28,7 @@ Rule of this file: the names that are promised. The rest of this package may cha
 """
 
 from portico.testing.client import Dialogue, eventually
-from portico.testing.conformance import annotated, check_plugin
+from portico.testing.conformance import annotated, check_plugin, transformed
 from portico.testing.correspondence import Correspondence
 from portico.testing.playbook import PlaybookFailed
 from portico.testing.proxy import RunningProxy, running_proxy
@@ -46,4 +46,5 @@ __all__ = [
     "check_plugin",
     "eventually",
     "running_proxy",
+    "transformed",
 ]

@@ -19,12 +19,13 @@ from portico.plugin.loading import Loaded, inspect
 from portico.plugin.options import read
 from portico.session.context import Protocol, SessionView
 from portico.session.events import CLIENT, MAIN
-from portico.session.interests import Bound, BoundAnnotator, Compiled
+from portico.session.interests import Bound, BoundAnnotator, BoundTransformer, Compiled
 from portico.testing import transcripts
 from portico.testing.annotators import check_annotator, shown
 from portico.testing.correspondence import Correspondence
 from portico.testing.playbook import difference
 from portico.testing.transcripts import Exchange
+from portico.testing.transformers import check_transformer, transformed_by
 
 CUTS: Final = (0, 1, 2, 7, 61)
 """Octets of each piece in which everything arrives; 0: letters arrive whole."""
@@ -82,6 +83,8 @@ def check_plugin(
     - its annotator, asked about messages of ours (portico.testing.samples) and about `messages`, whole ones, raises nothing, whatever
       is in the parts that it reads; names parts that the message has, and text parts for what it inserts; changes nothing that it is told;
       says the same of a message each time and in each session of a user; and keeps nobody waiting;
+    - its transformer, asked likewise, raises nothing, and makes whole messages, the same of a message each time and in each session of
+      a user;
     - it writes no password to standard output, standard error or Python's logging.
 
     `plugin`: an object, class or module, as an entry point names it. To be called outside of an event loop.
@@ -92,7 +95,9 @@ def check_plugin(
         stage = _Stage(name, plugin, options or {}, protocol, user, client_id, how)
         with _no_password(name):
             stage.check()
-            stage.check_annotators({f"message {number} of those given": message for number, message in enumerate(messages, 1)})
+            given = {f"message {number} of those given": message for number, message in enumerate(messages, 1)}
+            stage.check_annotators(given)
+            stage.check_transformers(given)
 
 
 def annotated(
@@ -114,6 +119,27 @@ def annotated(
     stage = _Stage(name, plugin, options or {}, protocol, user, client_id, how)
     found = stage.annotators("one", 4711)
     return shown(found[0][0], [bound for _, bound in found], message) if found else message
+
+
+def transformed(
+    plugin: object,
+    message: bytes,
+    options: Mapping[str, Any] | None = None,
+    *,
+    name: str = "plugin",
+    protocol: Protocol = "imap",
+    user: str = "alice",
+    client_id: Mapping[str, str] | None = None,
+    **how: Any,
+) -> bytes:
+    """A message, whole and with CRLF, as a client gets it from its inbox through the plugin's transformer: another one, or as it is.
+
+    Arguments as in `check_plugin`. Raises AssertionError where the transformer raises or says what cannot be. To be called outside of an
+    event loop.
+    """
+    stage = _Stage(name, plugin, options or {}, protocol, user, client_id, how)
+    found = stage.transformers("one", 4711)
+    return transformed_by(found[0][0], [bound for _, bound in found], message) if found else message
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,18 +180,32 @@ class _Stage:
         for row in zip(*made, strict=True):
             check_annotator(f"{self.name}: {self.protocol.upper()}, annotator", row, messages)
 
+    def check_transformers(self, messages: Mapping[str, bytes]) -> None:
+        """Likewise."""
+        made = [self.transformers(sid, rport) for sid, rport in (("one", 4711), ("two", 4712))]
+        for row in zip(*made, strict=True):
+            check_transformer(f"{self.name}: {self.protocol.upper()}, transformer", row, messages)
+
     def annotators(self, sid: str, rport: int) -> list[tuple[SessionView, BoundAnnotator]]:
-        """What the plugin brings to a session, and what it sees of that."""
-        found: list[BoundAnnotator] = []
+        view, brought = self._brought(sid, rport)
+        return [(view, bound) for compiled in brought for bound in compiled.annotators]
+
+    def transformers(self, sid: str, rport: int) -> list[tuple[SessionView, BoundTransformer]]:
+        view, brought = self._brought(sid, rport)
+        return [(view, bound) for compiled in brought for bound in compiled.transformers]
+
+    def _brought(self, sid: str, rport: int) -> tuple[SessionView, list[Compiled]]:
+        """What the plugin sees of a session, and what it brings to it."""
+        found: list[Compiled] = []
 
         def seen(compiled: Compiled, spoke: list[bool]) -> Compiled:
-            found.extend(compiled.annotators)
+            found.append(compiled)
             return compiled
 
         with self._session(self.plugin, seen, []) as session:
             session.sign_in(self.user, PASSWORD, client_id=self.client_id if self.protocol == "imap" else None)
             view = replace(session.view, id=sid, peer=replace(session.view.peer, rport=rport), data={})
-        return [(view, bound) for bound in found]
+        return view, found
 
     @staticmethod
     def _compare(where: str, alone: _Run, run: _Run, whole: _Run | None) -> None:
@@ -305,7 +345,7 @@ def _raising(compiled: Compiled, spoke: list[bool]) -> Compiled | None:
 
 
 def _with(compiled: Compiled, change: Callable[[Bound], Bound]) -> Compiled | None:
-    """With other handlers, and without annotators: what those say is looked at by itself. None: nothing is left."""
+    """With other handlers, without annotators and transformers: what those say is looked at by itself. None: nothing is left."""
 
     def changed(rows: dict[str, tuple[Bound, ...]]) -> dict[str, tuple[Bound, ...]]:
         return {name: tuple(change(bound) for bound in row) for name, row in rows.items()}
@@ -316,6 +356,7 @@ def _with(compiled: Compiled, change: Callable[[Bound], Bound]) -> Compiled | No
         responses=changed(compiled.responses),
         fetch_items=changed(compiled.fetch_items),
         annotators=(),
+        transformers=(),
     )
     return made if made.plugins else None
 
