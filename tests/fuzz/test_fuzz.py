@@ -26,7 +26,7 @@ GRUMPY = Target("grumpy", _dislikes_literals, [b"a1 LOGIN {5}\r\nalice x\r\n", b
 def test_a_short_run_finds_nothing(target: Target) -> None:
     count, failure = driver.by_chance(target, 5 / len(main.TARGETS), seed=9051)
     assert failure is None, f"{failure.error}\n{failure.data!r}" if failure else ""
-    assert count >= 10
+    assert count
 
 
 @pytest.mark.parametrize("target", main.TARGETS, ids=lambda target: target.name)

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from portico_fuzz import careless, driver, session_targets, wire_targets
+from portico_fuzz import careless, driver, mounted, session_targets, wire_targets
 from portico_fuzz.driver import Target
 
 TARGETS = (
@@ -26,6 +26,7 @@ TARGETS = (
     Target("watch", session_targets.watch),
     Target("pop3_watch", session_targets.pop3_watch),
     Target("careless", careless.careless),
+    Target("mounted", mounted.mounted),
 )
 _DIRECTORY = Path(__file__).resolve().parents[3] / ".cache" / "fuzz"
 

@@ -285,6 +285,7 @@ class MountedWatch(Watch):
         if isinstance(step, Disconnect):
             self.links.pop(step.leg, None)
             self._stores[step.leg].state = "closed"
+            self._mounts.left(step.leg)
             out.append(step)
             return Got(b"OK", [])
         if isinstance(step, Store):

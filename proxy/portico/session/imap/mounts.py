@@ -387,6 +387,11 @@ class Mounts:
         elif name in ("CLOSE", "UNSELECT") and kind == b"OK":
             self.selected = None
 
+    def left(self, leg: int) -> None:
+        """The leg is gone."""
+        if self.selected == leg:
+            self.selected = None
+
     # -- rights of a service account
 
     def permanent(self, store: Store, raw: bytes) -> bytes:
