@@ -122,11 +122,11 @@ class Transformations(Annotations):
         if not wanted:
             return None
         if outline.size > self._transforms.most:
-            self._say("annotations.not_transformed", outline, f"{outline.size} octets, {self._transforms.most} are allowed", out)
+            _stays(outline, f"{outline.size} octets, {self._transforms.most} are allowed", out)
             return None
         message = yield from self._read(number, self._transforms.most)
         if message is None:
-            self._say("annotations.not_transformed", outline, "the server does not give what it has announced", out)
+            _stays(outline, "the server does not give what it has announced", out)
             return None
         made = self._transforms.made(wanted, outline, message, out())
         state = self.selected
@@ -173,9 +173,6 @@ class Transformations(Annotations):
         fields = {"mailbox": state.mailbox.name, "uid": uid, "text": "no plugin makes the same of it again"}
         out().append(Record("annotations.transform_lost", fields))
         return None
-
-    def _say(self, event: str, outline: Outline, text: str, out: Out) -> None:
-        out().append(Record(event, {"mailbox": outline.mailbox, "uid": str(outline.uid), "text": text}))
 
     # -- commands
 
@@ -287,6 +284,11 @@ class Transformations(Annotations):
             message = yield from self._again(number, uid, made, out)
             told = self._ledger.told(state.mailbox, uid, made.whole)
         return _Shown(made, told, message) if told is not None and message is not None else None
+
+
+def _stays(outline: Outline, text: str, out: Out) -> None:
+    fields = {"mailbox": outline.mailbox, "uid": str(outline.uid), "text": text}
+    out().append(Record("annotations.not_transformed", fields))
 
 
 def _answer(wish: Wish, uid: bool, response: FetchResponse, shown: _Shown, most: int) -> bytes:
