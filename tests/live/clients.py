@@ -11,12 +11,14 @@ import imaplib
 import json
 import os
 import poplib
+import pty
 import re
+import select
 import shutil
 import ssl
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -27,6 +29,8 @@ import imapclient
 from portico.demo.ports import MailPorts
 
 HOST = "localhost"
+_ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b[()=>][A-Z0-9]?|[\0\x0e\x0f]")
+"""What moves the cursor of a terminal, and colours."""
 Tls = Literal["none", "starttls", "implicit"]
 
 
@@ -104,8 +108,10 @@ def curl_append(account: Account, directory: Path, message: bytes) -> None:
     run(*_curl(account), f"{scheme}://{HOST}:{account.port('imap')}/INBOX", "--upload-file", "message.eml", cwd=directory, timeout=120)
 
 
-def mbsync(account: Account, directory: Path, *, push: dict[str, bytes] | None = None) -> dict[str, str]:
-    """Synchronise all folders into Maildirs; with `push`, put messages into the local inbox first and send them up."""
+def mbsync(
+    account: Account, directory: Path, *, push: dict[str, bytes] | None = None, into: str = "INBOX", folders: str = "*"
+) -> dict[str, str]:
+    """Synchronise `folders` (a pattern) into Maildirs; with `push`, put messages into the local folder `into` first and send them up."""
     directory.mkdir(parents=True, exist_ok=True)
     (directory / "mail").mkdir(exist_ok=True)
     kind = {"none": "None", "starttls": "STARTTLS", "implicit": "IMAPS"}[account.tls]
@@ -130,13 +136,13 @@ SubFolders Verbatim
 Channel all
 Far :far:
 Near :near:
-Patterns *
+Patterns "{folders}"
 Create Near
 SyncState *
 Sync {"All" if push else "Pull"}
 """)
     for name, message in (push or {}).items():
-        new = directory / "mail" / "INBOX" / "new" / name
+        new = directory / "mail" / into / "new" / name
         new.write_bytes(message.replace(b"\r\n", b"\n"))
     run("mbsync", "-c", "mbsyncrc", "-a", cwd=directory)
     found: dict[str, str] = {}
@@ -305,8 +311,8 @@ def poplib_walk(account: Account) -> dict[str, Any]:
     return found
 
 
-def imapflow(account: Account, project: Path, message: Path) -> Any:
-    """The npm library does its work in tests/live/imapflow.cjs; what it found, as JSON."""
+def imapflow(account: Account, project: Path, message: Path, box: str = "Flöße/flow") -> Any:
+    """The npm library does its work in tests/live/imapflow.cjs, in a new folder; what it found, as JSON."""
     modules = project / ".cache" / "node" / "node_modules"
     job = {
         "host": HOST,
@@ -316,6 +322,7 @@ def imapflow(account: Account, project: Path, message: Path) -> Any:
         "password": account.password,
         "authority": str(account.authority),
         "message": str(message),
+        "box": box.split("/"),
         "imapflow": str(modules / "imapflow" / "lib" / "imap-flow.js"),
     }
     node = shutil.which("node")
@@ -325,3 +332,46 @@ def imapflow(account: Account, project: Path, message: Path) -> Any:
     )
     assert done.returncode == 0, done.stderr[-3000:] + done.stdout[-1000:]
     return json.loads(done.stdout)
+
+
+def mutt(account: Account, directory: Path, folder: str, *steps: tuple[str, str]) -> list[str]:
+    """Open a folder on a terminal without TLS. Each step is a text to wait for on the screen and the keys that are pressed then; after the
+    last one mutt is to end. What was written to the screen up to each text."""
+    directory.mkdir(parents=True, exist_ok=True)
+    address = f"imap://{HOST}:{account.port('imap')}/"
+    (directory / "muttrc").write_text(f"""set imap_user="{account.user}" imap_pass="{account.password}"
+set folder="{address}" spoolfile="+INBOX" record="" header_cache=""
+set ssl_starttls=no ssl_force_tls=no confirmappend=no confirmcreate=no delete=no move=no wait_key=no quit=yes
+""")
+    environment = os.environ | {"HOME": str(directory), "TERM": "vt100", "LC_ALL": "C.UTF-8", "LINES": "40", "COLUMNS": "120"}
+    terminal, its_end = pty.openpty()
+    with subprocess.Popen(
+        ["mutt", "-n", "-F", "muttrc", "-f", address + folder],
+        cwd=directory, env=environment, stdin=its_end, stdout=its_end, stderr=its_end, start_new_session=True,
+    ) as process:  # fmt: skip
+        os.close(its_end)
+        seen, screen = _at_terminal(terminal, process, steps)
+    os.close(terminal)
+    assert process.returncode == 0 and len(seen) == len(steps), f"mutt ended with {process.returncode} after {len(seen)} steps:\n{screen}"
+    return seen
+
+
+def _at_terminal(terminal: int, process: subprocess.Popen[bytes], steps: Sequence[tuple[str, str]]) -> tuple[list[str], str]:
+    """Press keys when their text is there, until the program ends or is killed after a minute; what was seen, and what came behind that."""
+    seen: list[str] = []
+    screen = b""
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
+        ready, _, _ = select.select([terminal], [], [], 1)
+        try:
+            screen += os.read(terminal, 65536) if ready else b""
+        except OSError:  # nobody has its other end any more
+            break
+        text = _ESCAPES.sub("", screen.decode("utf-8", "replace"))
+        if len(seen) < len(steps) and steps[len(seen)][0] in text:
+            os.write(terminal, steps[len(seen)][1].encode())
+            seen.append(text)
+            screen = b""
+    else:
+        process.kill()
+    return seen, _ESCAPES.sub("", screen.decode("utf-8", "replace"))

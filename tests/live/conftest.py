@@ -23,7 +23,7 @@ from portico.demo import mailbox
 from portico.demo.certificates import Certificates
 from portico.demo.dovecot import Dovecot
 from portico.demo.mailbox import Folder
-from portico.demo.ports import LOOPBACK, MailPorts, free_ports
+from portico.demo.ports import LOOPBACK, MailPorts
 from portico.demo.workplace import workplace
 
 from tests.live.clients import Account, Tls
@@ -221,8 +221,9 @@ def public_store(place: Path, certificates: Certificates) -> Iterator[Dovecot]:
 @pytest.fixture(scope="session")
 def public(place: Path, certificates: Certificates, dovecot: Dovecot, public_store: Dovecot) -> Iterator[Public]:
     """The public folders of `public_store` in the trees of the users of `dovecot`, in every way (tests.live.stores.PUBLIC_WAYS)."""
-    with socket.create_server((LOOPBACK, 0)) as silent:
-        servers = {"store": public_store.ports.imap, "down": free_ports(1)[0], "silent": silent.getsockname()[1]}
+    with socket.create_server((LOOPBACK, 0)) as silent, socket.socket() as down:
+        down.bind((LOOPBACK, 0))  # nobody else gets the port, and who connects is refused
+        servers = {"store": public_store.ports.imap, "down": down.getsockname()[1], "silent": silent.getsockname()[1]}
         front = public_front(place / "public-front", certificates, dovecot, servers, PUBLIC_WAYS)
         front.front.start()
         try:

@@ -42,6 +42,10 @@ class Front:
     """Where one signs in without TLS, on its `imap` and `pop3`."""
     child: Child | None = None
 
+    def __post_init__(self) -> None:
+        while set(self.ports) & set(self.clear):  # each was free when it was looked at
+            self.clear = MailPorts.free()
+
     @property
     def settings(self) -> Path:
         return self.directory / "portico.toml"

@@ -39,7 +39,7 @@ async function main() {
         found.folders[folder.path] = messages;
     }
     // Then change something: a new folder, a message into it, a flag, a move, a search, a download in pieces.
-    const made = await client.mailboxCreate(['Flöße', 'flow']);
+    const made = await client.mailboxCreate(job.box);
     const octets = fs.readFileSync(job.message);
     const first = await client.append(made.path, octets, ['\\Seen']);
     await client.append(made.path, octets, [], new Date(Date.UTC(2026, 4, 4)));

@@ -179,10 +179,14 @@ def public_front(
 ) -> Public:
     """A proxy with a listener for each of `ways`, in front of `personal` and of `servers` (names and IMAP ports). Not started.
     `listener`: further lines of each listener."""
-    ports = dict(zip(ways, free_ports(len(ways)), strict=True))
-    more = "".join(f'[servers.{name}]\nimap = "{LOOPBACK}:{port}"\nprobe = false\n' for name, port in servers.items())
+    numbers = free_ports(len(ways) + 8)
+    front = Front(
+        directory, personal.ports, certificates, protocols=("imap",), ports=MailPorts(*numbers[:4]), clear=MailPorts(*numbers[4:8])
+    )
+    ports = dict(zip(ways, numbers[8:], strict=True))
+    front.more = "".join(f'[servers.{name}]\nimap = "{LOOPBACK}:{port}"\nprobe = false\n' for name, port in servers.items())
     for way, options in ways.items():
-        more += f"""
+        front.more += f"""
 [listeners."{way}"]
 protocol = "imap"
 addresses = ["{LOOPBACK}:{ports[way]}"]
@@ -193,4 +197,4 @@ timeouts.greeting = "2s"
 limits.wrong_login_delay = "1ms"
 {listener}[listeners."{way}".plugins.public_folders]
 {options}"""
-    return Public(Front(directory, personal.ports, certificates, protocols=("imap",), more=more), ports)
+    return Public(front, ports)
