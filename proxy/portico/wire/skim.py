@@ -46,12 +46,14 @@ class Skimmer:
     """Feeds on chunks and gives (Piece, octets) in order.
 
     `wanted` is matched at the start of each response. `limit` bounds what is held for one response. `streams` is asked about the first
-    line of a wanted response: True, and it is not held but given in pieces, LINE and LITERAL.
+    line of a wanted response, or about its begin where it is longer than `limit`: True, and it is not held but given in pieces, LINE and
+    LITERAL.
     """
 
     __slots__ = (
         "_free_text",
         "_held",
+        "_held_octets",
         "_inside",
         "_kept",
         "_left",
@@ -73,6 +75,7 @@ class Skimmer:
         self._streaming = False
         self._kept = b""  # a started line, not given out
         self._held: list[bytes] | None = None  # the pieces of a wanted response
+        self._held_octets = 0  # in them, without literals that have been counted when they were announced
         self._left = 0  # octets of a literal still to come
         self._inside = False  # behind a literal: the response goes on, the next line is not a head
         self._open = False  # the start of a line has been given out as a run
@@ -169,9 +172,13 @@ class Skimmer:
                         self._kept = data[pos:]
                         return self._finish(out, data, start, pos)
                     if match(data, pos):
-                        out.append((Piece.RUN, data[start:pos]))
-                        out.append((Piece.TOO_MUCH, data[pos : pos + _LONG_HEAD]))
+                        if start < pos:
+                            out.append((Piece.RUN, data[start:pos]))
                         start = pos
+                        if self.streams is not None and self.streams(data[pos:]):
+                            self._streaming = self._open = True
+                            continue  # its line, too long to be kept, comes as if it were a literal
+                        out.append((Piece.TOO_MUCH, data[pos : pos + _LONG_HEAD]))
                     self._open = True
                     self._free_text = _STATUS.match(data, pos) is not None
                 else:
@@ -207,13 +214,14 @@ class Skimmer:
                 if end - pos + count > self.limit:
                     out.append((Piece.TOO_MUCH, data[pos:end]))
                 else:
-                    self._held = [data[pos:end]]
+                    self._held, self._held_octets = [data[pos:end]], end - pos + count
                     start = end
             elif self._held is not None:
                 if self._too_much(out, end - pos + max(count, 0)):
                     start = pos
                 else:
                     self._held.append(data[pos:end])
+                    self._held_octets += end - pos + max(count, 0)
                     start = end
                     if count < 0:
                         out.append((Piece.WANTED, b"".join(self._held)))
@@ -248,7 +256,7 @@ class Skimmer:
 
     def _too_much(self, out: list[tuple[Piece, bytes]], more: int) -> bool:
         """Give up holding when `more` does not fit: what is held becomes a run."""
-        if self._held is None or sum(map(len, self._held)) + more <= self.limit:
+        if self._held is None or self._held_octets + more <= self.limit:
             return False
         held = b"".join(self._held)
         self._held = None
