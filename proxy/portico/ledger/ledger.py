@@ -193,7 +193,7 @@ class SqliteLedger:
 def _to_text(made: Annotation) -> str:
     pieces = [[piece.part, _text(piece.octets), piece.lines, _text(piece.decoded), piece.where, piece.encoding] for piece in made.pieces]
     at = made.located
-    located = None if at is None else [at.header, dict(at.bodies), dict(at.points), dict(at.decoded_points)]
+    located = None if at is None else [at.header, dict(at.bodies), dict(at.points), dict(at.decoded_points), at.blank]
     return json.dumps([made.size, pieces, located, *([made.whole] if made.whole is not None else [])])
 
 

@@ -12,7 +12,7 @@ from html.parser import HTMLParser
 import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
-from portico.session.annotations.block import MOST_TEXT, Block, encode, insertion_offset, recognise
+from portico.session.annotations.block import MOST_TEXT, Block, blank, encode, insertion_offset, recognise
 from portico.wire.bodystructure import Part, decoded
 from portico.wire.mime import HEAD, scan
 
@@ -363,3 +363,26 @@ def test_encoding_takes_time_by_length(unit: str) -> None:
         for encoding in ("7bit", "quoted-printable", "base64"):
             encode(part(kind, encoding, "iso-8859-1"), text)
     assert time.process_time() - start < 20.0
+
+
+@pytest.mark.parametrize("encoding", ["7bit", "8bit", "quoted-printable", "base64"])
+@pytest.mark.parametrize("kind", ["text/plain", "text/html"])
+@given(text=st.text(st.sampled_from("aé-= .\n<b>"), min_size=1, max_size=300).filter(str.strip))
+def test_blanks_in_place_of_a_block_have_its_size_and_say_nothing(kind: str, encoding: str, text: str) -> None:
+    made = encode(Part("1", kind, {"charset": "utf-8"}, encoding, 100, 2), text)
+    assume(made is not None)
+    assert made is not None
+    octets, bare = blank(made.octets, encoding)
+    assert (len(octets), octets.count(b"\n")) == (len(made.octets), made.octets.count(b"\n"))
+    assert (len(bare), bare.count(b"\n")) == (len(made.decoded), made.decoded.count(b"\n"))
+    assert decoded(octets, encoding) == bare
+    assert not recognise(bare)
+    if kind == "text/html":
+        assert bare.strip().startswith(b"<!--")
+        assert bare.strip().endswith(b"-->")
+        assert bare.count(b"-->") == 1
+    else:
+        assert bare.strip(b". \r\n") == b""
+    if encoding == "quoted-printable":
+        assert b" \r\n" not in octets
+        assert max(map(len, octets.split(b"\r\n"))) <= 76

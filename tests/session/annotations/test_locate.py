@@ -68,16 +68,20 @@ def test_no_more_is_read_than_is_needed() -> None:
     assert read <= 3 * 16384
 
 
-def test_a_message_that_carries_a_block_already_gets_no_second_one() -> None:
+def test_a_message_that_carries_a_block_already_gets_no_second_one_but_its_size_in_blanks() -> None:
     made = annotation(MESSAGE)
     places, _, _ = located(MESSAGE, made, 100)
     assert places is not None
     whole = MESSAGE
     for insert in reversed(made.at(places).inserts("")):
         whole = whole[: insert.at] + insert.octets + whole[insert.at :]
-    again, trouble, _ = located(whole, annotation(whole), 100)
-    assert again is None
-    assert trouble == "it carries a block already"
+    twice = annotation(whole)
+    again, trouble, _ = located(whole, twice, 100)
+    assert again is not None
+    assert (trouble, again.blank) == ("", True)
+    inserts = twice.at(again).inserts("")
+    assert sum(len(insert.octets) for insert in inserts) == twice.octets
+    assert not any(word in insert.octets for insert in inserts for word in (b"see", b"href", b"portico", b"~"))
 
 
 def test_a_part_that_is_not_there_is_told() -> None:

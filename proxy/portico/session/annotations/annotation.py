@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Final, NamedTuple, Protocol
 
+from portico.session.annotations.block import blank
 from portico.session.annotations.splice import Insert
 
 _WHOLE: Final = ("", "TEXT")
@@ -45,6 +46,8 @@ class Located:
     """Where each piece goes, by the number of its part; counted from the begin of that part's body."""
     decoded_points: Mapping[str, int]
     """The same in the part without its transfer encoding."""
+    blank: bool = False
+    """The message carries a block already: in place of each piece stands one of the same size that says nothing."""
 
 
 class Whole(NamedTuple):
@@ -85,8 +88,20 @@ class Annotation:
         """By part number: octets and lines by which the part grows, for BODYSTRUCTURE and BODY."""
         return {piece.part: (len(piece.octets), piece.lines) for piece in self.pieces}
 
+    @property
+    def sections(self) -> set[tuple[str, str]]:
+        """All sections with a piece in them, as ``("BODY", "1")`` and ``("BINARY", "1.2")``. Headers and MIME headers have none."""
+        found = {("BODY", ""), ("BODY", "TEXT"), ("BINARY", "")}
+        for piece in self.pieces:
+            found.add(("BINARY", piece.part))
+            number = piece.part
+            while number:
+                found.add(("BODY", number))
+                number = number.rpartition(".")[0]
+        return found
+
     def touches(self, section: str) -> bool:
-        """Whether BODY[section] has a piece in it. Headers and MIME headers have none."""
+        """Whether BODY[section] has a piece in it."""
         return section in _WHOLE or any(_within(piece.part, section) for piece in self.pieces)
 
     def inserts(self, section: str) -> list[Insert]:
@@ -95,7 +110,7 @@ class Annotation:
         assert located is not None
         begin = 0 if section == "" else located.header if section == "TEXT" else located.bodies.get(section, 0)
         return sorted(
-            Insert(located.bodies[piece.part] + located.points[piece.part] - begin, piece.octets)
+            Insert(located.bodies[piece.part] + located.points[piece.part] - begin, self._shown(piece).octets)
             for piece in self.pieces
             if section in _WHOLE or _within(piece.part, section)
         )
@@ -106,11 +121,17 @@ class Annotation:
             return self.inserts("")
         located = self.located
         assert located is not None
-        return [Insert(located.decoded_points[piece.part], piece.decoded) for piece in self.pieces if piece.part == section]
+        return [Insert(located.decoded_points[piece.part], self._shown(piece).decoded) for piece in self.pieces if piece.part == section]
 
     def decoded_growth(self, section: str) -> int:
         """By which BINARY.SIZE[section] grows."""
         return self.octets if section == "" else sum(len(piece.decoded) for piece in self.pieces if piece.part == section)
+
+    def _shown(self, piece: Piece) -> Piece:
+        if self.located is None or not self.located.blank:
+            return piece
+        octets, decoded = blank(piece.octets, piece.encoding)
+        return replace(piece, octets=octets, decoded=decoded)
 
     def at(self, located: Located) -> Annotation:
         """The same, with its places known."""

@@ -21,7 +21,7 @@ from functools import cache
 from typing import Final, Literal, NamedTuple
 
 from portico.session.annotations.latin import written
-from portico.wire.bodystructure import Part
+from portico.wire.bodystructure import Part, decoded
 from portico.wire.mime import HEAD
 from portico.wire.words import codec
 
@@ -44,6 +44,7 @@ _END: Final = "<!-- /portico -->"
 _OURS: Final = re.compile(rb"^-(?:~-){7,}~?\r?$|<!-- portico -->", re.MULTILINE)
 _CONTROLS: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ufffe\uffff]")
 _SURROGATES: Final = re.compile(r"[\ud800-\udfff]")
+_SAYS: Final = re.compile(rb"[^\r\n]")
 _STUFFED: Final = (b" ", b">", b"From ", *_DASHES)
 
 _MARKUP: Final = re.compile(rb"<(?:(?P<comment>!--)|(?P<name>[A-Za-z][^\s/>]*+)|[!?/])")
@@ -52,6 +53,8 @@ _RAW_TEXT: Final = frozenset([b"script", b"style", b"title", b"textarea", b"xmp"
 _QP: Final = re.compile(
     rb"(?P<soft>=[ \t]*+\r?\n)|=(?P<hex>[0-9A-Fa-f]{2})|(?P<trailing>(?<![ \t])[ \t]++(?=\r?\n))|(?P<text>[^= \t]++|.)", re.DOTALL
 )
+
+_QP_TOKEN: Final = re.compile(rb"(?P<hex>=[0-9A-F]{2})|(?P<keep>=?\r\n)|(?P<last>.)(?=\r\n)|.", re.DOTALL)
 
 Where = Literal["start", "body"]
 
@@ -106,6 +109,36 @@ def insertion_offset(where: str, encoding: str, head: bytes) -> int:
 def recognise(decoded_head: bytes) -> bool:
     """Whether a text part, decoded, has a block of ours in it already."""
     return _OURS.search(decoded_head) is not None
+
+
+def blank(octets: bytes, encoding: str) -> tuple[bytes, bytes]:
+    """In place of the octets of a block as many that say nothing, and the same without the transfer encoding.
+
+    For a message of which the size has been told with a block in it, and that turns out to carry one already. Spaces; in HTML within one
+    comment. In quoted-printable no line may end in a space (RFC 2045 6.7): there stands a full stop.
+    """
+    if encoding == "quoted-printable":
+        made = _QP_TOKEN.sub(_blanked, octets)
+        made = _commented(octets, made)
+        return made, decoded(made, encoding)
+    text = decoded(octets, encoding)
+    bare = _commented(text, _SAYS.sub(b" ", text))
+    return (_base64(bare).octets, bare) if encoding == "base64" else (bare, bare)
+
+
+def _blanked(token: re.Match[bytes]) -> bytes:
+    if token["hex"] is not None:
+        return b"=20"
+    return token["keep"] or (b"." if token["last"] is not None else b" ")
+
+
+def _commented(block: bytes, bare: bytes) -> bytes:
+    """What keeps `bare` from being seen, if `block` is HTML."""
+    begin, end = block.find(_BEGIN.encode()), block.rfind(_END.encode())
+    if begin < 0 or end < 0:
+        return bare
+    end += len(_END) - 3
+    return bare[:begin] + b"<!--" + bare[begin + 4 : end] + b"-->" + bare[end + 3 :]
 
 
 # -- the two kinds of text

@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import Any, Final
 
 from portico.session.annotations.annotation import Annotation, Piece
-from portico.session.annotations.block import encode
+from portico.session.annotations.block import encode, recognise
 from portico.session.annotations.outline import Insertion, Outline
 from portico.session.ask import blame, raised
 from portico.session.context import SessionView
@@ -25,6 +25,7 @@ MOST_OF_A_PART: Final = 256 * 1024
 """Octets of a part that a plugin may read, decoded; a message with a larger one is not annotated."""
 
 _TEXTS: Final = frozenset([b"PLAIN", b"HTML"])
+_TOO_LARGE: Final = "a part that would have to be read is too large, or the server did not send it"
 
 
 @dataclass(slots=True)
@@ -33,6 +34,8 @@ class Wishes:
 
     outline: Outline
     by_plugin: dict[int, tuple[str, ...]] = field(default_factory=dict)
+    reason: str = ""
+    """Why it is not annotated, if so it was decided."""
 
     @property
     def parts(self) -> list[str]:
@@ -92,14 +95,18 @@ class Judge:
             # Base64 needs 78 octets for 57.
             elif all(0 <= sizes[part] <= MOST_OF_A_PART * 3 // 2 for part in said):
                 wishes.by_plugin[index] = tuple(said)
-        return wishes if wishes.by_plugin else None
+            else:
+                wishes.reason = _TOO_LARGE
+        return wishes if wishes.by_plugin or wishes.reason else None
 
     def annotation(self, wishes: Wishes, parts: Mapping[str, bytes], size: int, out: list[Decision]) -> Annotation | None:
-        """The message's annotation; None: it has none. `parts`: decoded; one that is missing could not be read."""
+        """The message's annotation; None: it has none, and `wishes` says why. `parts`: decoded; one that is missing could not be read."""
         texts: dict[str, list[str]] = {}
+        reason = wishes.reason or "no plugin inserts anything"
         for index, wanted in wishes.by_plugin.items():
             asked = self._asked[index]
-            if any(len(parts.get(part, bytes(MOST_OF_A_PART + 1))) > MOST_OF_A_PART for part in wanted):
+            if any(part not in parts or len(parts[part]) > MOST_OF_A_PART for part in wanted):
+                reason = _TOO_LARGE
                 continue
             said = self._ask(asked, "insertions", out, wishes.outline, {part: parts[part] for part in wanted})
             if said is None:
@@ -112,7 +119,13 @@ class Judge:
                     self._blame(asked, "insertions", f"{type(insertion).__name__} returned, or without a text", out)
                     break
                 texts.setdefault(insertion.part, []).append(insertion.text)
+        types = {part.number: part.type for part in wishes.outline.structure.walk()}
+        if any(types.get(number, "").startswith("text/") and recognise(octets) for number, octets in parts.items()):
+            wishes.reason = "it carries a block already"
+            return None
         pieces = _pieces(wishes.outline.structure, texts)
+        if not pieces:
+            wishes.reason = "no text part can carry a block" if texts else reason
         return Annotation(size, pieces) if pieces else None
 
     def _ask(self, asked: BoundAnnotator, hook: str, out: list[Decision], *about: Any) -> Any:

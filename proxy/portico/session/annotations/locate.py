@@ -51,13 +51,12 @@ class Locator:
         if self.trouble:
             return None
         bodies: dict[str, int] = {}
+        blank = False
         points: dict[str, int] = {}
         decoded_points: dict[str, int] = {}
         for piece in self._made.pieces:
             head = scanner.head(piece.part) or b""
-            if recognise(decoded(head, piece.encoding)):
-                self.trouble = "it carries a block already"
-                return None
+            blank = blank or recognise(decoded(head, piece.encoding))
             number = piece.part
             while number:
                 place = scanner.places.get(number)
@@ -66,7 +65,7 @@ class Locator:
                 number = number.rpartition(".")[0]
             points[piece.part] = at = insertion_offset(piece.where, piece.encoding, head)
             decoded_points[piece.part] = len(decoded(head[:at], piece.encoding))
-        return Located(scanner.places[""].body, bodies, points, decoded_points)
+        return Located(scanner.places[""].body, bodies, points, decoded_points, blank)
 
     def _read_alike(self, structure: Part) -> bool:
         """Whether the parts that hold a piece, and those around them, are the same to the server and to us."""

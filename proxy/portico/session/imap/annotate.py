@@ -22,6 +22,7 @@ from portico.session.annotations.locate import Locator
 from portico.session.annotations.outline import Outline, outline_of
 from portico.session.annotations.splice import Range, asked_of_server
 from portico.session.decisions import Decision, Record
+from portico.session.imap.errand import STRUCTURE
 from portico.session.imap.rewrite import FetchRewriter, Section
 from portico.wire.bodystructure import Part, decoded, parse_structure
 from portico.wire.fetch import FetchCommand, Item, chosen, parse_fetch_command, ranges_of
@@ -38,9 +39,20 @@ _TOUCHED: Final = frozenset(
 _MACROS_TOUCHED: Final = frozenset(["RFC822.SIZE"])
 _HEADERS: Final = ("HEADER", "MIME")
 _BY_SIZE: Final = re.compile(rb"(?<![^ (])(LARGER|SMALLER) +(\d{1,19})(?![^ )])", re.IGNORECASE)
-STRUCTURE: Final = re.compile(rb"\* \d{1,10} FETCH \(UID (\d{1,10}) BODYSTRUCTURE (\(.*\))\)\r\n\Z", re.DOTALL)
-_STRING: Final = re.compile(rb'"(?:[^"\\\r\n]|\\.)*"|\{(\d{1,10})\+?\}\r?\n')
+_STRING: Final = re.compile(rb'"(?:[^"\\\r\n]++|\\.)*+(?:"|)|\{(\d{1,10})\+?\}\r?\n')
+_STATUS_SIZE: Final = re.compile(rb"[ (]SIZE (\d{1,19})(?=[ )])", re.IGNORECASE)
+_ALL: Final = re.compile(rb" ALL ([0-9:,]+)", re.IGNORECASE)
 _TRIES: Final = 3
+_ROUNDS: Final = 10
+"""Looks at what came while we looked; what comes then waits for the next command."""
+_MANY: Final = 5000
+"""Messages of which a number is asked for in one errand."""
+_MOST_LENGTH: Final = 0xFFFFFFFF
+"""RFC 9051 9: numbers have 32 bits for most servers."""
+_MOST_FOUND: Final = 1_000_000
+"""Messages in one range of an answer."""
+_FOUND: Final = frozenset(["SEARCH", "ESEARCH"])
+"""A server that has enabled IMAP4rev2 answers by ESEARCH."""
 
 _WITHHELD: Final = frozenset(
     [b"CATENATE", b"URLAUTH", b"URLAUTH=BINARY", b"URL-PARTIAL", b"OBJECTID", b"OBJECTIDBIS", b"PREVIEW", b"SNIPPET=FUZZY", b"NOTIFY",
@@ -63,6 +75,8 @@ class Errand(NamedTuple):
     kinds: frozenset[str]
     ranges: Mapping[Section, Range] = MappingProxyType({})
     """As those of a Plan, where the answers are for the client."""
+    news: bool = True
+    """Flags that come with the answer were not asked for, and go to the client by themselves."""
 
 
 class Say(NamedTuple):
@@ -76,6 +90,12 @@ class Result(NamedTuple):
 
     ok: bool
     responses: list[bytes]
+    cut: bool = False
+    """Some of it was too large to be held."""
+
+    @property
+    def whole(self) -> bool:
+        return self.ok and not self.cut
 
 
 @dataclass(slots=True)
@@ -102,12 +122,15 @@ Steps = Generator[Errand | Say | None, Result, None]
 
 @dataclass(slots=True)
 class Selected:
-    """The selected mailbox. `judged`: messages 1 to this number have been judged."""
+    """The selected mailbox. `judged`: messages 1 to this number have been judged. `last`: UID of the last of them; 0: not known."""
 
     mailbox: Mailbox
     known: Known
     exists: int = 0
     judged: int = 0
+    last: int = 0
+    gone: int = 0
+    """How many messages have left it since it was selected."""
     looked: bool = False
     failures: int = 0
     uid_next: int = 0
@@ -117,7 +140,10 @@ class Selected:
 
     def expunged(self, number: int) -> None:
         """RFC 9051 7.5.1: those behind it move down by one."""
-        self.exists -= 1
+        self.exists = max(0, self.exists - 1)
+        self.gone += 1
+        if number == self.judged:
+            self.last = 0
         if number <= self.judged:
             self.judged -= 1
         self.numbers = {each - (each > number): uid for each, uid in self.numbers.items() if each != number}
@@ -126,9 +152,11 @@ class Selected:
         """RFC 7162 3.2.10, without (EARLIER): each UID named was a message."""
         for low, high in ranges_of(uids, 0):
             gone = high - low + 1
-            self.exists -= gone
-            if high <= self.known.watermark:
-                self.judged -= gone
+            self.exists = max(0, self.exists - gone)
+            self.gone += gone
+            self.last = 0 if low <= self.last <= high else self.last
+            # Another session may have judged more than this one has heard of: then some are looked at again, which does no harm.
+            self.judged = max(0, self.judged - max(0, min(high, self.known.watermark) - low + 1))
             kept = {}
             for number, uid in self.numbers.items():
                 if int(uid) > high:
@@ -228,8 +256,8 @@ class Annotations:
         """An untagged STATUS with the growth of the mailbox added to SIZE (RFC 8438)."""
         if not self._settled(out):
             return raw
-        found = re.search(rb"[ (]SIZE (\d{1,19})(?=[ )])", raw, re.IGNORECASE)
         open_ = raw.rfind(b"(")
+        found = _STATUS_SIZE.search(raw, max(0, open_))  # not in the mailbox's name
         if found is None or open_ < 0:
             return raw
         name = unquoted(raw[9:open_].strip())
@@ -253,7 +281,9 @@ class Annotations:
                 return self._not_understood()
             if not self._changes(command):
                 return None
-            return self._fetch(command, uid, out) if self.any or self._unjudged else self._closed(command.raw, command.messages, uid)
+            if self.any or self._unjudged or b"*" in command.messages:
+                return self._fetch(command, uid, out)
+            return Plan(self._closed(command, uid))
         elif not self.any and not self._unjudged:
             return None
         elif name == "SEARCH" and _BY_SIZE.search(arguments):
@@ -275,28 +305,58 @@ class Annotations:
         state = self.selected
         return state is not None and state.judged < state.exists and state.failures < _TRIES
 
-    def _closed(self, arguments: bytes, messages: bytes, uid: bool) -> Plan:
-        """``*`` is a message that may come between, and nobody has judged it: it is written as the last one that is known."""
-        state = self.selected
-        last = 0 if state is None else state.known.watermark if uid else state.exists
-        if b"*" not in messages or not last:
-            return Plan(arguments)
-        return Plan(messages.replace(b"*", b"%d" % last) + arguments[len(messages) :])
+    def _closed(self, command: FetchCommand, uid: bool) -> bytes:
+        """The arguments of a FETCH, its set without messages that nobody has judged: one may come between, and be shown as it is.
+        ``*`` is written as the last one that is known."""
+        state, messages = self.selected, command.messages
+        top = 0 if state is None else state.known.watermark if uid else state.judged
+        if (
+            state is None
+            or not top
+            or b"$" in messages
+            or not (uid or b"*" in messages)
+            or (state.judged < state.exists and not self._unjudged)
+        ):
+            return command.raw
+        last = (state.last or top) if uid else top
+        closed = []
+        for piece in messages.split(b","):
+            low, high = next(ranges_of(piece, last))
+            if b"*" in piece:
+                closed.append(b"%d:%d" % (low, last) if low < last else b"%d" % last)
+            elif not uid or high <= top:
+                closed.append(piece)
+            elif low <= top:
+                closed.append(b"%d:%d" % (low, top))
+        return (b",".join(closed) or messages) + command.raw[len(messages) :]
 
-    def _fetch(self, command: FetchCommand, uid: bool, out: Callable[[], list[Decision]]) -> Job:
+    def _begun(
+        self, command: FetchCommand, uid: bool, out: Callable[[], list[Decision]]
+    ) -> Generator[Errand | Say | None, Result, FetchCommand]:
+        """All messages are judged; the command, its set without those that come from now on."""
         yield IDLE
         yield from self._discover(out)
-        command = parse_fetch_command(self._closed(command.raw, command.messages, uid).arguments)
+        state = self.selected
+        if state is not None and uid and b"*" in command.messages and not state.last and state.judged:
+            told = fetched((yield Errand(b"FETCH %d (UID)" % state.judged, frozenset(["FETCH"]))))
+            state.last = next((each.uid or 0 for each in told if each.number == state.judged), 0)
+        return parse_fetch_command(self._closed(command, uid))
+
+    def _fetch(self, command: FetchCommand, uid: bool, out: Callable[[], list[Decision]]) -> Job:
+        command = yield from self._begun(command, uid, out)
         return (yield from self._planned(command, uid, out))
 
     def _planned(self, command: FetchCommand, uid: bool, out: Callable[[], list[Decision]]) -> Generator[Errand | Say | None, Result, Plan]:
         """What the server is asked in place of a FETCH, once all messages have been judged."""
-        hit = self._hit(command.messages, uid)
-        bodies = [item for item in command.items if _is_body(item) and any(_touches(made, item) for made in hit.values())]
-        if not bodies:
-            return Plan(command.raw)
+        bodies = [item for item in command.items if _is_body(item)]
+        hit = self._hit(command.messages, uid) if bodies else {}
+        touched = {section for made in hit.values() for section in made.sections}
+        bodies = [item for item in bodies if _key(item) in touched]
+        if not bodies or any(item.length == 0 for item in bodies):
+            return Plan(command.raw)  # a range of nothing is the server's to refuse
+        wanted_sections = {_key(item) for item in bodies}
         for number, made in hit.items():
-            if made.located is None and any(_touches(made, item) for item in bodies):
+            if made.located is None and not made.sections.isdisjoint(wanted_sections):
                 yield from self._locate(number, made, out)
         ranged = {item.span for item in bodies if item.start >= 0}
         if not ranged:
@@ -311,7 +371,8 @@ class Annotations:
             key, wanted = _key(item), Range(item.start, item.length)
             if ranges.setdefault(key, wanted) != wanted:
                 return Plan(command.raw, refusal="Two ranges of one section in one command cannot be answered.")
-            asked.append(asked_of_server(wanted, most))
+            start, length = asked_of_server(wanted, most)
+            asked.append((start, length if wanted.length > _MOST_LENGTH else min(length, _MOST_LENGTH)))
         return Plan(command.with_ranges(asked), ranges)
 
     def _search(self, arguments: bytes, out: Callable[[], list[Decision]]) -> Job:
@@ -350,17 +411,20 @@ class Annotations:
         if not self.any or first is None:
             return None
         result = yield Errand((b"UID SORT " if uid else b"SORT ") + arguments, frozenset(["SORT"]))
+        if result.cut:
+            return Plan(arguments, refusal="Too many messages to be sorted by size.")
         found = _numbers(result.responses, b"SORT")
         if not result.ok or not found:
             return Plan(arguments)
-        sizes = yield Errand((b"UID FETCH " if uid else b"FETCH ") + _set(found) + b" (UID RFC822.SIZE)", frozenset(["FETCH"]))
         known: dict[int, int] = {}
-        state = self.selected
-        for response in fetched(sizes):
-            # By UID: numbers may have moved since (UID FETCH lets the server announce EXPUNGE).
-            made = state.known.annotations.get(str(response.uid)) if state is not None else None
-            size = int(response.value("RFC822.SIZE") or b"0") + (made.octets if made is not None else 0)
-            known[(response.uid or 0) if uid else response.number] = size
+        shown = set(state.numbers.values()) if (state := self.selected) is not None else set()
+        for part in _some(found):
+            sizes = yield Errand((b"UID FETCH " if uid else b"FETCH ") + part + b" (UID RFC822.SIZE)", frozenset(["FETCH"]))
+            for response in fetched(sizes):
+                # By UID: numbers may have moved since (UID FETCH lets the server announce EXPUNGE).
+                made = state.known.annotations.get(str(response.uid)) if state is not None and str(response.uid) in shown else None
+                size = _size(response) + (made.octets if made is not None else 0)
+                known[(response.uid or 0) if uid else response.number] = size
         sign = -1 if first[1] else 1
         ordered = sorted(found, key=lambda each: sign * known.get(each, 0))
         return Plan(arguments, answer=b"* SORT " + b" ".join(b"%d" % each for each in ordered) + b"\r\n")
@@ -368,95 +432,162 @@ class Annotations:
     # -- finding out
 
     def _discover(self, out: Callable[[], list[Decision]]) -> Steps:
-        """Judge the messages that have not been judged."""
-        state = self.selected
-        if state is None or state.judged >= state.exists or state.failures >= _TRIES:
-            return
-        first, last = state.judged + 1, state.exists
+        """Judge the messages that have not been judged, and those that come meanwhile."""
+        for _ in range(_ROUNDS):
+            if self.selected is None or not self._unjudged:
+                return
+            yield from self._judge_new(self.selected, out)
+
+    def _judge_new(self, state: Selected, out: Callable[[], list[Decision]]) -> Steps:
+        first, last, gone = state.judged + 1, state.exists, state.gone
         watermark = state.known.watermark
         if not state.looked:
             if state.known.annotations:
                 yield from self._number(state)
             if watermark:
-                result = yield Errand(b"SEARCH UID %d:*" % (watermark + 1), frozenset(["SEARCH"]))
+                result = yield Errand(b"SEARCH UID %d:*" % (watermark + 1), _FOUND)
                 found = [number for number in _numbers(result.responses, b"SEARCH") if number <= last]
                 first = min(found, default=last + 1)
+                if not result.whole:
+                    first = last + 1
+                    self._failed(state, out)
             else:
                 first = max(1, last - self._newest + 1)
         made: dict[str, Annotation] = {}
-        numbers: dict[int, str] = {}
+        uids: dict[int, int] = {}
         for low in range(first, last + 1, _BATCH):
-            high = min(low + _BATCH - 1, last)
-            result = yield Errand(b"FETCH %d:%d (UID BODYSTRUCTURE)" % (low, high), frozenset(["FETCH"]))
-            responses = list(_structures(result))
-            watermark = max([watermark, *(uid for uid, _, _ in responses)])
-            if not result.ok:
-                # Messages that were shown as they are stay so: nobody will judge them later.
-                watermark = max(watermark, state.uid_next - 1)
-                state.failures += 1
-                out().append(
-                    Record(
-                        "annotations.failed",
-                        {"mailbox": state.mailbox.name, "text": "the server did not tell the structure of new messages"},
-                    )
-                )
-            known = state.known.watermark
-            likely = fetched(Result(True, [raw for uid, structure, raw in responses if uid > known and self._may_be(structure)]))
-            if likely:
-                yield from self._look(state, likely, made, numbers, out)
+            if state.failures >= _TRIES:
+                break
+            yield from self._look(state, low, min(low + _BATCH - 1, last), uids, made, out)
+        # Messages whose UID is not told were shown as they are, and stay so as far as that can be known: nobody will judge them later.
+        watermark = max([watermark, *uids.values(), state.uid_next - 1 if state.failures else 0])
         state.known = self._ledger.judged(state.mailbox, watermark, made)
-        state.numbers |= {number: uid for number, uid in numbers.items() if uid in state.known.annotations}
-        state.judged = max(state.judged, last)
         state.looked = True
+        if state.gone != gone:  # no server should tell EXPUNGE now (RFC 9051 7.5.1); who does has changed the numbers
+            last -= state.gone - gone
+            yield from self._number(state)
+            uids = {}
+        else:
+            # Whether annotated by us now, or by another session before.
+            state.numbers |= {number: str(uid) for number, uid in uids.items() if str(uid) in state.known.annotations}
+        if last > state.judged:
+            state.judged, state.last = max(0, min(last, state.exists)), uids.get(last, 0)
+
+    def _failed(self, state: Selected, out: Callable[[], list[Decision]]) -> None:
+        state.failures += 1
+        out().append(
+            Record("annotations.failed", {"mailbox": state.mailbox.name, "text": "the server did not tell the structure of new messages"})
+        )
 
     def _may_be(self, structure: bytes) -> bool:
         return self._judge.may_be(structure)
 
     def _number(self, state: Selected) -> Steps:
         """Find the numbers of messages that were annotated in another session."""
+        state.numbers = {}
         found: list[int] = []
-        for uids in in_pieces(_set(map(int, state.known.annotations))):
-            result = yield Errand(b"SEARCH UID " + uids, frozenset(["SEARCH"]))
+        for uids in _some(sorted(map(int, state.known.annotations))):
+            result = yield Errand(b"SEARCH UID " + uids, _FOUND)
             found += _numbers(result.responses, b"SEARCH")
-        for numbers in in_pieces(_set(found)):
+        for numbers in _some(found):
             result = yield Errand(b"FETCH " + numbers + b" (UID)", frozenset(["FETCH"]))
             for response in fetched(result):
                 if str(response.uid) in state.known.annotations:
                     state.numbers[response.number] = str(response.uid)
 
     def _look(
+        self, state: Selected, low: int, high: int, uids: dict[int, int], made: dict[str, Annotation], out: Callable[[], list[Decision]]
+    ) -> Steps:
+        """Look at messages, and judge those whose structure is interesting. `uids` and `made` are filled."""
+        likely: dict[int, bytes] = {}
+        told: set[int] = set()
+        result = yield Errand(b"FETCH %d:%d (UID BODYSTRUCTURE)" % (low, high), frozenset(["FETCH"]))
+        self._first_look(state, result, uids, likely, told)
+        if result.cut:
+            for number in [each for each in range(low, high + 1) if each not in told]:
+                result = yield Errand(b"FETCH %d (UID BODYSTRUCTURE)" % number, frozenset(["FETCH"]))
+                self._first_look(state, result, uids, likely, told)
+        untold = [number for number in range(low, high + 1) if number not in uids]
+        if untold:
+            # Too large, or the server did not tell it: they are not annotated, now or later.
+            result = yield Errand(b"FETCH " + _set(untold) + b" (UID)", frozenset(["FETCH"]))
+            for each in fetched(result):
+                if each.uid and low <= each.number <= high:
+                    uids[each.number] = each.uid
+                    if each.uid > state.known.watermark:
+                        self._passed_over(state, each.uid, "its structure is too large, or the server did not tell it", out)
+            if any(number not in uids for number in untold):
+                self._failed(state, out)
+        if likely:
+            yield from self._ask(state, likely, uids, made, out)
+
+    def _first_look(self, state: Selected, result: Result, uids: dict[int, int], likely: dict[int, bytes], told: set[int]) -> None:
+        for raw in result.responses:
+            usual = STRUCTURE.match(raw)
+            if usual is not None and (int(usual[2]) <= state.known.watermark or not self._may_be(usual[3])):
+                uids[int(usual[1])] = int(usual[2])  # few are of interest, so the others are not taken apart
+                told.add(int(usual[1]))
+                continue
+            for each in fetched(Result(True, [raw])):
+                structure = each.value("BODYSTRUCTURE")
+                if not each.uid or structure is None:
+                    continue
+                uids[each.number] = each.uid
+                told.add(each.number)
+                if each.uid > state.known.watermark and self._may_be(structure):
+                    likely[each.number] = structure
+
+    def _ask(
         self,
         state: Selected,
-        likely: Sequence[FetchResponse],
+        likely: Mapping[int, bytes],
+        uids: Mapping[int, int],
         made: dict[str, Annotation],
-        numbers: dict[int, str],
         out: Callable[[], list[Decision]],
     ) -> Steps:
         """Ask the plugins about messages whose structure is interesting."""
-        structures = {each.number: each.value("BODYSTRUCTURE") or b"" for each in likely}
-        result = yield Errand(b"FETCH " + _set(structures) + b" (UID RFC822.SIZE ENVELOPE)", frozenset(["FETCH"]))
+        result = yield Errand(b"FETCH " + _set(likely) + b" (UID RFC822.SIZE ENVELOPE)", frozenset(["FETCH"]))
+        if result.cut:
+            for number in likely:
+                result = yield Errand(b"FETCH %d (UID RFC822.SIZE ENVELOPE)" % number, frozenset(["FETCH"]))
+                yield from self._ask_about(state, result, likely, uids, made, out)
+        else:
+            yield from self._ask_about(state, result, likely, uids, made, out)
+
+    def _ask_about(
+        self,
+        state: Selected,
+        result: Result,
+        likely: Mapping[int, bytes],
+        uids: Mapping[int, int],
+        made: dict[str, Annotation],
+        out: Callable[[], list[Decision]],
+    ) -> Steps:
         for response in fetched(result):
-            structure, uid, size = structures.get(response.number), response.uid, response.value("RFC822.SIZE")
-            if structure is None or uid is None or size is None or not size.isdigit():
+            structure, uid, size = likely.get(response.number), response.uid, _size(response)
+            if structure is None or not uid or uid != uids.get(response.number) or not size:
                 continue
             try:
-                outline = outline_of(state.mailbox.name, uid, state.mailbox.uid_validity, int(size), structure, response.value("ENVELOPE"))
+                outline = outline_of(state.mailbox.name, uid, state.mailbox.uid_validity, size, structure, response.value("ENVELOPE"))
             except PeerError as error:
-                out().append(Record("annotations.passed_over", {"mailbox": state.mailbox.name, "uid": str(uid), "text": error.text}))
+                self._passed_over(state, uid, error.text, out)
                 continue
             whole = yield from self._transformed(response.number, outline, out)
             if whole is not None:
                 made[str(uid)] = whole
-                numbers[response.number] = str(uid)
                 continue
             wishes = self._judge.wishes(outline, out())
             if wishes is None:
                 continue
-            parts = yield from self._parts(response.number, wishes.parts, outline.structure)
-            annotation = self._judge.annotation(wishes, parts, int(size), out())
+            parts = yield from self._parts(response.number, uid, wishes.parts, outline.structure)
+            annotation = self._judge.annotation(wishes, parts, size, out())
             if annotation is not None:
                 made[str(uid)] = annotation
-                numbers[response.number] = str(uid)
+            else:
+                self._passed_over(state, uid, wishes.reason, out)
+
+    def _passed_over(self, state: Selected, uid: int, text: str, out: Callable[[], list[Decision]]) -> None:
+        out().append(Record("annotations.passed_over", {"mailbox": state.mailbox.name, "uid": str(uid), "text": text}))
 
     def _transformed(
         self, number: int, outline: Outline, out: Callable[[], list[Decision]]
@@ -465,39 +596,37 @@ class Annotations:
         yield from ()
         return None
 
-    def _parts(self, number: int, wanted: Sequence[str], structure: object) -> Generator[Errand | None, Result, dict[str, bytes]]:
+    def _parts(self, number: int, uid: int, wanted: Sequence[str], structure: Part) -> Generator[Errand | None, Result, dict[str, bytes]]:
         """Read parts of a message, transfer-decoded."""
-        if not wanted:
-            return {}
-        encodings = {part.number: part.encoding for part in structure.walk()}  # type: ignore[attr-defined]
-        items = b" ".join(b"BODY.PEEK[%b]" % part.encode() for part in wanted)
-        result = yield Errand(b"FETCH %d (%b)" % (number, items), frozenset(["FETCH"]))
+        encodings = {part.number: part.encoding for part in structure.walk()}
         read: dict[str, bytes] = {}
-        for response in fetched(result):
-            if response.number != number:
-                continue
-            for part in wanted:
+        for part in wanted:
+            result = yield Errand(b"FETCH %d (UID BODY.PEEK[%b])" % (number, part.encode()), frozenset(["FETCH"]))
+            for response in fetched(result):
                 octets = unquoted(response.value(f"BODY[{part}]") or b"")
-                if octets is not None:
+                if response.number == number and response.uid in (None, uid) and octets is not None:
                     read[part] = decoded(octets, encodings.get(part, ""))
         return read
 
     def _locate(self, number: int, made: Annotation, out: Callable[[], list[Decision]]) -> Steps:
         """Find the places of the pieces by reading the message from its start, as far as needed."""
         state = self.selected
-        assert state is not None
-        uid = state.numbers.get(number, "")
+        uid = state.numbers.get(number, "") if state is not None else ""
+        if state is None or not uid:
+            return
         locator: Locator | None = None
         start = 0
         while (locator is None or locator.wants_more) and start < made.size:
             also = b"" if start else b"BODYSTRUCTURE "
-            result = yield Errand(b"FETCH %d (%bBODY.PEEK[]<%d.%d>)" % (number, also, start, _CHUNK), frozenset(["FETCH"]))
-            octets = None
+            result = yield Errand(b"FETCH %d (UID %bBODY.PEEK[]<%d.%d>)" % (number, also, start, _CHUNK), frozenset(["FETCH"]))
+            octets = b""
             for response in fetched(result):
-                if response.number == number:
+                if response.number == number and response.uid in (None, int(uid)):
                     octets = unquoted(response.value(f"BODY[]<{start}>") or b"") or octets
                     if locator is None:
                         locator = Locator(made, _structure_in(response))
+            if not octets and not result.ok:
+                return  # not now; what it shows of the message, if anything, contradicts what was said, and nobody can help it
             if not octets or locator is None:
                 break
             locator.feed(octets)
@@ -506,6 +635,8 @@ class Annotations:
         if located is None:
             self._contradicted(uid, (locator.trouble if locator is not None else "") or "its parts were not found", out())
             return
+        if located.blank:
+            self._passed_over(state, int(uid), "it carries a block already; blanks stand in place of another", out)
         self._ledger.located(state.mailbox, uid, located)
         state.known = replace(state.known, annotations={**state.known.annotations, uid: made.at(located)})
 
@@ -566,9 +697,9 @@ def _key(item: Item) -> Section:
     return item.name.removesuffix(".PEEK"), item.section or ""
 
 
-def _touches(made: Annotation, item: Item) -> bool:
-    kind, section = _key(item)
-    return made.touches(section) if kind == "BODY" else bool(made.decoded_growth(section))
+def _size(response: FetchResponse) -> int:
+    value = response.value("RFC822.SIZE")
+    return int(value) if value is not None and len(value) < 20 and value.isdigit() else 0
 
 
 def fetched(result: Result) -> list[FetchResponse]:
@@ -582,24 +713,15 @@ def fetched(result: Result) -> list[FetchResponse]:
     return found
 
 
-def _structures(result: Result) -> Iterator[tuple[int, bytes, bytes]]:
-    """Of the responses to ``(UID BODYSTRUCTURE)``: the UID, the structure (or more), and the response. Few are of interest, so the usual
-    ones are not taken apart."""
-    for raw in result.responses:
-        found = STRUCTURE.match(raw)
-        if found is not None:
-            yield int(found[1]), found[2], raw
-        else:
-            for each in fetched(Result(True, [raw])):
-                yield each.uid or 0, each.value("BODYSTRUCTURE") or b"", raw
-
-
 def _numbers(responses: Iterable[bytes], kind: bytes) -> list[int]:
-    """All numbers of ``* SEARCH …`` or ``* SORT …``."""
+    """All numbers of ``* SEARCH …`` or ``* SORT …``, or of what ``* ESEARCH`` names."""
     found: list[int] = []
     for raw in responses:
         if raw[2 : 2 + len(kind)].upper() == kind:
-            found += [int(word) for word in raw[2 + len(kind) :].split() if word.isdigit()]
+            found += [int(word) for word in raw[2 + len(kind) :].split() if word.isdigit() and len(word) < 20]
+        elif raw[2:9].upper() == b"ESEARCH" and (everything := _ALL.search(raw)) is not None:
+            ranges = [(low, min(high, low + _MOST_FOUND)) for low, high in ranges_of(everything[1], 0)]
+            found += [number for low, high in ranges for number in range(low, high + 1)]
     return found
 
 
@@ -612,6 +734,12 @@ def _set(numbers: Iterable[int]) -> bytes:
         else:
             runs.append([number, number])
     return b",".join(b"%d" % low if low == high else b"%d:%d" % (low, high) for low, high in runs)
+
+
+def _some(numbers: Sequence[int]) -> Iterator[bytes]:
+    """Messages in sets of which each can be asked about, and answered, at once."""
+    for start in range(0, len(numbers), _MANY):
+        yield from in_pieces(_set(numbers[start : start + _MANY]))
 
 
 def in_pieces(messages: bytes) -> Iterator[bytes]:

@@ -6,6 +6,7 @@ imap.annotate. An errand is sent only when nothing of the client's is under way,
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from functools import partial
 
@@ -17,30 +18,30 @@ from portico.session.annotations.transform import Transforms
 from portico.session.context import Context, LoginAttempt, SessionView
 from portico.session.decisions import Decision
 from portico.session.events import MAIN, Event
-from portico.session.imap.annotate import STRUCTURE, Errand, Job, Plan, Result, Say, withheld_for_annotations
+from portico.session.imap.annotate import Errand, Job, Plan, Result, Say, withheld_for_annotations
 from portico.session.imap.client_id import client_id
+from portico.session.imap.errand import Answer, parted
 from portico.session.imap.link import Link, Pending
 from portico.session.imap.mounted import MountedWatch
 from portico.session.imap.rewrite import LITERAL, FetchRewriter, Section, rewrite_whole
 from portico.session.imap.transform import Transformations
 from portico.session.imap.watch import UNTAGGED, Watch, pattern
 from portico.session.interests import Compiled
-from portico.wire.imap import CommandLine, fetch_items
+from portico.wire.imap import CommandLine
 from portico.wire.lines import Line
 from portico.wire.skim import Piece
 
 _OURS = b"portico"
 _NUMBERS = frozenset(["EXISTS", "EXPUNGE", "VANISHED", "STATUS"])
 _MOVES = frozenset(["SELECT", "EXAMINE", "CLOSE", "UNSELECT"])
-_ASKED_FOR = ("BODYSTRUCTURE", "ENVELOPE", "RFC822.SIZE")
 
 
 class AnnotatedWatch(MountedWatch):
     """As MountedWatch; `judge` and `ledger` say and remember what is annotated."""
 
     __slots__ = (
-        "_annotations", "_collected", "_errand", "_failing", "_job", "_now", "_number", "_plan", "_ranged", "_ranges", "_rewriter", "_sent",
-        "_waiting",
+        "_annotations", "_answer", "_errand", "_failing", "_for_us", "_job", "_now", "_number", "_plan", "_ranged", "_ranges", "_rewriter",
+        "_sent", "_waiting",
     )  # fmt: skip
 
     gathered = Watch.gathered | frozenset(["FETCH", "SEARCH", "SORT", "CLOSE", "UNSELECT", "ID"])
@@ -66,7 +67,8 @@ class AnnotatedWatch(MountedWatch):
         self._waiting: tuple[CommandLine, bytes, bytes] | None = None  # the client's command that waits for the job
         self._errand: Errand | None = None
         self._sent = b""  # its tag, once it has been sent
-        self._collected: list[bytes] = []
+        self._answer: Answer | None = None  # what has come of the answer to it
+        self._for_us = False  # the response that is being streamed is part of it
         self._plan: Plan | None = None  # the job is done; the command waits until nothing is under way
         self._failing: tuple[bytes, tuple[str, str]] | None = None  # tag of the client's command that is told NO where the server says OK
         self._ranged: bytes | None = None  # tag of the client's command that was sent with other ranges
@@ -158,7 +160,7 @@ class AnnotatedWatch(MountedWatch):
             self._resume(partial(next, self._job), out)
         elif self._errand is not None and not self._sent:
             self._sent = _OURS + b"%d" % self.commands
-            self._collected = []
+            self._answer = Answer(self.context.settings.limits.held)
             self._ranges = dict(self._errand.ranges)
             self._tune()
             link = self.links[MAIN]
@@ -198,24 +200,27 @@ class AnnotatedWatch(MountedWatch):
     # -- from the server
 
     def _streams(self, line: bytes) -> bool:
-        """FETCH responses to the client are given in pieces. Those of an errand are held, and those that a plugin wants to see whole,
-        unless they are too large for that."""
+        """What is an errand's is given in pieces, so that none of it reaches the client, whatever its length. FETCH responses to the
+        client are given in pieces too, but for those that a plugin wants to see whole and that are not too large for that."""
         match = UNTAGGED.match(line)
-        if match is None or match[2].upper() != b"FETCH" or (self._sent and self._errand is not None and "FETCH" in self._errand.kinds):
+        if match is None or self._is_ours(match):
+            return match is not None
+        if match[2].upper() != b"FETCH":
             return False
         if "FETCH" not in super().kinds:
             return True
         found = LITERAL.search(line, max(0, len(line) - 32))
         return found is not None and int(found[1]) + len(line) > self.context.settings.limits.held
 
+    def _is_ours(self, untagged: re.Match[bytes]) -> bool:
+        """Whether a response is the answer to an errand, by its kind."""
+        return bool(self._sent) and self._errand is not None and untagged[2].upper().decode("ascii") in self._errand.kinds
+
     def _response(self, link: Link, raw: bytes, out: list[Decision]) -> None:
         match = UNTAGGED.match(raw)
         if match is not None and link.leg == MAIN:
             kind = match[2].decode("ascii").upper()
             number = int(match[1]) if match[1] else None
-            if self._sent and self._errand is not None and kind in self._errand.kinds and (kind != "FETCH" or _answers_us(raw)):
-                self._collected.append(raw)
-                return
             if kind == "STATUS":
                 raw = self._annotations.status(raw, out)
             elif kind == "FETCH":
@@ -233,8 +238,14 @@ class AnnotatedWatch(MountedWatch):
             super()._streamed(link, piece, octets, out)
             return
         rewriter = self._rewriter
+        match = UNTAGGED.match(octets) if rewriter is None and not self._for_us else None  # a response begins
+        if self._for_us or (match is not None and self._is_ours(match)):
+            assert self._answer is not None
+            self._for_us = not self._answer.add(octets, line=piece is Piece.LINE)
+            if not self._for_us:
+                self._answered(link, self._answer.take(), out)
+            return
         if rewriter is None:
-            match = UNTAGGED.match(octets)
             self._number = int(match[1]) if match is not None and match[1] else 0
             self._rewriter = rewriter = self._annotations.rewriter(self._number, self._ranges)
         data = rewriter.line(octets) if piece is Piece.LINE else rewriter.literal(octets)
@@ -253,42 +264,51 @@ class AnnotatedWatch(MountedWatch):
         if link.leg == MAIN and self._rewriter is not None:
             self._rewriter.skip()
 
+    def _answered(self, link: Link, raw: bytes, out: list[Decision]) -> None:
+        """A response to an errand has come whole (empty: it was too large). What in it is news for the client goes to it."""
+        ours, news = parted(raw)
+        if ours and raw and self._answer is not None:
+            self._answer.keep(raw)
+        if news and (not ours or (self._errand is not None and self._errand.news)):
+            self._response(link, news, out)
+
+    def _from_server(self, link: Link, data: bytes, out: list[Decision]) -> None:
+        super()._from_server(link, data, out)
+        if self._sent and link.leg == MAIN and self._sent not in link.pending:
+            self._errand_done(False, out)  # its end was too long a line to be understood
+        elif self._waiting is not None:
+            self._when_idle(out)
+
+    def _errand_done(self, ok: bool, out: list[Decision]) -> None:
+        assert self._job is not None and self._answer is not None
+        result = Result(ok, self._answer.responses, self._answer.cut)
+        self._sent, self._errand, self._answer, self._ranges = b"", None, None, {}
+        self._tune()
+        self._resume(partial(self._job.send, result), out)
+
     def _tagged(self, link: Link, raw: bytes, out: list[Decision]) -> None:
         tag, _, rest = raw.partition(b" ")
         if self._sent and tag == self._sent and self._job is not None:
             link.completed(tag)
-            result = Result(rest[:2].upper() == b"OK", self._collected)
-            self._sent, self._errand, self._collected, self._ranges = b"", None, [], {}
-            self._tune()
-            self._resume(partial(self._job.send, result), out)
+            self._errand_done(rest[:2].upper() == b"OK", out)
             return
-        pending = link.pending.get(tag)
         if self._failing is not None and tag == self._failing[0] and link.leg == MAIN:
             (_, (code, text)), self._failing = self._failing, None
             raw = b"%b NO [%b] %b\r\n" % (tag, code.encode(), text.encode()) if rest[:2].upper() == b"OK" else raw
         super()._tagged(link, raw, out)
         if link.leg != MAIN:
             return
-        if pending is not None:
-            ok, no = rest[:2].upper() == b"OK", rest[:2].upper() == b"NO"
-            if pending.name in ("SELECT", "EXAMINE"):
-                self._annotations.select_ended(ok, failed=no)
-            elif pending.name in _MOVES and ok:
-                self._annotations.left()
-        if tag == self._ranged:
-            self._ranged, self._ranges = None, {}
         self._tune()
         self._when_idle(out)
 
-
-def _answers_us(raw: bytes) -> bool:
-    """Whether a FETCH response is the answer to an errand. Flags that the server volunteers meanwhile are the client's."""
-    if STRUCTURE.match(raw) is not None:
-        return True
-    match = UNTAGGED.match(raw)
-    start = raw.find(b"(", match.end() if match is not None else 0) + 1
-    try:
-        names = {name for name, _, _ in fetch_items(raw, start)[0]}
-    except Exception:
-        return False
-    return "FLAGS" not in names or any(name in _ASKED_FOR or name.startswith("BODY[") for name in names)
+    def _completed(self, link: Link, raw: bytes) -> str:
+        tag, _, rest = raw.partition(b" ")
+        known = tag in link.pending and link.leg == MAIN
+        name = super()._completed(link, raw)
+        if known and name in ("SELECT", "EXAMINE"):
+            self._annotations.select_ended(rest[:2].upper() == b"OK", failed=rest[:2].upper() == b"NO")
+        elif known and name in _MOVES and rest[:2].upper() == b"OK":
+            self._annotations.left()
+        if tag == self._ranged and link.leg == MAIN:
+            self._ranged, self._ranges = None, {}
+        return name

@@ -39,7 +39,7 @@ class FetchRewriter:
         self._annotation = annotation
         self._ranges = ranges
         self._limit = limit
-        self._text = b""  # not given out yet: it may hold a literal that belongs to a structure
+        self._text = bytearray()  # not given out yet: it may hold a literal that belongs to a structure
         self._splice: Splice | None = None
         self._through = False  # the literal now coming is a body that nobody changes
         self._raw = annotation is None and not ranges  # everything passes
@@ -56,15 +56,18 @@ class FetchRewriter:
         self.done = found is None
         if self._raw:
             return data
-        text = self._text + data
-        self._text = b""
-        announced = _BODY_LITERAL.search(text, max(0, len(text) - 4096))
-        if announced is not None:
-            return self._items(text[: announced.start()]) + self._announce(announced)
+        self._text += data
         if found is not None:
-            self._text = text
-            self._through = False
-            return self.give_up() if len(text) > self._limit else b""
+            tail = bytes(self._text[-4096:])
+            announced = _BODY_LITERAL.search(tail)
+            if announced is None:
+                self._through = False
+                return self.give_up() if len(self._text) > self._limit else b""
+            before = bytes(self._text[: len(self._text) - len(tail) + announced.start()])
+            self._text.clear()
+            return self._items(before) + self._announce(announced)
+        text = bytes(self._text)
+        self._text.clear()
         return self._items(text)
 
     def literal(self, data: bytes) -> bytes:
@@ -97,7 +100,7 @@ class FetchRewriter:
         """Let the rest of the response pass as it comes; what was held of it."""
         self.trouble = "too large"
         self._raw = True
-        text, self._text = self._text, b""
+        text, self._text = bytes(self._text), bytearray()
         return text
 
     # -- bodies
@@ -124,7 +127,8 @@ class FetchRewriter:
         if not kind:
             kind, section = "BODY", "TEXT" if name.strip().upper() == b"RFC822.TEXT" else ""
         begin = int(found[group + 2] or 0)
-        wanted = self._ranges.get((kind, section))
+        # The same section may be asked for whole beside a range of it.
+        wanted = self._ranges.get((kind, section)) if found[group + 2] is not None else None
         inserts: list[Insert] = []
         if annotation is not None and (annotation.touches(section) if kind == "BODY" else annotation.decoded_growth(section)):
             if annotation.located is None:
@@ -136,7 +140,7 @@ class FetchRewriter:
         if wanted is None and (not inserts or found[group + 2] is not None):
             return None, b""
         if wanted is None:
-            return Splice(0, size, inserts), name.strip()
+            return Splice(begin, size, inserts), name.strip()
         renamed = name.strip()
         brace = renamed.rfind(b"<")
         if brace >= 0:
@@ -154,15 +158,18 @@ class FetchRewriter:
             if self._annotation is not None:
                 self.trouble = "not understood"
             return text
-        for name, start, end in reversed(items):
+        made: list[bytes] = []
+        pos = 0
+        for name, start, end in items:
             value = self._value(name, text[start:end])
             if value is not None:
                 where = start
                 if (renamed := self._renamed(name)) is not None:
-                    where = text.upper().rindex(name.encode("latin-1"), 0, start)
+                    where = text.rindex(b"[", pos, start) - len(name.partition("[")[0])
                     value = renamed + b" " + value
-                text = text[:where] + value + text[end:]
-        return text
+                made += [text[pos:where], value]
+                pos = end
+        return b"".join([*made, text[pos:]])
 
     def _renamed(self, name: str) -> bytes | None:
         """The name of a body of which another range was asked than the client did."""

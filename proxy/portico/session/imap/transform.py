@@ -17,7 +17,7 @@ from portico.session.annotations.judge import Judge
 from portico.session.annotations.outline import Outline, outline_of
 from portico.session.annotations.transform import Transforms
 from portico.session.decisions import Decision, Record
-from portico.session.imap.annotate import IDLE, Annotations, Errand, Job, Plan, Result, Say, fetched, in_pieces
+from portico.session.imap.annotate import Annotations, Errand, Job, Plan, Result, Say, fetched, in_pieces
 from portico.wire.fetch import MACROS, FetchCommand, Item, parse_fetch_command, ranges_of
 from portico.wire.imap import FetchResponse, unquoted
 from portico.wire.message import Message, Section, parse_section
@@ -191,9 +191,7 @@ class Transformations(Annotations):
         return {number: made for number, made in super()._hit(messages, uid).items() if made.whole is None}
 
     def _fetch(self, command: FetchCommand, uid: bool, out: Out) -> Job:
-        yield IDLE
-        yield from self._discover(out)
-        command = parse_fetch_command(self._closed(command.raw, command.messages, uid).arguments)
+        command = yield from self._begun(command, uid, out)
         whole = {number: made for number, made in super()._hit(command.messages, uid).items() if made.whole is not None}
         if whole and b"$" in command.messages:
             command = yield from self._without_saved(command, uid)
@@ -248,7 +246,7 @@ class Transformations(Annotations):
             if not shown:
                 continue
             numbers = b",".join(b"%d" % number for number in shown)
-            result = yield Errand(b"FETCH %b %b%b" % (numbers, wish.errand, wish.modifiers), frozenset(["FETCH"]))
+            result = yield Errand(b"FETCH %b %b%b" % (numbers, wish.errand, wish.modifiers), frozenset(["FETCH"]), news=False)
             for response in fetched(result):
                 found = shown.get(response.number)
                 if found is None or str(response.uid) != uids[response.number]:
@@ -257,7 +255,7 @@ class Transformations(Annotations):
                     yield Say(_answer(wish, uid, response, found, _MOST * max(self._transforms.most, len(found.message))))
                 except PeerError as error:
                     failure = (error.code or "CANNOT", f"{error.text}.")
-            if not result.ok:
+            if not result.whole:
                 failure = ("CANNOT", "The server did not answer.")
         return failure
 

@@ -203,7 +203,7 @@ class Examined:
         locator = Locator(made)
         locator.feed(message)
         located = locator.finish(ended=whole)
-        return (made.at(located) if located is not None else None), True
+        return (made.at(located) if located is not None and not located.blank else None), True
 
 
 def _has_parts(message: bytes, end: int) -> bool:
