@@ -63,6 +63,7 @@ class Reader:
         self.selected = imap.command(b"s SELECT INBOX")
 
     def command(self, command: str) -> bytes:
+        self.imap.received = b""  # else each line would be put behind all that has ever come
         answer = self.imap.command(b"d " + command.encode())
         assert b"\r\nd OK" in b"\r\n" + answer[answer.rfind(b"\r\nd ") + 2 :] or answer.startswith(b"d OK"), (command, answer[-300:])
         return answer

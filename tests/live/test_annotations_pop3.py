@@ -59,6 +59,7 @@ class Reader:
 
     def body(self, command: str) -> bytes:
         """What follows the status line, dots taken off."""
+        self.pop3.received = b""  # else each line would be put behind all that has ever come
         self.pop3.send(command.encode() + b"\r\n")
         status, _, body = self.pop3.multiline().partition(b"\r\n")
         assert status.startswith(b"+OK"), status
