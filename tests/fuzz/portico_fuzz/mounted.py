@@ -7,13 +7,19 @@ nor what a store calls its mailboxes reach the client by a response that names o
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 
 from portico.errors import Secret
-from portico.session.context import LoginAttempt, Target
+from portico.ledger.ledger import SqliteLedger
+from portico.session.annotations.judge import Judge
+from portico.session.annotations.outline import Insertion, Outline
+from portico.session.annotations.transform import Transforms
+from portico.session.context import LoginAttempt, SessionView, Target
 from portico.session.decisions import Close, Connect, Decision, Disconnect, SendToClient, SendToServer, SetPhase, StartTls
 from portico.session.events import CLIENT, MAIN, BytesReceived, Closed, Event, Kicked, ServerConnected, ServerFailed, TimedOut
+from portico.session.imap.annotated import AnnotatedWatch
 from portico.session.imap.mounted import MountedWatch
-from portico.session.interests import BoundMount, Compiled
+from portico.session.interests import BoundAnnotator, BoundMount, Compiled
 from portico.session.mounts.memory import Memory
 from portico.session.mounts.mount import Mount
 
@@ -56,11 +62,25 @@ _UNTAGGED = (
     b'* 2 FETCH (UID 9 FLAGS () INTERNALDATE "01-Jan-2026 10:00:00 +0100")\r\n', b"* 1 FETCH (UID 7 BODY[] {5}\r\nhello)\r\n", b"* 2 FETCH (UID 9 BODY[] {2}\r\nhi)\r\n",
     b"* 2 FETCH (BODY[] {2}\r\nhi UID 9)\r\n", b'* 1 FETCH (UID 7 BODY[] "hi")\r\n', b"* OK [UIDVALIDITY 5] v\r\n", b"* OK [PERMANENTFLAGS (\\Seen \\*)] f\r\n", b"+ go\r\n", b"+ go\r\n",
     b"* BYE bored\r\n", b"* OK [ALERT] soon\r\n", b"* NAMESPACE ((\"\" \"/\")) NIL NIL\r\n", b"* ENABLED UTF8=ACCEPT\r\n", b"* MYRIGHTS Team lrste\r\n", b"* QUOTAROOT Team all\r\n",
+    b'* 2 FETCH (UID 9 BODYSTRUCTURE (("text" "plain" ("charset" "utf-8") NIL NIL "7bit" 20 1)("text" "calendar" NIL NIL NIL "7bit" 5 1) "mixed"))\r\n',
+    b'* 2 FETCH (UID 9 RFC822.SIZE 200 ENVELOPE (NIL "Lunch" NIL NIL NIL NIL NIL NIL NIL "<m@x>"))\r\n', b'* 2 FETCH (UID 9 BODY[2] "BEGIN")\r\n',
     b"* CAPABILITY IMAP4rev1 X\r\n", b"* SEARCH 1 2\r\n", b'* LIST (\\Noselect) "." ""\r\n', b'* METADATA "" (/x "y")\r\n',
 )  # fmt: skip
 _ANSWERS = (
     b"OK done", b"OK done", b"OK [READ-WRITE] in", b"OK [APPENDUID 5 21:22] in", b"NO [TRYCREATE] none", b"BAD what", b"OK [READ-ONLY] in", b"NO [OVERQUOTA] full",
 )  # fmt: skip
+
+
+class _Annotator:
+    """Annotates what has a calendar in it."""
+
+    types = ("text/calendar",)
+
+    def wants(self, session: SessionView, outline: Outline) -> Sequence[str] | None:
+        return ("2",)
+
+    def insertions(self, session: SessionView, outline: Outline, parts: Mapping[str, bytes]) -> Sequence[Insertion]:
+        return [Insertion("1", "see\n")]
 
 
 class _World:
@@ -78,7 +98,15 @@ class _World:
             context.memory.learned(name, frozenset(abilities.upper().split()))
         compiled = Compiled(view, mounts=tuple(BoundMount("p", mount) for mount in mounts))
         attempt = LoginAttempt("alice", "PLAIN", Secret(b"hunter2"))
-        self.watch = MountedWatch(context, view, compiled, abilities.split(), attempt=attempt)
+        if source.chance(100):  # with annotations in the personal mailboxes
+            compiled.annotators = (BoundAnnotator("a", _Annotator()),)
+            judge, transforms = Judge(view, compiled.annotators), Transforms(view, (), 1000)
+            ledger = SqliteLedger()
+            self.watch: MountedWatch = AnnotatedWatch(
+                context, view, compiled, abilities.split(), judge, transforms, ledger, attempt=attempt
+            )
+        else:
+            self.watch = MountedWatch(context, view, compiled, abilities.split(), attempt=attempt)
         self.phases: dict[int, str] = {}
         self.open: set[int] = {MAIN}
         self.dialling: set[int] = set()

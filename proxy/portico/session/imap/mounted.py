@@ -166,6 +166,8 @@ class MountedWatch(Watch):
         """A clock of the leg has run out."""
         if store.state == "resting":
             store.state = "closed"
+        elif event.phase == "store_idle" and self._parked is not None:
+            store.clock = ""  # somebody may need it right now
         elif event.phase == "store_idle":
             self.links.pop(store.leg, None)
             store.state = "closed"
@@ -294,6 +296,8 @@ class MountedWatch(Watch):
             self._step = step
             return None if step.opening else Got(b"OK", []) if step.state == "open" else _GONE
         if isinstance(step, Transfer):
+            if step.target not in self.links:
+                return _GONE
             self._step = step
             self.links[step.source].skimmer.streams = is_message
             self._tune_all()
