@@ -227,6 +227,8 @@ def test_the_only_server_is_known_beforehand_and_several_are_not() -> None:
     assert known is not None and known.name == "pop"
     assert way_of(alone, SERVERS, plugins_route=True).known is None
     assert way_of(LISTENER, SERVERS, plugins_route=False).known is None
+    assert {target.name for target in way_of(LISTENER, SERVERS, plugins_route=False).possible} == {"main", "second"}
+    assert way_of(LISTENER, SERVERS, plugins_route=True).possible == ()
 
 
 def test_a_ticket_that_was_not_admitted_counts_nothing() -> None:

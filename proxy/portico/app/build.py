@@ -91,7 +91,8 @@ def build_generation(
 def _desk(name: str, listener: Listener, way: Way, records: Mapping[str, ServerRecord], settings: Portico, problems: list[str]) -> Desk:
     facts = records[way.known.server].facts if way.known is not None else ServerFacts()
     users = tuple(settings.trace.users) if settings.trace.directory is not None else ()
-    return desk_of(name, listener, way, _SESSIONS[listener.protocol], _server_context(listener, problems), facts, users)
+    possible = tuple(records[target.server].facts for target in way.possible)
+    return desk_of(name, listener, way, _SESSIONS[listener.protocol], _server_context(listener, problems), facts, users, possible)
 
 
 def _server_context(listener: Listener, problems: list[str]) -> ssl.SSLContext | None:

@@ -69,6 +69,7 @@ class Desk:
     facts: ServerFacts
     timeouts: Mapping[str, float]
     trace_users: tuple[str, ...]
+    possible: tuple[ServerFacts, ...]
 
 
 def desk_of(
@@ -79,11 +80,12 @@ def desk_of(
     context: ssl.SSLContext | None,
     facts: ServerFacts,
     trace_users: tuple[str, ...],
+    possible: tuple[ServerFacts, ...] = (),
 ) -> Desk:
-    """The Desk of a listener. `facts`: of the server known beforehand, else empty ones."""
+    """The Desk of a listener. `facts`: of the server known beforehand, else empty ones. `possible`: see Context."""
     timeouts: dict[str, float] = {phase: getattr(listener.timeouts, phase) for phase in _PHASES}
     timeouts["idle"] = listener.idle_timeout
-    return Desk(name, listener, way, session, context, facts, timeouts, trace_users)
+    return Desk(name, listener, way, session, context, facts, timeouts, trace_users, possible)
 
 
 @dataclass(slots=True)
@@ -129,6 +131,7 @@ class Generation:
         context = Context(name, settings.protocol, listener, peer, settings, desk.facts, known, desk.trace_users, refusal)
         context.ledger, context.newest = self.ledger, self.settings.annotations.newest
         context.transform = self.settings.annotations.transform
+        context.possible = desk.possible
         context.targets, context.memory, context.subscriptions = desk.way.targets, self.memory, self.ledger
         session = desk.session(context)
         self.visits[name] = Visit(ticket, self.clock(), refused=refusal is not None)

@@ -48,15 +48,17 @@ class Way:
     servers: Mapping[str, Server]
     known: Target | None
     """The only possible server, if there is one."""
+    possible: tuple[Target, ...] = ()
+    """Those that the settings lead to; empty where a plugin may choose, which may also know tokens that no server does."""
 
 
 def way_of(listener: Listener, servers: Mapping[str, Server], *, plugins_route: bool) -> Way:
     """The Way of `listener`. `plugins_route`: some plugin may choose the server, so that none is known beforehand."""
     reachable = targets(servers, listener.protocol)
     table = Table(listener.routes, listener.server)
-    possible = table.servers()
-    known = reachable.get(next(iter(possible))) if len(possible) == 1 and not plugins_route else None
-    return Way(table, reachable, servers, known)
+    names = () if plugins_route else tuple(table.servers())
+    possible = tuple(reachable[name] for name in names if name in reachable)
+    return Way(table, reachable, servers, possible[0] if possible and len(names) == 1 else None, possible)
 
 
 class Gate:

@@ -162,6 +162,8 @@ class Context:
     """Of a mailbox never seen before, so many messages are looked at."""
     transform: int = 1024 * 1024
     """Octets of a message that a plugin may transform, before and after."""
+    possible: tuple[ServerFacts, ...] = ()
+    """Of all servers that the session may come to; those of a server that has not been asked are empty. No facts: any server."""
 
 
 @dataclass(slots=True)

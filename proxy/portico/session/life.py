@@ -82,6 +82,13 @@ class Wish:
     initial: bytes | None = field(default=None, repr=False)
 
 
+def takes_tokens(context: Context) -> bool:
+    """Whether a bearer token may be of use: some server takes one, or nobody knows. Which server it will be is not known before the
+    user is, so that one is enough."""
+    servers = context.possible
+    return not servers or any(not (facts.plain or facts.secured) or sasl.BEARER.intersection(facts.mechanisms) for facts in servers)
+
+
 @dataclass(slots=True)
 class SignedIn:
     """A leg is ready. `untagged`: what the client must still see (alerts), whole lines."""

@@ -117,13 +117,16 @@ def relayable(mechanism: str) -> bool:
     return mechanism in ("CRAM-MD5", "DIGEST-MD5")
 
 
-def offered(wanted: Collection[str], *, client_name: str | None, relayed: Collection[str]) -> list[str]:
-    """The mechanisms of the settings that can be offered to a client: EXTERNAL to whom has a certificate with a name, those that
-    are not ours if the only server has them (`relayed`) and they can be relayed."""
+def offered(wanted: Collection[str], *, client_name: str | None, relayed: Collection[str], tokens: bool) -> list[str]:
+    """The mechanisms of the settings that can be offered to a client: EXTERNAL to whom has a certificate with a name, those of bearer
+    tokens if these may be of use (`tokens`), those that are not ours if the only server has them (`relayed`) and they can be relayed."""
     names = []
     for name in (each.upper() for each in wanted):
         if name == "EXTERNAL":
             if not client_name:
+                continue
+        elif name in BEARER:
+            if not tokens:
                 continue
         elif name not in SPOKEN and not (relayable(name) and name in relayed):
             continue

@@ -446,6 +446,28 @@ def test_where_the_server_speaks_first_the_gate_is_asked_before_the_answer_goes_
     assert Disconnect(MAIN) in life.decisions
 
 
+@pytest.mark.parametrize(
+    ("possible", "tokens"),
+    [
+        ((), True),  # a plugin may know of another server
+        ((ServerFacts(),), True),  # not asked yet
+        ((ServerFacts((b"IMAP4rev1",), (), ("PLAIN",)),), False),
+        ((ServerFacts((b"IMAP4rev1",), (b"IMAP4rev1",), ("XOAUTH2",)),), True),  # a token passes by either
+        ((ServerFacts((b"IMAP4rev1",)), ServerFacts((b"IMAP4rev1",), (), ("OAUTHBEARER",))), True),
+        ((ServerFacts((b"IMAP4rev1",)), ServerFacts((b"IMAP4rev1",))), False),
+        ((ServerFacts((b"IMAP4rev1",)), ServerFacts()), True),
+    ],
+)
+def test_tokens_are_offered_where_a_server_may_take_them(possible: tuple[ServerFacts, ...], tokens: bool) -> None:
+    life = Life()
+    life.session.context.possible = possible
+    offered = life.client(b"a1 CAPABILITY\r\n")
+    assert b"AUTH=PLAIN AUTH=LOGIN" in offered
+    assert (b"AUTH=XOAUTH2" in offered, b"AUTH=OAUTHBEARER" in offered) == (tokens, tokens)
+    answer = life.client(b"a2 AUTHENTICATE XOAUTH2\r\n")
+    assert answer == (b"+ \r\n" if tokens else b"a2 NO [CANNOT] This mechanism is not offered.\r\n")
+
+
 def test_a_mechanism_whose_user_cannot_be_read_is_not_offered() -> None:
     facts = ServerFacts(mechanisms=("GSSAPI", "SCRAM-SHA-256-PLUS"))
     life = Life(mechanisms=["PLAIN", "GSSAPI", "SCRAM-SHA-256-PLUS"], facts=facts, known=TARGET)

@@ -315,6 +315,14 @@ def test_what_a_server_says_behind_its_greeting_is_no_answer_to_apop() -> None:
     assert Disconnect(MAIN) in life.decisions
 
 
+@pytest.mark.parametrize(("mechanisms", "tokens"), [(("PLAIN",), False), (("OAUTHBEARER",), True)])
+def test_tokens_are_offered_where_the_server_takes_them(mechanisms: tuple[str, ...], tokens: bool) -> None:
+    life = Pop3Life()
+    life.session.context.possible = (ServerFacts((b"UIDL",), (), mechanisms),)
+    assert (b"SASL PLAIN LOGIN XOAUTH2 OAUTHBEARER\r\n" in life.client(b"CAPA\r\n")) is tokens
+    assert life.client(b"AUTH XOAUTH2\r\n") == (b"+ \r\n" if tokens else b"-ERR This mechanism is not offered\r\n")
+
+
 def test_without_a_timestamp_apop_is_not_offered() -> None:
     life = Pop3Life(settings={"apop": True}, facts=FACTS, known=TARGET)
     assert life.server(b"+OK ready\r\n") == b"+OK Portico ready.\r\n"

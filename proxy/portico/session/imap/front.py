@@ -16,7 +16,7 @@ from portico.session.decisions import Close, Decision, Record, SendToClient, Sta
 from portico.session.events import CLIENT
 from portico.session.imap.client_id import client_id
 from portico.session.imap.gather import GO_AHEAD, Gather
-from portico.session.life import Wish
+from portico.session.life import Wish, takes_tokens
 from portico.wire import sasl
 from portico.wire.capability import imap_before_login
 from portico.wire.imap import COMMANDS, CommandLine, parse_arguments, parse_command, tag_of
@@ -66,6 +66,7 @@ class Front:
             self.context.settings.mechanisms,
             client_name=self.context.peer.tls.client_name if self.context.peer.tls else None,
             relayed=self.context.facts.mechanisms if self.context.known_target is not None else (),
+            tokens=takes_tokens(self.context),
         )
 
     def capabilities(self) -> bytes:

@@ -11,7 +11,7 @@ from portico.session.close import Reason
 from portico.session.context import Context, LoginAttempt, SessionView
 from portico.session.decisions import Close, Decision, Record, SendToClient, StartTls, Trace
 from portico.session.events import CLIENT
-from portico.session.life import Wish
+from portico.session.life import Wish, takes_tokens
 from portico.wire import sasl
 from portico.wire.lines import Line, Reader
 from portico.wire.pop3 import TRANSACTION, CommandLine, parse_command, stuffed
@@ -68,6 +68,7 @@ class Front:
             self.context.settings.mechanisms,
             client_name=self.context.peer.tls.client_name if self.context.peer.tls else None,
             relayed=self.context.facts.mechanisms if self.context.known_target is not None else (),
+            tokens=takes_tokens(self.context),
         )
 
     def capabilities(self) -> list[bytes]:
