@@ -119,7 +119,23 @@ def test_a_part_is_decoded_unless_its_encoding_is_unknown() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["FOO", "0", "01", "1.", ".1", "MIME", "1.FOO", "HEADER.FIELDS", "HEADER.FIELDS ()", "HEADER.FIELDS (A", "TEXT.1", "1 ", "-1"]
+    "text",
+    [
+        "FOO",
+        "0",
+        "01",
+        "1.",
+        ".1",
+        "MIME",
+        "1.FOO",
+        "HEADER.FIELDS",
+        "HEADER.FIELDS ()",
+        "HEADER.FIELDS (A",
+        "TEXT.1",
+        "1 ",
+        "-1",
+        "HEADER.FIELDS (A) (B)",
+    ],
 )
 def test_a_section_that_makes_no_sense_is_refused(text: str) -> None:
     with pytest.raises(PeerError):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -133,7 +133,17 @@ class SqliteLedger:
 
     def message(self, mailbox: Mailbox, uid: str, whole: Whole) -> bytes | None:
         found = self._whole("data", mailbox, uid, whole)
-        return zlib.decompress(found) if found is not None else None
+        try:
+            return zlib.decompress(found) if found is not None else None
+        except zlib.error:
+            return None  # as if there had been no room
+
+    def let_go(self, mailbox: Mailbox, uids: Sequence[str]) -> None:
+        if uids:
+            with self._db:
+                self._db.execute("BEGIN IMMEDIATE")
+                self._db.executemany(f"DELETE FROM whole WHERE mailbox = {_OF_MAILBOX} AND uid = ?", [(*mailbox, uid) for uid in uids])
+            self._kept = -1
 
     def _whole(self, column: str, mailbox: Mailbox, uid: str, whole: Whole) -> Any:
         query = f"SELECT {column} FROM whole WHERE mailbox = {_OF_MAILBOX} AND uid = ? AND digest = ?"

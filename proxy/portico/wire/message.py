@@ -57,7 +57,8 @@ def parse_section(text: str) -> Section:
     part = found["part"] or ""
     if found["names"] is None:
         return Section(part, found["what"] or "")
-    (names,) = parse_arguments(found["names"].encode("latin-1", "replace"))
+    lists = parse_arguments(found["names"].encode("latin-1", "replace"))
+    names = lists[0] if len(lists) == 1 else None
     if not isinstance(names, list) or not names or not all(isinstance(name, bytes) and name and name.isascii() for name in names):
         raise PeerError("Invalid section")
     return Section(part, "HEADER.FIELDS" + (found["but"] or ""), tuple(name for name in names if isinstance(name, bytes)))

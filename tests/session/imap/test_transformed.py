@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from portico.ledger.ledger import SqliteLedger
-from portico.plugin import Insertion, Interests, Outline, Session, hookimpl
+from portico.plugin import FetchItem, Insertion, Interests, Outline, Session, hookimpl
 from portico.session.annotations.annotation import Mailbox
 from portico.session.events import CLIENT, MAIN
 from portico.session.imap.transform import _sets, wish_of
@@ -513,6 +513,166 @@ def test_a_transformed_message_gets_no_block_and_the_others_get_theirs() -> None
             S: a2 OK done
             """
         )
+
+
+def test_a_saved_result_that_is_empty_names_nothing() -> None:
+    with begun(Scans()) as session:
+        listed(session)
+        session.play(
+            """
+            C: a3 FETCH $ RFC822.SIZE
+            to S: portico3 FETCH $ (UID)
+            S: portico3 OK done
+            to S: a3 FETCH $ RFC822.SIZE
+            S: a3 OK done
+            """
+        )
+
+
+def test_other_plugins_are_asked_about_the_message_that_is_shown() -> None:
+    class Both(Scans):
+        portico_interests = ("transforms", "fetch item RFC822.SIZE")
+
+        @hookimpl
+        def session_opened(self) -> Interests:
+            return Interests(transformer=self, fetch_items={"RFC822.SIZE": self.tenfold})
+
+        @staticmethod
+        def tenfold(session: Session, item: FetchItem) -> bytes | None:
+            return item.value + b"0"
+
+    with begun(Both()) as session:
+        session.play(
+            f"""
+            {SELECT}
+            C: a2 FETCH 1:2 RFC822.SIZE
+            {look()}
+            {read()}
+            to S: portico2 FETCH 2 (UID RFC822.SIZE)
+            S: * 2 FETCH (UID 20 RFC822.SIZE {len(ORIGINAL)})
+            to nobody
+            S: portico2 OK done
+            to C: * 2 FETCH (RFC822.SIZE {len(SHOWN)}0)
+            to S: a2 FETCH 1 RFC822.SIZE
+            S: * 1 FETCH (RFC822.SIZE 100)
+            to C: * 1 FETCH (RFC822.SIZE 1000)
+            S: a2 OK done
+            """
+        )
+
+
+def many(
+    session: Correspondence, command: bytes, server: Callable[[bytes], bytes], until: int = 1 << 30
+) -> tuple[list[bytes], list[bytes]]:
+    """What the client is told, letter by letter, and what the server is asked, until it has been asked so often."""
+    told, asked = session.letter(CLIENT, command)
+    tellings, askings = [told], []
+    while asked and len(askings) < until:
+        askings.append(asked)
+        told, asked = session.letter(MAIN, server(asked))
+        tellings.append(told)
+    return tellings, askings
+
+
+def bulky(command: bytes) -> bytes:
+    """A server that has messages of 30,000 octets about buying, as many as are asked for."""
+    tag, rest = command.split(b" ", 1)
+    rest = rest.removeprefix(b"UID ").removeprefix(b"FETCH ")
+    messages, items = rest.split(b" ", 1)
+    answers = []
+    for number in [number for low, high in ranges_of(messages, 0) for number in range(low, high + 1)]:
+        told = b"UID %d" % (number + 1000)
+        told += b" RFC822.SIZE 30000" * (b"SIZE" in items)
+        told += b" BODYSTRUCTURE " + PLAIN.encode() if b"BODYSTRUCTURE" in items else b""
+        told += b' ENVELOPE (NIL "buy" NIL NIL NIL NIL NIL NIL NIL NIL)' if b"ENVELOPE" in items else b""
+        told += b" BODY[]<0> {30000}\r\n" + b"Subject: buy\r\n\r\n".ljust(29998, b"x") + b"\r\n" if b"PEEK" in items else b""
+        answers.append(b"* %d FETCH (%b)\r\n" % (number, told))
+    return b"".join(answers) + tag + b" OK done\r\n"
+
+
+def test_of_many_messages_no_more_is_held_than_of_a_large_one() -> None:
+    most = 100_000
+
+    class Doubles(Scans):
+        def transform(self, session: Session, outline: Outline, message: bytes) -> bytes | None:
+            return message + message.partition(b"\r\n\r\n")[2]
+
+    with begun(Doubles(), most=most) as session:
+        session.play("C: a1 SELECT INBOX\nS: * 20 EXISTS\nS: * OK [UIDVALIDITY 9] valid\nS: a1 OK done")
+        tellings, _ = many(session, b"a2 FETCH 1:20 BODY.PEEK[]\r\n", bulky)
+        assert max(map(len, tellings)) < most
+        whole = b"".join(tellings)
+        assert whole.count(b" FETCH (BODY[] {59984}\r\n") == 20
+        assert whole.endswith(b"a2 OK Completed.\r\n")
+
+
+def test_a_client_that_leaves_in_the_middle_finds_what_was_done_when_it_comes_again() -> None:
+    ledger = SqliteLedger()
+    with begun(Scans(), ledger) as session:
+        session.play("C: a1 SELECT INBOX\nS: * 500 EXISTS\nS: * OK [UIDVALIDITY 9] valid\nS: a1 OK done")
+        _, askings = many(session, b"a2 FETCH 1:* RFC822.SIZE\r\n", bulky, until=300)
+    known = ledger.known(Mailbox("main/alice", "INBOX", 9))
+    assert len(askings) == 300
+    assert known.watermark == 1200
+    assert sorted(map(int, known.annotations)) == list(range(1001, 1201))
+
+
+def test_what_is_not_there_any_more_is_not_kept() -> None:
+    ledger, mailbox = SqliteLedger(), Mailbox("main/alice", "INBOX", 9)
+    with begun(Scans(), ledger) as session:
+        listed(session)
+    made = ledger.known(mailbox).annotations["20"]
+    assert made.whole is not None
+    told = ledger.told(mailbox, "20", made.whole)
+    assert told is not None
+    ledger.show(mailbox, "19", made, SHOWN, told)
+    ledger.judged(mailbox, 0, {"19": made})
+    with begun(Scans(), ledger) as session:
+        session.play(
+            f"""
+            {SELECT}
+            C: a2 FETCH 1 RFC822.SIZE
+            to S: portico2 SEARCH UID 19:20
+            S: * SEARCH 2
+            to nobody
+            S: portico2 OK done
+            to S: portico2 FETCH 2 (UID)
+            S: * 2 FETCH (UID 20)
+            to nobody
+            S: portico2 OK done
+            to S: portico2 SEARCH UID 31:*
+            """
+        )
+    assert ledger.told(mailbox, "19", made.whole) is None
+    assert ledger.message(mailbox, "20", made.whole) == SHOWN
+
+
+PIECES = [
+    b"* 2 FETCH (UID 20 RFC822.SIZE 24)\r\n", b"* 2 FETCH (UID 20 RFC822.SIZE 99999999999999999999)\r\n", b"portico3 OK done\r\n",
+    b"portico2 OK done\r\n", b"portico3 NO\r\n", b"portico3 BAD no\r\n", b"* 2 FETCH (BODY[] {5}\r\n", b"hello", b")\r\n", b"* 2 FETCH (",
+    b"* 1 EXPUNGE\r\n", b"* 2 EXPUNGE\r\n", b"* 9 EXISTS\r\n", b"* VANISHED 20\r\n", b"* 2 FETCH (FLAGS (\\Seen))\r\n", b"\r\n", b"\0",
+    b"* 2 FETCH (UID 20 RFC822.SIZE 24 BODY[]<0> NIL)\r\n", b"* 2 FETCH (UID 20 RFC822.SIZE 24 BODYSTRUCTURE (NIL) ENVELOPE NIL)\r\n",
+    b"a3 OK done\r\n", b"* BYE\r\n", b"* 2 FETCH (UID 21 RFC822.SIZE 24)\r\n", b"+ go\r\n",
+]  # fmt: skip
+
+
+@given(
+    st.sampled_from([b"FETCH 1:* (FLAGS BODY[])", b"UID FETCH 20 ALL", b"FETCH 2 BODY[1]<3.4>", b"FETCH $ ENVELOPE"]),
+    st.lists(st.sampled_from(PIECES), max_size=8).map(b"".join),
+    st.booleans(),
+)
+def test_whatever_the_server_says_nothing_of_its_own_octets_is_shown_and_nothing_raises(command: bytes, said: bytes, room: bool) -> None:
+    ledger = SqliteLedger()
+    if not room:
+        ledger.keep(0)
+    with begun(Scans(), ledger) as session:
+        listed(session)
+        session.client(b"a3 " + command + b"\r\n")
+        told = b""
+        for line in said.splitlines(keepends=True):
+            told += session.server(line)
+        assert b"secret" not in told
+        session.client(b"a4 NOOP\r\n")
 
 
 def test_a_set_too_long_for_one_command_is_asked_in_pieces_and_the_client_sees_one_answer() -> None:

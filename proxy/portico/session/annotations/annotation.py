@@ -7,7 +7,7 @@ comes later, when a body is first asked for.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, NamedTuple, Protocol
 
@@ -199,6 +199,10 @@ class Ledger(Protocol):
 
     def message(self, mailbox: Mailbox, uid: str, whole: Whole) -> bytes | None:
         """A transformed message; None: there was no room for it any more."""
+        ...
+
+    def let_go(self, mailbox: Mailbox, uids: Sequence[str]) -> None:
+        """These messages are not there any more: what they were transformed to need not be kept."""
         ...
 
     def growth(self, account: str, name: str) -> int:

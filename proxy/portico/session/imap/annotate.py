@@ -459,6 +459,9 @@ class Annotations:
             if state.failures >= _TRIES:
                 break
             yield from self._look(state, low, min(low + _BATCH - 1, last), uids, made, out)
+            if made and not state.failures:
+                # A client that does not wait for all of a large mailbox finds this much done when it comes again.
+                state.known = self._ledger.judged(state.mailbox, max([watermark, *uids.values()]), made)
         # Messages whose UID is not told were shown as they are, and stay so as far as that can be known: nobody will judge them later.
         watermark = max([watermark, *uids.values(), state.uid_next - 1 if state.failures else 0])
         state.known = self._ledger.judged(state.mailbox, watermark, made)

@@ -139,7 +139,7 @@ class AnnotatedWatch(MountedWatch):
             errand = step()
             while isinstance(errand, Say) or (errand is None and not self.links[MAIN].pending):
                 if errand is not None:
-                    self.outlet.compose(errand.lines, out)
+                    self._say(errand.lines, out)
                 errand = next(self._job)
         except StopIteration as end:
             self._job, self._errand = None, None
@@ -148,6 +148,14 @@ class AnnotatedWatch(MountedWatch):
             return
         self._errand = errand
         self._when_idle(out)
+
+    def _say(self, response: bytes, out: list[Decision]) -> None:
+        """A response of ours, which the plugins are asked about as if the server had said it."""
+        link = self.links[MAIN]
+        if len(response) > self.context.settings.limits.held:
+            self.outlet.put(link.leg, response, True, out)
+        else:
+            Watch._response(self, link, response, out)
 
     def _when_idle(self, out: list[Decision]) -> None:
         """Do what had to wait until nothing of the client's is under way."""

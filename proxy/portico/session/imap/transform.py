@@ -17,7 +17,7 @@ from portico.session.annotations.judge import Judge
 from portico.session.annotations.outline import Outline, outline_of
 from portico.session.annotations.transform import Transforms
 from portico.session.decisions import Decision, Record
-from portico.session.imap.annotate import Annotations, Errand, Job, Plan, Result, Say, fetched, in_pieces
+from portico.session.imap.annotate import Annotations, Errand, Job, Plan, Result, Say, Selected, Steps, fetched, in_pieces
 from portico.wire.fetch import MACROS, FetchCommand, Item, parse_fetch_command, ranges_of
 from portico.wire.imap import FetchResponse, unquoted
 from portico.wire.message import Message, Section, parse_section
@@ -117,6 +117,13 @@ class Transformations(Annotations):
     def _may_be(self, structure: bytes) -> bool:
         return super()._may_be(structure) or self._transforms.may_be(structure)
 
+    def _number(self, state: Selected) -> Steps:
+        yield from super()._number(state)
+        if state.numbers:  # else the server may have refused to tell
+            here = set(state.numbers.values())
+            gone = [uid for uid, made in state.known.annotations.items() if made.whole is not None and uid not in here]
+            self._ledger.let_go(state.mailbox, gone)
+
     def _transformed(self, number: int, outline: Outline, out: Out) -> Generator[Errand, Result, Annotation | None]:
         wanted = self._transforms.wanted(outline, out())
         if not wanted:
@@ -194,7 +201,10 @@ class Transformations(Annotations):
         command = yield from self._begun(command, uid, out)
         whole = {number: made for number, made in super()._hit(command.messages, uid).items() if made.whole is not None}
         if whole and b"$" in command.messages:
-            command = yield from self._without_saved(command, uid)
+            spelled = yield from self._without_saved(command, uid)
+            if spelled is None:
+                return (yield from self._planned(command, uid, out))
+            command = spelled
             whole = {number: made for number, made in super()._hit(command.messages, uid).items() if made.whole is not None}
         if not whole:
             return (yield from self._planned(command, uid, out))
@@ -222,13 +232,13 @@ class Transformations(Annotations):
             return Plan(b"", refusal=failure[1], code=failure[0])
         return Plan(b"", answer=b"")
 
-    def _without_saved(self, command: FetchCommand, uid: bool) -> Generator[Errand, Result, FetchCommand]:
-        """``$`` (RFC 5182) as the messages that it stands for; without any it stays, and is nothing."""
+    def _without_saved(self, command: FetchCommand, uid: bool) -> Generator[Errand, Result, FetchCommand | None]:
+        """``$`` (RFC 5182) as the messages that it stands for; None: there are none."""
         result = yield Errand(b"FETCH $ (UID)", frozenset(["FETCH"]))
         saved = sorted((response.uid or 0) if uid else response.number for response in fetched(result))
         pieces = [b",".join(b"%d" % each for each in saved) if piece == b"$" else piece for piece in command.messages.split(b",")]
         messages = b",".join(filter(None, pieces))
-        return parse_fetch_command(messages + command.raw[len(command.messages) :]) if messages else command
+        return parse_fetch_command(messages + command.raw[len(command.messages) :]) if messages else None
 
     def _show(
         self, wish: Wish, uid: bool, whole: Mapping[int, Annotation], uids: Mapping[int, str], out: Out
