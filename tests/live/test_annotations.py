@@ -1,25 +1,21 @@
-"""An annotated message is one message, in whatever way and order it is asked for.
+"""Where messages are annotated, lists, searches and sums agree with them.
 
 Rule of this file: messages are stored straight on a real server and read through Portico with a plugin that annotates every message with
-a text part; what is asked is compared with what else is asked, and with the server's own octets.
+a text part. What is told of one message is compared in test_consistency.py.
 """
 
 from __future__ import annotations
 
-import email
-import random
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from email.message import Message
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import pytest
 from portico.plugin import Insertion, Interests, Outline, Session, hookimpl
 from portico.testing import RunningProxy, running_proxy
 from portico.testing.client import Dialogue
-from portico.wire.bodystructure import Part, decoded, parse_structure
+from portico.wire.bodystructure import Part, parse_structure
 from portico.wire.imap import FetchResponse, parse_fetch, unquoted
 
 from tests.live.conftest import Server
@@ -124,135 +120,6 @@ def stored(server: Server, people: People, project: Path) -> tuple[str, list[byt
             answer = imap.command(b"d FETCH %d (BODY.PEEK[])" % number)
             wholes.append(unquoted(parse_fetch(answer[: answer.rindex(b"d OK")].rstrip(b"\r\n")).value("BODY[]") or b"") or b"")
     return user, wholes
-
-
-def leaves(part: Part) -> list[Part]:
-    return [each for each in part.walk() if not each.parts]
-
-
-def test_every_way_of_asking_gives_the_same_message(server: Server, front: RunningProxy, stored: tuple[str, list[bytes]]) -> None:
-    user, wholes = stored
-    annotated = agreed = 0
-    chance = random.Random(5)
-    for number, original in enumerate(wholes, 1):
-        answers: dict[str, Any] = {}
-        with reader(front.port, user) as one:
-            part = one.structure(number)
-            ways = ["size", "whole", "text", "header", "rfc822", "rfc822.text", "structure", "body"]
-            ways += [f"part {leaf.number}" for leaf in leaves(part)]
-            chance.shuffle(ways)
-            for way in ways:
-                answers[way] = _asked(one, number, way)
-        whole = answers["whole"]
-        if whole == original:
-            with reader(server.ports.imap, user) as direct:
-                assert answers == {way: _asked(direct, number, way) for way in ways}, number
-            continue
-        annotated += 1
-        _agree(answers, number)
-        assert answers["header"] == original[: len(answers["header"])]
-        agreed += _is_the_old_text_with_a_block(original, whole, answers["structure"])
-        with reader(front.port, user) as other, reader(server.ports.imap, user) as direct:
-            _ranges(other, number, whole, leaves(part), chance)
-            _binary(other, direct, number, leaves(other.structure(number)))
-    assert annotated > 40
-    assert agreed > annotated * 3 // 4
-    assert not front.events("annotations.contradicted")
-    assert not front.events("session.bug")
-
-
-def _agree(answers: dict[str, Any], number: int) -> None:
-    whole = answers["whole"]
-    assert answers["size"] == len(whole), number
-    assert answers["rfc822"] == whole
-    assert answers["header"] + answers["text"] == whole
-    assert answers["rfc822.text"] == answers["text"]
-    for leaf in leaves(answers["structure"]):
-        octets = answers[f"part {leaf.number}"]
-        assert leaf.octets == len(octets), (number, leaf.number)
-        if leaf.type.startswith("text/"):
-            assert leaf.lines in (octets.count(b"\n"), octets.count(b"\n") + (octets[-1:] not in (b"", b"\n"))), (number, leaf.number)
-    assert [(leaf.number, leaf.octets) for leaf in leaves(answers["body"])] == [
-        (leaf.number, leaf.octets) for leaf in leaves(answers["structure"])
-    ]
-
-
-def _asked(one: Reader, number: int, way: str) -> Any:
-    if way == "size":
-        return one.size(number)
-    if way == "structure":
-        return one.structure(number)
-    if way == "body":
-        return parse_structure(one.fetch(number, "BODY").value("BODY") or b"")
-    if way.startswith("part "):
-        return one.section(number, f"BODY[{way[5:]}]")
-    if way.startswith("rfc822"):
-        return unquoted(one.fetch(number, way.upper()).value(way.upper()) or b"")
-    return one.section(number, {"whole": "BODY[]", "text": "BODY[TEXT]", "header": "BODY[HEADER]"}[way])
-
-
-def _is_the_old_text_with_a_block(original: bytes, whole: bytes, structure: Part) -> bool:
-    """By an independent reader of MIME: each part is as before, but for text parts that hold the block and the old text. False: the two
-    readers see different parts in it, so nothing can be said."""
-    before, after = email.message_from_bytes(original), email.message_from_bytes(whole)
-    old, new = list(before.walk()), list(after.walk())
-    assert [part.get_content_type() for part in new] == [part.get_content_type() for part in old]
-    seen = [part.get_content_type() for part in old if not part.is_multipart()]
-    if seen != [leaf.type for leaf in leaves(structure)] or before.defects:
-        return False
-    for was, now in zip(old, new, strict=True):
-        if was.is_multipart():
-            continue
-        then, here = _payload(was), _payload(now)
-        if then != here:
-            assert was.get_content_type() in ("text/plain", "text/html")
-            assert b"https://mail.example.org/?m=1" in here
-            if b"portico -->" not in here:
-                assert here.endswith(then)
-    return True
-
-
-def _payload(part: Message) -> bytes:
-    payload = part.get_payload(decode=True)
-    return payload if isinstance(payload, bytes) else b""
-
-
-def _ranges(one: Reader, number: int, whole: bytes, parts: list[Part], chance: random.Random) -> None:
-    for step in (1000, 65536):
-        pieces = [one.section(number, "BODY[]", f"<{at}.{step}>") for at in range(0, len(whole) + step, step)]
-        assert b"".join(pieces) == whole
-        assert pieces[-1] == b""
-    for _ in range(6):
-        at, length = chance.randrange(len(whole) + 20), chance.choice([1, 7, 100])
-        assert one.section(number, "BODY[]", f"<{at}.{length}>") == whole[at : at + length]
-    for part in parts:
-        octets = one.section(number, f"BODY[{part.number}]")
-        at = chance.randrange(len(octets) + 5)
-        assert one.section(number, f"BODY[{part.number}]", f"<{at}.57>") == octets[at : at + 57]
-    text = one.section(number, "BODY[TEXT]")
-    assert one.section(number, "BODY[TEXT]", "<0.50>") == text[:50]
-
-
-def _binary(one: Reader, direct: Reader, number: int, parts: list[Part]) -> None:
-    """RFC 3516. Dovecot's own BINARY.SIZE may be another than the length of its BINARY: then both grow by the same."""
-    if b"BINARY" not in one.command("CAPABILITY"):
-        return
-    for part in parts:
-        if part.type.startswith("text/") and part.encoding in ("7bit", "8bit", "base64", "quoted-printable"):
-            octets = decoded(one.section(number, f"BODY[{part.number}]"), part.encoding)
-            plain = one.section(number, f"BINARY[{part.number}]")
-            if b"\0" not in plain:  # Dovecot writes another octet for it in BODY[]
-                assert plain.replace(b"\r\n", b"\n") == octets.replace(b"\r\n", b"\n"), (number, part.number)
-            item = f"BINARY.SIZE[{part.number}]"
-            size, before = (_number(each.imap.command(f"d FETCH {number} ({item})".encode())) for each in (one, direct))
-            assert (size is None) == (before is None)  # [UNKNOWN-CTE]: what is in the part is not what it says
-            if size is not None and before is not None:
-                assert size - before == len(plain) - len(direct.section(number, f"BINARY[{part.number}]")), (number, part.number)
-
-
-def _number(answer: bytes) -> int | None:
-    found = re.search(rb"BINARY\.SIZE\[[\d.]+\] (\d+)", answer)
-    return int(found[1]) if found is not None else None
 
 
 def test_listings_searches_and_sums_agree_with_the_sizes(front: RunningProxy, stored: tuple[str, list[bytes]]) -> None:
