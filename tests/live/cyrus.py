@@ -19,6 +19,8 @@ from portico.demo.child import Child
 from portico.demo.ports import LOOPBACK, MailPorts, accepts, greets, wait_until
 
 ADMIN = ("cyrus-admin", "sesame")
+PROXY = ("portico", "open-sesame")
+"""Who may sign in for others."""
 
 
 def own(directory: Path, account: pwd.struct_passwd) -> None:
@@ -69,7 +71,7 @@ class Cyrus:
         shutil.copy(self.certificates.key, self.directory / "server.key")
         imapd_conf, cyrus_conf = self._write(programs, account)
         saslpasswd = [str(self.root / "usr/sbin/saslpasswd2"), "-p", "-c", "-u", "localhost", "-f", str(self.directory / "sasldb")]
-        for user, password in {**self.users, ADMIN[0]: ADMIN[1]}.items():
+        for user, password in {**self.users, **dict([ADMIN, PROXY])}.items():
             subprocess.run([*saslpasswd, user], input=password.encode(), env=environment, check=True, capture_output=True)
         if os.geteuid() == 0:
             own(self.directory, account)
@@ -107,6 +109,7 @@ partition-default: {directory}/mail
 defaultpartition: default
 cyrus_user: {account.pw_name}
 admins: {ADMIN[0]}
+proxyservers: {PROXY[0]}
 servername: localhost
 defaultdomain: localhost
 unixhierarchysep: yes
