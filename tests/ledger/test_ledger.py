@@ -157,3 +157,27 @@ def test_a_restart_keeps_transformed_messages(tmp_path: Path) -> None:
     again = SqliteLedger(tmp_path / "l")
     assert again.known(INBOX).annotations == {"7": made}
     assert again.message(INBOX, "7", made.whole) == b"octets"
+
+
+def test_sizes_told_are_shared_by_sessions_and_outlive_the_process(tmp_path: Path) -> None:
+    ledger = SqliteLedger(tmp_path / "ledger.sqlite")
+    sizes = ledger.sizes(INBOX)
+    assert ledger.sizes(INBOX) is sizes
+    sizes.tell(7, 1000, estimated=True)
+    sizes.tell(8, 2000, estimated=False)
+    ledger.keep_sizes(INBOX, sizes)
+    later = SqliteLedger(tmp_path / "ledger.sqlite")
+    assert later.sizes(INBOX).tell(7, 5, estimated=False) == 1000
+    assert later.sizes(INBOX).get(8) == (2000, False)
+    assert later.estimated("mail/alice", "INBOX") == 1000
+    assert later.estimated("mail/bob", "INBOX") == 0
+    assert len(later.sizes(INBOX._replace(uid_validity=18))) == 0
+
+
+def test_subscriptions_that_the_proxy_keeps_outlive_the_process(tmp_path: Path) -> None:
+    ledger = SqliteLedger(tmp_path / "ledger.sqlite")
+    ledger.subscribe("public//alice", "Team", False)
+    ledger.subscribe("public//alice", "Notices", True)
+    ledger.subscribe("public//alice", "Team", True)
+    assert SqliteLedger(tmp_path / "ledger.sqlite").subscriptions("public//alice") == {"Team": True, "Notices": True}
+    assert ledger.subscriptions("public//bob") == {}

@@ -12,9 +12,11 @@ import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
+from weakref import WeakValueDictionary
 
 from portico.errors import SettingsError
 from portico.session.annotations.annotation import Annotation, Known, Located, Mailbox, Piece, Told, Whole
+from portico.session.sizes.sizes import Sizes
 
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS mailbox (
@@ -29,6 +31,10 @@ CREATE TABLE IF NOT EXISTS whole (
     id INTEGER PRIMARY KEY, mailbox INTEGER NOT NULL REFERENCES mailbox ON DELETE CASCADE, uid TEXT NOT NULL, digest TEXT NOT NULL,
     told TEXT NOT NULL, data BLOB, UNIQUE (mailbox, uid, digest)
 );
+CREATE TABLE IF NOT EXISTS size (
+    mailbox INTEGER NOT NULL REFERENCES mailbox ON DELETE CASCADE, uid INTEGER NOT NULL, octets INTEGER NOT NULL,
+    estimated INTEGER NOT NULL, PRIMARY KEY (mailbox, uid)
+) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS subscription (
     account TEXT NOT NULL, name TEXT NOT NULL, subscribed INTEGER NOT NULL, PRIMARY KEY (account, name)
 ) WITHOUT ROWID;
@@ -51,6 +57,7 @@ class SqliteLedger:
     def __init__(self, path: Path | None = None, *, most: int = MOST_MAILBOXES) -> None:
         self._most = most if path is None else None
         self._room = self._usual = _KEPT if path is not None else _KEPT_IN_MEMORY
+        self._sizes: WeakValueDictionary[Mailbox, Sizes] = WeakValueDictionary()  # what sessions use, they share
         self._kept = -1
         """Octets of transformed messages, or more; -1: not counted yet."""
         try:
@@ -174,6 +181,30 @@ class SqliteLedger:
             "SELECT sum(octets) FROM annotation JOIN mailbox ON mailbox.id = mailbox WHERE account = ? AND name = ? AND data IS NOT NULL"
         )
         return int(self._db.execute(query, (account, name)).fetchone()[0] or 0)
+
+    # -- sizes told
+
+    def sizes(self, mailbox: Mailbox) -> Sizes:
+        """See session.sizes.sizes.SizesLedger."""
+        sizes = self._sizes.get(mailbox)
+        if sizes is None:
+            query = f"SELECT uid, octets, estimated FROM size WHERE mailbox = {_OF_MAILBOX} ORDER BY uid"
+            self._sizes[mailbox] = sizes = Sizes(self._db.execute(query, mailbox))
+        return sizes
+
+    def keep_sizes(self, mailbox: Mailbox, sizes: Sizes) -> None:
+        new = sizes.take_new()
+        if new:
+            with self._db:
+                self._db.execute("BEGIN IMMEDIATE")
+                number = self._number(mailbox)
+                self._db.executemany("INSERT INTO size VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING", [(number, *row) for row in new])
+
+    def estimated(self, account: str, name: str) -> int:
+        query = "SELECT sum(octets) FROM size JOIN mailbox ON mailbox.id = mailbox WHERE account = ? AND name = ? AND estimated"
+        return int(self._db.execute(query, (account, name)).fetchone()[0] or 0)
+
+    # -- subscriptions
 
     def subscriptions(self, account: str) -> dict[str, bool]:
         """See session.mounts.memory.Subscriptions."""
