@@ -28,6 +28,7 @@ from portico.plugin import (
     Interests,
     LoginAttempt,
     Option,
+    Outline,
     ProxyInfo,
     Refuse,
     Response,
@@ -485,6 +486,18 @@ def test_a_handler_that_does_wrong_changes_no_octet_and_ends_nothing(house: Hous
     assert PASSWORD not in house.logfile.read_text()
 
 
+class Nobodys:
+    """A transformer that is good, but that nobody has been told of."""
+
+    types = ()
+
+    def wants(self, session: Session, outline: Outline) -> bool:
+        return True
+
+    def transform(self, session: Session, outline: Outline, message: bytes) -> bytes | None:
+        return None
+
+
 @pytest.mark.parametrize(
     ("said", "told"),
     [
@@ -493,6 +506,8 @@ def test_a_handler_that_does_wrong_changes_no_octet_and_ends_nothing(house: Hous
         (Interests(commands={"NOOP": never}), "a handler cannot be a coroutine: NOOP"),  # type: ignore[dict-item]
         (Interests(responses={"OK": raises}), "not declared in portico_interests: response OK"),
         (Interests(annotator=object()), "the annotator is none"),  # type: ignore[arg-type]
+        (Interests(transformer=object()), "the transformer is none"),  # type: ignore[arg-type]
+        (Interests(transformer=Nobodys()), "not declared in portico_interests: transforms"),
     ],
 )
 def test_interests_that_cannot_be_are_told_and_the_session_is_a_tunnel(house: House, said: Interests, told: str) -> None:

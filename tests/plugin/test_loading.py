@@ -16,7 +16,7 @@ from portico.plugin.loading import inspect, known, mistakes
 class Fine:
     """Wants a word."""
 
-    portico_interests = ("command delete", "fetch item body[]", "response *", "annotations")
+    portico_interests = ("command delete", "fetch item body[]", "response *", "annotations", "transforms")
 
     @hookimpl
     def settings_declared(self) -> list[Option]:
@@ -44,7 +44,7 @@ def test_what_a_plugin_says_of_itself_is_known_before_it_is_asked_anything() -> 
     loaded = inspect("fine", Fine)
     assert loaded.hooks == ("settings_declared", "session_opened")
     assert [option.name for option in loaded.options] == ["word", "count"]
-    assert loaded.interests == ("command DELETE", "fetch item BODY[]", "response *", "annotations")
+    assert loaded.interests == ("command DELETE", "fetch item BODY[]", "response *", "annotations", "transforms")
 
 
 def test_an_object_and_a_module_are_plugins_too() -> None:

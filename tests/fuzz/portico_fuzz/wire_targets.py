@@ -9,7 +9,10 @@ from __future__ import annotations
 import re
 
 from portico.errors import PeerError
+from portico.testing import samples
 from portico.wire import capability, imap, pop3, sasl
+from portico.wire import message as whole
+from portico.wire.bodystructure import parse_structure
 from portico.wire.lines import Line, Literal, Reader
 from portico.wire.skim import Piece, Skimmer
 
@@ -167,6 +170,25 @@ def pop3_framing(data: bytes) -> None:
             assert expected < 0, "a body that has its dot ends"
 
 
+def message(data: bytes) -> None:
+    """A message that is held whole: all that is told of it is of its own octets, or it is no message."""
+    octets = data.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
+    if whole.trouble_with(octets):
+        return
+    told = whole.Message(octets)
+    structure = parse_structure(told.structure(extended=True))
+    assert imap.parse_arguments(b"(%b)" % told.envelope()), "an envelope is a list"
+    assert told.section(whole.Section("", "HEADER")) + told.section(whole.Section("", "TEXT")) == octets
+    for part in structure.walk():
+        body = told.section(whole.Section(part.number, ""))
+        assert body in octets
+        assert part.parts or part.octets == len(body), "the size told is the size given"
+        for what in ("MIME", "HEADER", "TEXT"):
+            assert told.section(whole.Section(part.number, what)) in octets
+        for section in (f"{part.number}.{what}".lstrip(".") for what in ("HEADER.FIELDS (A)", "HEADER.FIELDS.NOT (A)")):
+            assert told.section(whole.parse_section(section)).endswith(b"\r\n") or part.message is None
+
+
 def mechanisms(data: bytes) -> None:
     """SASL on both sides: a challenge, credentials or a PeerError."""
     source = Source(data)
@@ -211,6 +233,7 @@ SYNTAX_SEEDS = [*corpus.IMAP_UNTAGGED, *corpus.IMAP_ANSWERS, *(b"a1 " + line for
 POP3_SEEDS = [
     b"\x05" * 20 + text for text in (*corpus.POP3_ANSWERS, *corpus.POP3_BODIES.values(), *corpus.POP3_COMMANDS, *corpus.POP3_GREETINGS)
 ]
+MESSAGE_SEEDS = list(samples.MESSAGES.values())
 SASL_SEEDS = [
     bytes([mechanism, 1, relayed]) + b"\n".join(pair)
     for mechanism in range(5)
