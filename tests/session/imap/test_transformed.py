@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from portico.ledger.ledger import SqliteLedger
-from portico.plugin import FetchItem, Insertion, Interests, Outline, Session, hookimpl
+from portico.plugin import Drop, FetchItem, Insertion, Interests, Outline, Session, hookimpl
 from portico.session.annotations.annotation import Mailbox
 from portico.session.events import CLIENT, MAIN
 from portico.session.imap.transform import _sets, wish_of
@@ -645,6 +645,88 @@ def test_what_is_not_there_any_more_is_not_kept() -> None:
         )
     assert ledger.told(mailbox, "19", made.whole) is None
     assert ledger.message(mailbox, "20", made.whole) == SHOWN
+
+
+def test_where_only_an_annotator_is_left_what_was_transformed_stays_so() -> None:
+    class Annotates:
+        portico_interests = ("annotations",)
+        types: Sequence[str] = ("text/calendar",)
+
+        @hookimpl
+        def session_opened(self) -> Interests:
+            return Interests(annotator=self)
+
+        def wants(self, session: Session, outline: Outline) -> Sequence[str] | None:
+            return None
+
+        def insertions(self, session: Session, outline: Outline, parts: object) -> Sequence[Insertion]:
+            return []
+
+    ledger = SqliteLedger()
+    with begun(Scans(), ledger) as session:
+        listed(session)
+    with begun(Annotates(), ledger) as session:
+        session.play(
+            f"""
+            {SELECT}
+            C: a2 FETCH 2 ENVELOPE
+            to S: portico2 SEARCH UID 20
+            S: * SEARCH 2
+            to nobody
+            S: portico2 OK done
+            to S: portico2 FETCH 2 (UID)
+            S: * 2 FETCH (UID 20)
+            to nobody
+            S: portico2 OK done
+            to S: portico2 SEARCH UID 31:*
+            S: * SEARCH 3
+            to nobody
+            S: portico2 OK done
+            to S: portico2 FETCH 3:3 (UID BODYSTRUCTURE)
+            S: * 3 FETCH (UID 30 BODYSTRUCTURE {PLAIN})
+            to nobody
+            S: portico2 OK done
+            to S: portico2 FETCH 2 (UID RFC822.SIZE)
+            S: * 2 FETCH (UID 20 RFC822.SIZE {len(ORIGINAL)})
+            to nobody
+            S: portico2 OK done
+            to C: * 2 FETCH (ENVELOPE {ENVELOPE})
+            to C: a2 OK Completed.
+
+            C: a3 NOOP
+            S: * 2 FETCH (RFC822.SIZE {len(ORIGINAL)})
+            to C: * 2 FETCH (RFC822.SIZE {len(SHOWN)})
+            S: a3 OK done
+            """
+        )
+
+
+def test_a_message_too_large_to_be_held_for_other_plugins_is_shown_without_them() -> None:
+    class Both(Scans):
+        portico_interests = ("transforms", "response FETCH")
+
+        @hookimpl
+        def session_opened(self) -> Interests:
+            return Interests(transformer=self, responses={"FETCH": lambda session, response: Drop()})
+
+        def transform(self, session: Session, outline: Outline, message: bytes) -> bytes | None:
+            return message + b"x" * 70_000 + b"\r\n"
+
+    with Correspondence(Both(), listener={"limits": {"held": 65_536}}) as session:
+        session.sign_in()
+        session.play("C: a1 SELECT INBOX\nS: * 1 EXISTS\nS: * OK [UIDVALIDITY 9] valid\nS: a1 OK done")
+        told = b"".join(many(session, b"a2 FETCH 1 RFC822.SIZE\r\n", small)[0])
+        assert told == b"a2 OK Completed.\r\n"
+        told = b"".join(many(session, b"a3 FETCH 1 BODY.PEEK[TEXT]\r\n", small)[0])
+        assert told.startswith(b"* 1 FETCH (BODY[TEXT] {70010}\r\nsecret\r\nxxx")
+        assert [event for event, _ in session.events if event == "plugin.held_too_much"] == ["plugin.held_too_much"]
+
+
+def small(command: bytes) -> bytes:
+    """As `bulky`, with the message that the others have."""
+    told = bulky(command).replace(b"SIZE 30000", b"SIZE %d" % len(ORIGINAL))
+    head, literal, rest = told.partition(b"{30000}\r\n")
+    return head + b"{%d}\r\n" % len(ORIGINAL) + ORIGINAL + rest[30000:] if literal else told
 
 
 PIECES = [

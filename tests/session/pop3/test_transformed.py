@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from portico.ledger.ledger import SqliteLedger
 from portico.plugin import Insertion, Interests, Outline, Session, hookimpl
+from portico.session.annotations.annotation import Mailbox
 from portico.session.pop3.transform import shown
 from portico.testing import Correspondence
 
@@ -267,6 +268,19 @@ def test_a_message_that_nobody_transforms_gets_its_block() -> None:
         session.client(b"LIST 1\r\n")
         assert session.server(b"+OK 1 %d\r\n" % len(message)) == b"+OK 1 %d\r\n" % (len(message) + 45)
     assert plugin.asked == []
+
+
+def test_what_is_not_there_any_more_is_not_kept() -> None:
+    ledger, mailbox = SqliteLedger(), Mailbox("main/alice", "POP3", 1)
+    with begun(Scans(), ledger) as session:
+        session.play(RETR)
+    made = ledger.known(mailbox).annotations["one"].whole
+    assert made is not None
+    assert ledger.message(mailbox, "one", made) == SHOWN
+    with begun(Scans(), ledger) as session:
+        session.client(b"LIST\r\n")
+        session.server(b"+OK\r\n1 two\r\n.\r\n")
+    assert ledger.message(mailbox, "one", made) is None
 
 
 def test_a_refusal_of_the_server_is_told_as_it_is() -> None:

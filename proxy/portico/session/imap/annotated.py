@@ -16,7 +16,7 @@ from portico.session.annotations.judge import Judge
 from portico.session.annotations.splice import Range
 from portico.session.annotations.transform import Transforms
 from portico.session.context import Context, LoginAttempt, SessionView
-from portico.session.decisions import Decision
+from portico.session.decisions import Decision, Record
 from portico.session.events import MAIN, Event
 from portico.session.imap.annotate import Errand, Job, Plan, Result, Say, withheld_for_annotations
 from portico.session.imap.client_id import client_id
@@ -152,7 +152,10 @@ class AnnotatedWatch(MountedWatch):
     def _say(self, response: bytes, out: list[Decision]) -> None:
         """A response of ours, which the plugins are asked about as if the server had said it."""
         link = self.links[MAIN]
-        if len(response) > self.context.settings.limits.held:
+        held = self.context.settings.limits.held
+        if len(response) > held:
+            if "FETCH" in super().kinds:
+                out.append(Record("plugin.held_too_much", {"octets": held, "what": "FETCH"}))
             self.outlet.put(link.leg, response, True, out)
         else:
             Watch._response(self, link, response, out)
