@@ -224,6 +224,49 @@ def test_what_was_shown_stays_after_a_restart_and_with_another_plugin(
         assert again.section(13, "BODY[]") == b"Subject: later\r\n\r\nOther.\r\n"
 
 
+def test_the_settings_bound_what_is_transformed_and_what_is_kept(
+    dovecot: Server, people: People, originals: list[tuple[str, bytes]]
+) -> None:
+    user = people.new(dovecot)
+    octets = [message for _, message in originals[:12]]
+    store(dovecot.ports.imap, user, octets)
+    most = sorted(map(len, octets))[8]
+    settings = {"annotations": {"transform": most, "kept": 0}}
+    expected = [made if (made := shown(message)) and max(len(message), len(made)) <= most else message for message in octets]
+    assert expected not in (octets, [shown(message) or message for message in octets])
+    with running_proxy(Scanner(), server=f"127.0.0.1:{dovecot.ports.imap}", protocol="imap", settings=settings) as proxy:
+        with reader(proxy.port, user) as one:
+            assert [one.size(number) for number in range(1, 13)] == [len(message) for message in expected]
+            asked = Scanner.asked
+            assert [one.section(number, "BODY[]") for number in range(1, 13)] == expected
+            # Nothing is kept: each is made again.
+            assert Scanner.asked - asked == sum(message != original for message, original in zip(expected, octets, strict=True))
+        assert not proxy.events("annotations.transform_lost")
+
+
+def test_through_cyrus_all_that_is_said_of_a_message_is_of_the_one_that_is_shown(
+    cyrus: Server, people: People, originals: list[tuple[str, bytes]]
+) -> None:
+    user = people.new(cyrus)
+    given = store(cyrus.ports.imap, user, [message for _, message in originals[:40]])
+    expected = [shown(message) or message for message in given]
+    assert sum(message != original for message, original in zip(expected, given, strict=True)) > 10
+    with running_proxy(Scanner(), server=f"127.0.0.1:{cyrus.ports.imap}", protocol="imap") as proxy, reader(proxy.port, user) as one:
+        for number, message in enumerate(expected, 1):
+            assert one.section(number, "BODY[]") == message
+            assert one.size(number) == len(message)
+            assert one.section(number, "BODY[HEADER]") + one.section(number, "BODY[TEXT]") == message
+            assert one.section(number, "BODY[]", "<7.100>") == message[7:107]
+            if message != given[number - 1]:
+                leaf = next(part for part in parts(one.fetch(number, "BODYSTRUCTURE").value("BODYSTRUCTURE") or b"") if not part.parts)
+                assert leaf.octets == len(one.section(number, f"BODY[{leaf.number}]"))
+        number = next(number for number, message in enumerate(expected, 1) if b"\r\nX-Scan: clean\r\n" in message)
+        assert b"\\Seen" not in (one.fetch(number, "FLAGS").value("FLAGS") or b"")
+        assert b"X-Scan: clean\r\n\r\n" in one.command(f"FETCH {number} (BODY[HEADER.FIELDS (X-SCAN)])")
+        assert b"\\Seen" in (one.fetch(number, "FLAGS ENVELOPE").value("FLAGS") or b"")
+        assert not proxy.events("session.bug")
+
+
 def test_over_pop3_a_message_that_was_retrieved_is_the_one_that_is_shown(
     dovecot: Server, people: People, originals: list[tuple[str, bytes]]
 ) -> None:
