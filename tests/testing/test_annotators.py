@@ -203,3 +203,12 @@ def test_an_author_sees_the_message_that_a_client_gets() -> None:
     assert annotated(annotates(), MESSAGES["a signed text"], protocol="pop3") == MESSAGES["a signed text"]
     with pytest.raises(AssertionError, match="annotator wants: LookupError raised"):
         annotated(annotates(raising), both)
+
+
+def test_what_carries_a_block_already_gets_no_second_one() -> None:
+    once = annotated(annotates(), MESSAGES["a text"])
+    assert once.count(b"For alice") == 1
+    assert annotated(annotates(), once, protocol="pop3") == once
+    twice = annotated(annotates(), once)
+    assert twice.count(b"For alice") == 1
+    assert len(twice) - len(once) == len(once) - len(MESSAGES["a text"])

@@ -80,8 +80,8 @@ def shown(view: SessionView, annotators: Sequence[BoundAnnotator], message: byte
     locator = Locator(made)
     locator.feed(message)
     located = locator.finish()
-    if located is None:
-        return message  # as on the wire: what cannot be found stays as it is
+    if located is None or (located.blank and view.protocol == "pop3"):
+        return message  # as on the wire: what cannot be found stays as it is, and what carries a block already
     splice = Splice(0, len(message), made.at(located).inserts(""))
     return splice.feed(message) + splice.finish()
 
