@@ -41,6 +41,8 @@ def rights_of(user: str, rows: Sequence[Permission]) -> Callable[[str], str] | N
 
     def rights(folder: str) -> str:
         levels = _plain(folder).split("/")
+        if folder and any(level in ("", ".", "..") for level in levels):
+            return ""  # a server that takes names for paths would find another folder than the one that is judged here
         names = ["/".join(levels[: depth + 1]) for depth in range(len(levels))]
         letters = next((letters for patterns, letters in mine if any(fnmatchcase(name, each) for each in patterns for name in names)), "")
         return letters or ("" if folder else "l")  # something is seen below the mount itself, and so it is there

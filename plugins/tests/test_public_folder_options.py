@@ -161,6 +161,11 @@ def test_no_other_spelling_leads_past_a_row(spelt: str) -> None:
     assert rights(spelt, (["*"], ["Öffentlich"], "none"), (["*"], ["*"], "read")) == ""
 
 
+@pytest.mark.parametrize("path", ["Team/../Board", "Team/./x", "Team//x", "../x", "/Team", "Team/"])
+def test_a_path_that_leads_elsewhere_leads_nowhere(path: str) -> None:
+    assert rights(path, (["*"], ["*"], "manage")) == ""
+
+
 def test_each_right_has_those_before_it_and_none_gives_away_the_lists_of_rights() -> None:
     letters = [set(each) for each in LETTERS.values()]
     assert all(less < more for less, more in pairwise(letters))
