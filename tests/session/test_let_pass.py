@@ -267,3 +267,16 @@ def test_what_ends_while_something_passes_ends_the_session(protocol: str) -> Non
         session.tell(Closed(MAIN))
         assert session.to_client == b""
         assert session.end == ("server_closed", "server")
+
+
+@pytest.mark.parametrize("uid", [False, True])
+def test_a_fetch_is_looked_at_where_it_names_an_annotated_message_or_one_that_nobody_has_judged(uid: bool) -> None:
+    with signed_in(Annotates(), "imap") as session:
+        looked_at(session)
+        annotations = session.session._watch._annotations
+        for messages in (b"2", b"02", b"2:2", b"2,2"):
+            assert annotations.untouched(uid, messages + b" (FLAGS)"), messages
+        for messages in (b"1", b"3", b"0", b"1:2", b"2:1", b"2,1", b"2:9", b"2:*", b"*", b"$", b"2:", b":", b",", b"99999999999"):
+            assert not annotations.untouched(uid, messages + b" (FLAGS)"), messages
+        session.server(b"* 3 EXISTS\r\n")
+        assert not annotations.untouched(uid, b"2 (FLAGS)")

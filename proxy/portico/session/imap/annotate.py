@@ -116,6 +116,9 @@ class Plan:
 IDLE: Final = None
 """Yielded in place of an Errand: go on when the leg has nothing under way, so that no message can change its number meanwhile."""
 
+_PLAIN_SET: Final = re.compile(rb"((?:\d{1,10}(?::\d{1,10})?,){0,20}\d{1,10}(?::\d{1,10})?) ")
+"""A set without ``*`` and ``$``, and not a long one."""
+
 Job = Generator[Errand | Say | None, Result, Plan | None]
 Steps = Generator[Errand | Say | None, Result, None]
 
@@ -291,6 +294,20 @@ class Annotations:
         elif name == "SORT" and re.match(rb"\([^)]*\bSIZE\b", arguments, re.IGNORECASE):
             return self._sort(arguments, uid, out)
         return None
+
+    def untouched(self, uid: bool, arguments: bytes) -> bool:
+        """Whether a FETCH names only messages that have been judged and are not annotated. That is told by its set alone, so that most
+        commands need not be taken apart; by number it holds while nothing else is under way."""
+        state, found = self.selected, _PLAIN_SET.match(arguments)
+        if state is None or found is None or state.judged < state.exists:
+            return False
+        top = state.known.watermark if uid else state.judged
+        if found[1].isdigit():
+            number = int(found[1])
+            return 0 < number <= top and not (str(number) in state.known.annotations if uid else number in state.numbers)
+        if not all(low > 0 and high <= top for low, high in ranges_of(found[1], 0)):
+            return False
+        return not chosen(found[1], map(int, state.numbers.values()) if uid else state.numbers, 0)
 
     def _not_understood(self) -> Plan | None:
         """What becomes of a FETCH that makes no sense: the server will say what is wrong."""

@@ -41,7 +41,7 @@ class AnnotatedWatch(MountedWatch):
 
     __slots__ = (
         "_annotations", "_answer", "_errand", "_failing", "_for_us", "_job", "_now", "_number", "_plan", "_ranged", "_ranges", "_rewriter",
-        "_sent", "_waiting",
+        "_sent", "_stale", "_waiting",
     )  # fmt: skip
 
     gathered = Watch.gathered | frozenset(["FETCH", "SEARCH", "SORT", "CLOSE", "UNSELECT", "ID"])
@@ -75,6 +75,7 @@ class AnnotatedWatch(MountedWatch):
         self._ranges: dict[Section, Range] = {}
         self._rewriter: FetchRewriter | None = None  # of the response that is being streamed
         self._number = 0
+        self._stale = False  # what is cut out of the stream has to be told anew
         super().__init__(context, view, interests, capabilities, traced=traced, guarded=True, attempt=attempt)
         self.links[MAIN].skimmer.streams = self._streams
 
@@ -108,6 +109,9 @@ class AnnotatedWatch(MountedWatch):
     def _send(self, head: CommandLine, opening: bytes, arguments: bytes, message: Line | None, out: list[Decision]) -> None:
         if head.name == "ID":
             self._heard_id(arguments)
+        elif head.name == "FETCH" and not self.links[MAIN].pending and self._annotations.untouched(head.uid, arguments):
+            super()._send(head, opening, arguments, message, out)
+            return
         made = self._annotations.job(head.name, head.uid, arguments, lambda: self._now) if message is None else None
         if made is None:
             super()._send(head, opening, arguments, message, out)
@@ -199,7 +203,12 @@ class AnnotatedWatch(MountedWatch):
 
     def _tune(self) -> None:
         """What is cut out of the stream depends on what is under way and on whether anything is annotated."""
+        self._stale = False
         self.links[MAIN].skimmer.want(pattern(self.kinds), self._numbers)
+
+    def _tune_all(self) -> None:
+        super()._tune_all()
+        self._tune()
 
     @property
     def _numbers(self) -> frozenset[bytes] | None:
@@ -309,7 +318,8 @@ class AnnotatedWatch(MountedWatch):
         super()._tagged(link, raw, out)
         if link.leg != MAIN:
             return
-        self._tune()
+        if self._stale:
+            self._tune()
         self._when_idle(out)
 
     def _completed(self, link: Link, raw: bytes) -> str:
@@ -318,8 +328,10 @@ class AnnotatedWatch(MountedWatch):
         name = super()._completed(link, raw)
         if known and name in ("SELECT", "EXAMINE"):
             self._annotations.select_ended(rest[:2].upper() == b"OK", failed=rest[:2].upper() == b"NO")
+            self._stale = True
         elif known and name in _MOVES and rest[:2].upper() == b"OK":
             self._annotations.left()
+            self._stale = True
         if tag == self._ranged and link.leg == MAIN:
-            self._ranged, self._ranges = None, {}
+            self._ranged, self._ranges, self._stale = None, {}, True
         return name

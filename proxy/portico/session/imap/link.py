@@ -89,6 +89,8 @@ class Link:
 
     def _in_steps(self, command: bytes) -> list[bytes]:
         """`command` cut behind each literal's announcement that the leg has to answer."""
+        if b"{" not in command:
+            return [command]
         steps: list[bytes] = []
         step = b""
         reader = Reader(len(command) + 1, len(command) + 1)
