@@ -24,7 +24,6 @@ _SECTION: Final = re.compile(
 )
 _FIELD: Final = re.compile(rb"([\x21-\x39\x3b-\x7e]+)[ \t]*:")
 _FOLD: Final = re.compile(rb"\r\n[ \t]?")
-_BARE: Final = re.compile(rb"[\r\0]|(?<!\r)\n")
 _ATOM: Final = re.compile(rb"[^\x00-\x20\x7f-\xff(){%*\"\\\]]+\Z")
 _CHARSET: Final = re.compile(rb"charset(?:\*\d*\*?)?", re.IGNORECASE)
 _MESSAGES: Final = ("message/rfc822", "message/global")
@@ -66,7 +65,8 @@ def parse_section(text: str) -> Section:
 
 def trouble_with(message: bytes) -> str:
     """Why octets are no message that could be shown; empty: they are one. Lines end in CRLF, the last one too (RFC 5322 2.3)."""
-    if _BARE.search(message.replace(b"\r\n", b"")) is not None:
+    lines = message.replace(b"\r\n", b"")
+    if b"\r" in lines or b"\n" in lines or b"\0" in lines:
         return "a bare CR or LF, or NUL"
     if not message.endswith(b"\r\n"):
         return "no line end behind the last line"
