@@ -122,7 +122,7 @@ class SqliteLedger:
 
     def show(self, mailbox: Mailbox, uid: str, made: Annotation, message: bytes, told: Told) -> None:
         assert made.whole is not None
-        data = zlib.compress(message, 1)  # all sessions wait meanwhile: a third more room for a quarter of the time
+        data = zlib.compress(message, 1)  # all sessions wait meanwhile: half as much room again, a quarter of the time
         with self._db:
             self._db.execute("BEGIN IMMEDIATE")
             number = self._number(mailbox)
