@@ -40,7 +40,7 @@ def test_the_first_judgement_stays(path: Path | None) -> None:
     ledger.judged(INBOX, 40, {"7": MADE})
     known = ledger.judged(INBOX, 30, {"7": Annotation(5, ()), "8": MADE})
     assert known.watermark == 40
-    assert known.annotations == {"7": MADE, "8": MADE}
+    assert known.annotations == {"7": MADE}
 
 
 def test_a_message_that_was_forgotten_is_not_annotated_again(path: Path | None) -> None:
@@ -181,3 +181,19 @@ def test_subscriptions_that_the_proxy_keeps_outlive_the_process(tmp_path: Path) 
     ledger.subscribe("public//alice", "Team", True)
     assert SqliteLedger(tmp_path / "ledger.sqlite").subscriptions("public//alice") == {"Team": True, "Notices": True}
     assert ledger.subscriptions("public//bob") == {}
+
+
+def test_of_two_sessions_that_judge_at_once_the_first_is_right(path: Path | None) -> None:
+    ledger = SqliteLedger(path)
+    ledger.judged(INBOX, 40, {})
+    known = ledger.judged(INBOX, 40, {"40": MADE})  # it has been shown as it is
+    assert known.annotations == {}
+    assert ledger.judged(INBOX, 41, {"41": MADE}).annotations == {"41": MADE}
+
+
+def test_what_has_left_the_mailbox_is_not_kept(path: Path | None) -> None:
+    ledger = SqliteLedger(path)
+    ledger.judged(INBOX, 40, {"7": MADE, "8": MADE})
+    ledger.gone(INBOX, ["7"])
+    assert ledger.known(INBOX).annotations == {"8": MADE}
+    assert ledger.growth("mail/alice", "INBOX") == MADE.octets

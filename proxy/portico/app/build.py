@@ -21,6 +21,7 @@ from portico.errors import SettingsError
 from portico.gate.gate import Gate, Way, way_of
 from portico.gate.limits import Counts
 from portico.ledger.ledger import SqliteLedger
+from portico.ledger.safe import SafeLedger
 from portico.observe.ids import Ids
 from portico.observe.log import Log
 from portico.plugin.host import Host
@@ -44,17 +45,21 @@ class Shared:
     ids: Ids = field(default_factory=Ids)
     counts: Counts = field(default_factory=Counts)
     records: Records = field(default_factory=Records)
-    ledgers: dict[str, SqliteLedger] = field(default_factory=dict)
+    ledgers: dict[str, SafeLedger] = field(default_factory=dict)
     """By file; empty: in memory."""
     memory: Memory = field(default_factory=Memory)
 
-    def ledger(self, file: str | None, kept: int | None) -> SqliteLedger:
+    def ledger(self, file: str | None, kept: int | None) -> SafeLedger:
         """The memory of annotations in a file, which keeps so many octets of transformed messages. Raises SettingsError."""
         key = file or ""
         if key not in self.ledgers:
-            self.ledgers[key] = SqliteLedger(Path(file) if file else None)
+            failed = partial(self._not_remembered, key)
+            self.ledgers[key] = SafeLedger(SqliteLedger(Path(file) if file else None), failed)
         self.ledgers[key].keep(kept)
         return self.ledgers[key]
+
+    def _not_remembered(self, file: str, text: str) -> None:
+        self.log.event("annotations.not_remembered", {"text": f"{file}: {text}" if file else text})
 
     def close(self) -> None:
         for ledger in self.ledgers.values():

@@ -19,7 +19,7 @@ from portico.config.settings import Listener, Portico
 from portico.errors import Secret
 from portico.gate.gate import Gate, Way
 from portico.gate.limits import Ticket
-from portico.ledger.ledger import SqliteLedger
+from portico.ledger.safe import SafeLedger
 from portico.observe.ids import Ids
 from portico.observe.log import Log
 from portico.observe.trace import Trace, TraceFailed
@@ -103,7 +103,7 @@ class Generation:
     host: Host
     log: Log
     ids: Ids
-    ledger: SqliteLedger | None = None
+    ledger: SafeLedger | None = None
     memory: Memory | None = None
     clock: Callable[[], float] = time.monotonic
     visits: dict[str, Visit] = field(default_factory=dict)

@@ -9,11 +9,12 @@ from __future__ import annotations
 import json
 import sqlite3
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 from weakref import WeakValueDictionary
 
+from portico.config.units import SECONDS
 from portico.errors import SettingsError
 from portico.session.annotations.annotation import Annotation, Known, Located, Mailbox, Piece, Told, Whole
 from portico.session.sizes.sizes import Sizes
@@ -40,6 +41,8 @@ CREATE TABLE IF NOT EXISTS subscription (
 ) WITHOUT ROWID;
 """
 _VERSION: Final = 1
+_PATIENCE: Final = 1 * SECONDS
+"""With another process that is writing: all sessions of this one wait meanwhile."""
 _KEPT: Final = 4 << 30
 _KEPT_IN_MEMORY: Final = 64 << 20
 """Octets of transformed messages, compressed."""
@@ -62,7 +65,7 @@ class SqliteLedger:
         """Octets of transformed messages, or more; -1: not counted yet."""
         try:
             self._db = sqlite3.connect(
-                str(path) if path is not None else ":memory:", timeout=5.0, isolation_level=None, check_same_thread=False
+                str(path) if path is not None else ":memory:", timeout=_PATIENCE, isolation_level=None, check_same_thread=False
             )
             version = self._db.execute("PRAGMA user_version").fetchone()[0]
             if version not in (0, _VERSION):
@@ -89,10 +92,13 @@ class SqliteLedger:
         with self._db:
             self._db.execute("BEGIN IMMEDIATE")
             number = self._number(mailbox)
+            before = self._db.execute("SELECT watermark FROM mailbox WHERE id = ?", (number,)).fetchone()[0]
             self._db.execute("UPDATE mailbox SET watermark = max(watermark, ?) WHERE id = ?", (watermark, number))
+            # Another session may have judged, and shown, the same messages meanwhile: the first judgement stays.
+            new = [(uid, made) for uid, made in annotations.items() if not before or int(uid) > before]
             self._db.executemany(
                 "INSERT INTO annotation VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
-                [(number, uid, max(0, made.octets) if made else 0, _to_text(made) if made else None) for uid, made in annotations.items()],
+                [(number, uid, max(0, made.octets) if made else 0, _to_text(made) if made else None) for uid, made in new],
             )
         return self.known(mailbox)
 
@@ -105,9 +111,15 @@ class SqliteLedger:
         return _from_text(data) if data is not None else None
 
     def located(self, mailbox: Mailbox, uid: str, located: Located) -> None:
-        made = self.known(mailbox).annotations.get(uid)
-        if made is not None:
-            self._change(mailbox, uid, _to_text(made.at(located)))
+        row = self._db.execute(f"SELECT data FROM annotation WHERE uid = ? AND mailbox = {_OF_MAILBOX}", (uid, *mailbox)).fetchone()
+        if row is not None and row[0] is not None:
+            self._change(mailbox, uid, _to_text(_from_text(row[0]).at(located)))
+
+    def gone(self, mailbox: Mailbox, uids: Collection[str]) -> None:
+        with self._db:
+            self._db.execute("BEGIN IMMEDIATE")
+            for table in ("annotation", "whole"):
+                self._db.executemany(f"DELETE FROM {table} WHERE uid = ? AND mailbox = {_OF_MAILBOX}", [(uid, *mailbox) for uid in uids])
 
     def forget(self, mailbox: Mailbox, uid: str) -> None:
         self._change(mailbox, uid, None)

@@ -69,6 +69,8 @@ _ALL: Final = (
     _session("annotations.contradicted", "warning", "An annotated message is not as the server had said; it is not annotated any more.",
              "mailbox uid text"),
     _session("annotations.failed", "warning", "New messages could not be looked at; they are not annotated.", "mailbox text"),
+    _proxy("annotations.not_remembered", "error",
+           "What was shown of messages cannot be read or written; until it can, new messages are shown as they are.", "text"),
     _session("annotations.passed_over", "info", "A message that seemed to be of interest is not annotated; said once per message.",
              "mailbox uid text"),
     _session("annotations.not_transformed", "info", "A message that a plugin wants to transform is too large, or cannot be read; it stays.",

@@ -7,7 +7,7 @@ comes later, when a body is first asked for.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, NamedTuple, Protocol
 
@@ -142,6 +142,10 @@ def _within(part: str, section: str) -> bool:
     return part == section or part.startswith(section + ".")
 
 
+NOTHING_IS_NEW: Final = 0xFFFFFFFF
+"""The watermark of a mailbox of which nothing can be known: no message of it is annotated (RFC 9051 2.3.1.1: UIDs have 32 bits)."""
+
+
 class Mailbox(NamedTuple):
     """Whose messages are meant: the same name under another UIDVALIDITY is another mailbox."""
 
@@ -203,6 +207,10 @@ class Ledger(Protocol):
 
     def let_go(self, mailbox: Mailbox, uids: Sequence[str]) -> None:
         """These messages are not there any more: what they were transformed to need not be kept."""
+        ...
+
+    def gone(self, mailbox: Mailbox, uids: Collection[str]) -> None:
+        """These messages are not in the mailbox any more."""
         ...
 
     def growth(self, account: str, name: str) -> int:

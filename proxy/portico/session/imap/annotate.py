@@ -16,7 +16,7 @@ from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from portico.errors import PeerError
-from portico.session.annotations.annotation import Annotation, Known, Ledger, Located, Mailbox
+from portico.session.annotations.annotation import NOTHING_IS_NEW, Annotation, Known, Ledger, Located, Mailbox
 from portico.session.annotations.judge import Judge
 from portico.session.annotations.locate import Locator
 from portico.session.annotations.outline import Outline, outline_of
@@ -458,6 +458,9 @@ class Annotations:
     def _judge_new(self, state: Selected, out: Callable[[], list[Decision]]) -> Steps:
         first, last, gone = state.judged + 1, state.exists, state.gone
         watermark = state.known.watermark
+        if watermark >= NOTHING_IS_NEW:
+            state.judged, state.looked = last, True
+            return
         if not state.looked:
             if state.known.annotations:
                 yield from self._number(state)
@@ -506,14 +509,20 @@ class Annotations:
         """Find the numbers of messages that were annotated in another session."""
         state.numbers = {}
         found: list[int] = []
+        whole = True
         for uids in _some(sorted(map(int, state.known.annotations))):
             result = yield Errand(b"SEARCH UID " + uids, _FOUND)
             found += _numbers(result.responses, b"SEARCH")
+            whole = whole and result.whole
         for numbers in _some(found):
             result = yield Errand(b"FETCH " + numbers + b" (UID)", frozenset(["FETCH"]))
+            whole = whole and result.whole
             for response in fetched(result):
                 if str(response.uid) in state.known.annotations:
                     state.numbers[response.number] = str(response.uid)
+        gone = state.known.annotations.keys() - state.numbers.values()
+        if gone and whole and len(found) == len(state.numbers):
+            self._ledger.gone(state.mailbox, gone)
 
     def _look(
         self, state: Selected, low: int, high: int, uids: dict[int, int], made: dict[str, Annotation], out: Callable[[], list[Decision]]

@@ -127,12 +127,18 @@ class Annotated:
 
 
 class Examined:
-    """A message that nobody has seen. `decided` is called once, with its annotation or None, and whether it was of interest at all."""
+    """A message that nobody has seen. `decided` is called once, with its annotation or None, and whether it was of interest at all; what it
+    returns holds."""
 
     __slots__ = ("_after", "_decided", "_held", "_judge", "_octets", "_out", "_parts", "_size", "_uid")
 
     def __init__(
-        self, judge: Judge, uid: str, size: int, out: Callable[[], list[Decision]], decided: Callable[[Annotation | None, bool], None]
+        self,
+        judge: Judge,
+        uid: str,
+        size: int,
+        out: Callable[[], list[Decision]],
+        decided: Callable[[Annotation | None, bool], Annotation | None],
     ) -> None:
         self._judge = judge
         self._uid = uid
@@ -158,7 +164,7 @@ class Examined:
         raw = self._held[0] if len(self._held) == 1 else b"".join(self._held)
         self._held = None
         made, interesting = self._annotation(raw, whole=last)
-        self._decided(made, interesting)
+        made = self._decided(made, interesting)
         if made is None:
             return raw
         self._after = Annotated(made)

@@ -111,13 +111,15 @@ class AnnotatedWatch(Watch):
         told = OCTETS.match(line)
         return int(told[1]) if told is not None else 0
 
-    def _judged(self, uid: str, made: Annotation | None, interesting: bool) -> None:
+    def _judged(self, uid: str, made: Annotation | None, interesting: bool) -> Annotation | None:
+        """Returns what holds: another session may have seen the message before."""
         if interesting:
             made = self._ledger.judged_one(self._mailbox, uid, made)
         if made is None:
             self._seen.add(uid)
         else:
             self._known = replace(self._known, annotations={**self._known.annotations, uid: made})
+        return made
 
     def _pass_body(self, piece: bytes, last: bool, out: list[Decision]) -> None:
         if self._passing is None:
@@ -138,6 +140,8 @@ class AnnotatedWatch(Watch):
                 number, _, uid = row.partition(b" ")
                 if number.isdigit() and len(number) < 10 and uid:
                     self._uids[int(number)] = uid.strip().decode("latin-1")
+            if gone := (self._known.annotations.keys() | self._known.passed) - set(self._uids.values()):
+                self._ledger.gone(self._mailbox, gone)
         self._asking = False
         delayed, self._delayed = self._delayed, []
         for data, text in delayed:

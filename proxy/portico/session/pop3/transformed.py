@@ -63,11 +63,14 @@ class TransformedWatch(AnnotatedWatch):
                 self._transforms.most,
                 partial(self._shown_first, uid, size),
                 partial(_told, line),
-                partial(self._judged, uid, None, True),
+                partial(self._stays, uid),
                 on,
             )
             return line
         return super()._begin_body(pending, line)
+
+    def _stays(self, uid: str) -> None:
+        self._judged(uid, None, True)
 
     def _known_body(self, pending: Pending, uid: str, made: Annotation, line: bytes) -> bytes:
         assert made.whole is not None
