@@ -339,3 +339,28 @@ def test_where_the_server_means_other_parts_than_we_read_the_message_stays_as_it
         )
         contradicted = [fields for name, fields in session.events if name == "annotations.contradicted"]
         assert contradicted == [{"mailbox": "INBOX", "uid": "20", "text": "the message has other parts than the structure says"}]
+
+
+def test_the_sum_of_sizes_of_the_selected_mailbox_is_told_when_its_messages_have_been_judged() -> None:
+    """RFC 8438: never below the sum of the sizes that are told afterwards."""
+    with begun() as session:
+        session.play(
+            f"""
+            {SELECT}
+            C: a2 STATUS Other (SIZE)
+            S: * STATUS Other (SIZE 300)
+            S: a2 OK done
+
+            C: a3 STATUS "inbox" (MESSAGES SIZE)
+            {LOOK.replace("portico2", "portico3")}
+            to S: a3 STATUS "inbox" (MESSAGES SIZE)
+            S: * STATUS inbox (MESSAGES 3 SIZE 400)
+            to C: * STATUS inbox (MESSAGES 3 SIZE {400 + BLOCK})
+            S: a3 OK done
+
+            C: a4 STATUS INBOX (SIZE)
+            S: * STATUS INBOX (SIZE 400)
+            to C: * STATUS INBOX (SIZE {400 + BLOCK})
+            S: a4 OK done
+            """
+        )

@@ -26,7 +26,7 @@ from portico.session.imap.errand import STRUCTURE
 from portico.session.imap.rewrite import FetchRewriter, Section
 from portico.wire.bodystructure import Part, decoded, parse_structure
 from portico.wire.fetch import FetchCommand, Item, chosen, parse_fetch_command, ranges_of
-from portico.wire.imap import FetchResponse, parse_fetch, unquoted
+from portico.wire.imap import FetchResponse, parse_arguments, parse_fetch, unquoted
 
 _BATCH: Final = 200
 """Messages whose structure is asked for in one errand."""
@@ -289,6 +289,8 @@ class Annotations:
             return Plan(self._closed(command, uid))
         elif not self.any and not self._unjudged:
             return None
+        elif name == "STATUS" and self._sums_selected(arguments):
+            return self._status(out)
         elif name == "SEARCH" and _BY_SIZE.search(arguments):
             return self._search(arguments, out)
         elif name == "SORT" and re.match(rb"\([^)]*\bSIZE\b", arguments, re.IGNORECASE):
@@ -391,6 +393,23 @@ class Annotations:
             start, length = asked_of_server(wanted, most)
             asked.append((start, length if wanted.length > _MOST_LENGTH else min(length, _MOST_LENGTH)))
         return Plan(command.with_ranges(asked), ranges)
+
+    def _sums_selected(self, arguments: bytes) -> bool:
+        """Whether a STATUS asks for SIZE of the selected mailbox (RFC 8438): then its new messages are judged before they are summed."""
+        try:
+            values = parse_arguments(arguments)
+        except PeerError:
+            return False
+        if len(values) != 2 or not isinstance(values[0], bytes) or not isinstance(values[1], list) or self.selected is None:
+            return False
+        text = values[0].decode("utf-8", "replace")
+        name = "INBOX" if text.upper() == "INBOX" else text
+        return name == self.selected.mailbox.name and any(isinstance(item, bytes) and item.upper() == b"SIZE" for item in values[1])
+
+    def _status(self, out: Callable[[], list[Decision]]) -> Job:
+        yield IDLE
+        yield from self._discover(out)
+        return None
 
     def _search(self, arguments: bytes, out: Callable[[], list[Decision]]) -> Job:
         yield IDLE

@@ -44,7 +44,7 @@ class AnnotatedWatch(MountedWatch):
         "_sent", "_stale", "_waiting",
     )  # fmt: skip
 
-    gathered = Watch.gathered | frozenset(["FETCH", "SEARCH", "SORT", "CLOSE", "UNSELECT", "ID"])
+    gathered = Watch.gathered | frozenset(["FETCH", "SEARCH", "SORT", "STATUS", "CLOSE", "UNSELECT", "ID"])
 
     def __init__(
         self,
