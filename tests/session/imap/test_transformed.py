@@ -626,7 +626,7 @@ def test_what_is_not_there_any_more_is_not_kept() -> None:
     told = ledger.told(mailbox, "20", made.whole)
     assert told is not None
     ledger.show(mailbox, "19", made, SHOWN, told)
-    ledger.judged(mailbox, 0, {"19": made})
+    ledger.judged_one(mailbox, "19", made)
     with begun(Scans(), ledger) as session:
         session.play(
             f"""
