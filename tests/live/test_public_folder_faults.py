@@ -324,6 +324,33 @@ def test_a_store_that_is_killed_at_any_moment_of_it_loses_nothing(
     check(journey, answer, user, mortal)
 
 
+@pytest.mark.parametrize("moment", range(4))
+def test_a_store_that_is_killed_in_a_session_keeps_what_it_said_ok_to(moment: int, mortal: Mortal, dovecot: Dovecot, user: str) -> None:
+    box = f"Public Folders/Open/{user}"
+    with mortal.public.client("user", user) as client:
+        for name in ("Mine", box):
+            client.command(f'c CREATE "{name}"'.encode())
+        acknowledged: list[str] = []
+        tried: list[str] = []
+        mortal.wire.arm("to", random.Random(moment).randrange(20_000), mortal.kill)
+        try:
+            for body in BODIES[:8]:
+                tried.append(sha256(body))
+                if tagged(client.command(f'a APPEND "{box}" {{{len(body)}+}}\r\n'.encode() + body)).startswith(b"OK"):
+                    acknowledged.append(sha256(body))
+                client.command(f'b SELECT "{box}"'.encode())
+                client.command(b"c UID SEARCH ALL")
+                client.command(b"d COPY * Mine")
+                client.command(b"e SELECT INBOX")
+        except EOFError:
+            assert b"* BYE [UNAVAILABLE]" in client.received
+    assert not mortal.wire.armed
+    mortal.revive()
+    there = digests(mortal.store, user, f"Public/Open/{user}")
+    assert len(there) == len(set(there)), "a message is there twice"
+    assert set(acknowledged) <= set(there) <= set(tried)
+
+
 # -- where the target stores one message at a time
 
 
