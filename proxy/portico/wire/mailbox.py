@@ -83,17 +83,18 @@ def parse_listed(raw: bytes) -> Listed | None:
         # NIL is a name where a name stands (RFC 9051 9, mailbox).
         name = raw[head.end() : end]
     separator = b"" if head[3].upper() == b"NIL" else head[3][1:-1][-1:]
-    return Listed(head[1].decode("ascii").upper(), tuple(head[2].split()), separator, name, raw[end:].rstrip(b"\r\n"))
+    return Listed(head[1].decode("ascii").upper(), tuple(head[2].split()), separator, name, raw[end:].removesuffix(b"\n").removesuffix(b"\r"))
 
 
-def spans(raw: bytes) -> list[tuple[int, int]]:
-    """Where the arguments of a command or response begin and end: atoms, strings, literals and lists. Raises PeerError."""
+def spans(raw: bytes, most: int = 1 << 30) -> list[tuple[int, int]]:
+    """Where the arguments of a command or response begin and end: atoms, strings, literals and lists. Raises PeerError. What stands behind
+    `most` of them is not looked at."""
     found: list[tuple[int, int]] = []
     pos = 0
     while True:
         while raw[pos : pos + 1] == b" ":
             pos += 1
-        if pos >= len(raw):
+        if pos >= len(raw) or len(found) >= most:
             return found
         end = value_end(raw, pos)
         found.append((pos, end))

@@ -76,6 +76,7 @@ def test_without_multiappend_each_message_is_stored_and_a_failure_takes_back_wha
         1: portico-t4 NO [OVERQUOTA] full
         to 1: portico-m5 SELECT "Team"
         1: * 3 EXISTS
+        1: * OK [UIDVALIDITY 99] the same
         1: portico-m5 OK in
         to 1: portico-m6 UID STORE 21 +FLAGS.SILENT (\\Deleted)
         1: portico-m6 OK done

@@ -8,8 +8,10 @@ selected one.
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
+from portico.errors import PeerError
 from portico.session.close import Reason
 from portico.session.context import Context, LoginAttempt, Route, SessionView
 from portico.session.decisions import Close, Decision, Disconnect, Record, SendToServer, SetPhase
@@ -20,6 +22,7 @@ from portico.session.imap.mounts import (
     NAMING,
     NEWS,
     NOT_THE_CLIENTS,
+    OF_THE_SELECTED,
     Ask,
     Done,
     Forward,
@@ -38,19 +41,25 @@ from portico.session.interests import BoundMount, Compiled, Response
 from portico.session.mounts.memory import Memory
 from portico.session.mounts.tree import Place
 from portico.wire.imap import CommandLine
-from portico.wire.lines import Line
+from portico.wire.lines import Line, Literal
 from portico.wire.mailbox import parse_listed
 from portico.wire.skim import Piece
 
 _TAG: Final = b"portico-m"
 _OF_STORES: Final = NAMING | NOT_THE_CLIENTS | frozenset(["OK", "NO", "BAD"])
 _GONE: Final = Got(b"", [])
+_SELECTED_GONE: Final = b"* BYE [UNAVAILABLE] The server of the selected folder closed the connection.\r\n"
+_ANSWER: Final = 32 << 20
+"""Octets of all that a server may answer to one question of ours."""
+_ALL: Final = re.compile(rb"")
+"""Of a store whose mailbox is not the selected one every response is looked at: nothing of it is the client's unless somebody knows why."""
 
 
 class MountedWatch(Watch):
     """As Watch. `attempt`: as whom and with what the client signed in. Without mounts it is a Watch."""
 
     __slots__ = (
+        "_asked_octets",
         "_attempt",
         "_client_id",
         "_count",
@@ -59,6 +68,7 @@ class MountedWatch(Watch):
         "_memory",
         "_mounts",
         "_parked",
+        "_spoilt",
         "_step",
         "_stores",
         "_task",
@@ -88,6 +98,8 @@ class MountedWatch(Watch):
         self._step: Step | None = None
         self._with_tag = b""
         self._got: list[bytes] = []
+        self._asked_octets = 0
+        self._spoilt: Store | None = None  # it said what cannot be taken
         self._count = 0
         self._to: int | None = None
         super().__init__(context, view, interests, capabilities, traced=traced, guarded=guarded or bool(self._stores))
@@ -99,19 +111,21 @@ class MountedWatch(Watch):
     def _owner(self, command: CommandLine) -> int:
         if self._to is not None:
             return self._to
-        return MAIN if self._mounts.selected is None or command.name == "LOGOUT" else self._mounts.selected
+        selected = self._mounts.selected
+        return MAIN if selected is None or command.name not in OF_THE_SELECTED else selected
 
     # -- what is cut out of the streams
 
     @property
     def kinds(self) -> frozenset[str]:
         if not self._stores:
-            return super().kinds
+            return super().kinds | self._asked_kinds(MAIN)
         return super().kinds | LISTS | (frozenset() if self._mounts.current in (None, MAIN) else NEWS) | self._asked_kinds(MAIN)
 
-    def _kinds_of(self, store: Store) -> frozenset[str]:
-        own = _OF_STORES if self._mounts.current == store.leg else _OF_STORES | NEWS
-        return super().kinds | own | self._asked_kinds(store.leg)
+    def _pattern_of(self, leg: int) -> re.Pattern[bytes]:
+        if self._mounts.current != leg:
+            return _ALL
+        return pattern(super().kinds | _OF_STORES | self._asked_kinds(leg))
 
     def _asked_kinds(self, leg: int) -> frozenset[str]:
         if isinstance(self._step, Ask):
@@ -120,7 +134,14 @@ class MountedWatch(Watch):
 
     def _tune_all(self) -> None:
         for leg, link in self.links.items():
-            link.skimmer.wanted = pattern(self._kinds_of(self._stores[leg]) if leg in self._stores else self.kinds)
+            if leg in self._stores:
+                link.skimmer.want(self._pattern_of(leg))
+        self._tune()
+
+    def _tune(self) -> None:
+        """What is cut out of the main server's stream."""
+        if MAIN in self.links:
+            self.links[MAIN].skimmer.want(pattern(self.kinds))
 
     def announces(self, name: bytes) -> bool:
         return super().announces(name) and (not self._stores or announced_with_mounts(name, self._mounts.capabilities))
@@ -148,6 +169,8 @@ class MountedWatch(Watch):
             if store is not None and (self._held or self.reader.held):
                 self._read_client(out)
             self._clocks(leg, out)
+        if out and isinstance(out[-1], Close) and (record := self._mounts.unfinished()) is not None:
+            out.insert(len(out) - 1, record)
 
     def _opening(self, store: Store, event: Event, out: list[Decision]) -> None:
         signed_in = store.handle(event, out)
@@ -178,16 +201,20 @@ class MountedWatch(Watch):
             self._lost(store, "timeout", "no answer", out)
 
     def _clocks(self, leg: int, out: list[Decision]) -> None:
-        """A store that owes an answer has a clock, which begins anew whenever it says something; one that nobody needs has another."""
+        """A store that owes an answer has a clock, which begins anew whenever it says something, or is given something; one that nobody
+        needs has another."""
+        given = {decision.leg for decision in out if isinstance(decision, SendToServer)}
         for store in self._stores.values():
             link = self.links.get(store.leg)
             if store.state != "open" or link is None:
                 continue
-            if any(pending.name != "IDLE" or pending.waits for pending in link.pending.values()):
+            if isinstance(self._step, Transfer) and self._step.owes(store.leg) is False:
+                phase = ""  # it has what it was given, and more is to come; or what it says is not read now
+            elif any(pending.name != "IDLE" or pending.waits for pending in link.pending.values()):
                 phase = "store"
             else:
                 phase = "" if self._mounts.current == store.leg else "store_idle"
-            if phase != store.clock or (phase == "store" and leg == store.leg):
+            if phase != store.clock or (phase == "store" and (leg == store.leg or store.leg in given)):
                 store.clock = phase
                 out.append(SetPhase(phase, store.leg))
 
@@ -203,9 +230,11 @@ class MountedWatch(Watch):
         leg, link = store.leg, self.links.pop(store.leg, None)
         store.rest(out)
         store.clock = ""
+        if self._mounts.selecting == leg:
+            self.mailbox = None
         out.append(Record("mount.failed", {"server": store.mount.server, "prefix": store.mount.prefix, "reason": reason, "detail": detail}))
-        if self._mounts.current == leg or self.outlet.floor == leg:
-            self._say_bye(b"* BYE [UNAVAILABLE] The server of the selected folder closed the connection.\r\n", out)
+        if self.outlet.floor == leg or (self._task is None and self._mounts.selected == leg):
+            self._say_bye(_SELECTED_GONE, out)
             out.append(Close(Reason.SERVER_CLOSED, "server", detail))
             return
         if self._stream_tag is not None and self._stream_leg == leg:
@@ -244,8 +273,12 @@ class MountedWatch(Watch):
         if head.name not in self._mounts.names or (self._mounts.plain(head, arguments) and not self._elsewhere):
             super()._send(head, opening, arguments, message, out)
             return
+        self._park(head, opening, arguments, message, self._mounts.job(head, arguments), out)
+
+    def _park(self, head: CommandLine, opening: bytes, arguments: bytes, message: Line | None, job: Job, out: list[Decision]) -> None:
+        """The command waits for a job, which begins once nothing of the client's is under way."""
         self._parked = (head, opening, arguments, message)
-        self._fresh = True
+        self._task, self._fresh = job, True
         self._go(out)
 
     # -- jobs
@@ -254,9 +287,7 @@ class MountedWatch(Watch):
         """Begin the job, once nothing of the client's is under way."""
         if self._parked is None or not self._fresh or any(link.pending for link in self.links.values()):
             return
-        head, _, arguments, _ = self._parked
         self._fresh = False
-        self._task = self._mounts.job(head, arguments)
         self._advance(None, out)
 
     def _advance(self, got: Got | None, out: list[Decision]) -> None:
@@ -285,7 +316,8 @@ class MountedWatch(Watch):
             out.append(step)
             return Got(b"OK", [])
         if isinstance(step, Disconnect):
-            self.links.pop(step.leg, None)
+            if self.links.pop(step.leg, None) is not None:
+                out.append(SendToServer(step.leg, _TAG + b" LOGOUT\r\n"))  # nobody waits for its answer
             self._stores[step.leg].state = "closed"
             self._mounts.left(step.leg)
             out.append(step)
@@ -306,7 +338,7 @@ class MountedWatch(Watch):
         link = self.links.get(step.leg)
         if link is None:
             return _GONE
-        self._step, self._got = step, []
+        self._step, self._got, self._asked_octets = step, [], 0
         self._tune_all()
         if step.name in ("SELECT", "EXAMINE"):
             self._selects(step.leg, step.mailbox, out)
@@ -318,15 +350,25 @@ class MountedWatch(Watch):
     def _finish(self, end: Forward | Done, out: list[Decision]) -> None:
         assert self._parked is not None
         (head, opening, _, message), self._parked = self._parked, None
+        if isinstance(end, Forward) and end.leg not in self.links:
+            end = Done(unavailable(self._stores[end.leg]))
         if isinstance(end, Forward):
             self._to = end.leg
-            super()._send(head, opening, end.arguments, message, out)
+            Watch._send(self, head, opening, end.arguments, message, out)
             self._to = None
             return
         line = self._filter_code(b"%b %b\r\n" % (head.tag, end.rest))
         self.outlet.compose(self._asked(Response("TAGGED", line, None, head.name, self.mailbox), out) or line, out)
         if message is not None:
             self._pass_over(message)
+        if self._mounts.selected not in (None, MAIN) and self._mounts.selected not in self.links:
+            self._say_bye(_SELECTED_GONE, out)  # the store was lost meanwhile
+            out.append(Close(Reason.SERVER_CLOSED, "server"))
+
+    def _stream(self, piece: Line | Literal, out: list[Decision]) -> None:
+        if self._stream_leg in self._stores and isinstance(piece, Line) and b"CATENATE" in piece.data.upper():
+            raise PeerError("This extension is not offered", fatal=True)  # RFC 4469: its URLs name mailboxes
+        super()._stream(piece, out)
 
     def _open(self, store: Store, out: list[Decision]) -> None:
         attempt = self._attempt or LoginAttempt(self.view.user, "PLAIN")
@@ -356,11 +398,33 @@ class MountedWatch(Watch):
                 asked.go_ahead(out)
                 self._transferred(out)
             return
+        # A store that says ``+`` unasked would have the client send a literal that another server waits for.
+        streamed = self._stream_tag is not None and self._stream_leg == link.leg and (self._stream_sync or self._stream_asked)
+        if link.leg in self._stores and not (link.blocked or streamed or any(pending.waits for pending in link.pending.values())):
+            return
         super()._continuation(link, raw, out)
+
+    def _run(self, link: Link, octets: bytes, whole: bool, out: list[Decision]) -> None:
+        if link.leg not in self._stores or self._mounts.current == link.leg:
+            super()._run(link, octets, whole, out)
+
+    def _not_held(self, link: Link, kind: str, head: bytes, out: list[Decision]) -> None:
+        store = self._stores.get(link.leg)
+        if store is None:
+            super()._not_held(link, kind, head, out)
+        elif kind == "TAGGED" or self._mounts.current != link.leg:
+            self._spoilt = store
+
+    def _from_server(self, link: Link, data: bytes, out: list[Decision]) -> None:
+        super()._from_server(link, data, out)
+        store, self._spoilt = self._spoilt, None
+        if store is not None and store.leg in self.links and not (out and isinstance(out[-1], Close)):
+            out.append(Disconnect(store.leg))
+            self._lost(store, "protocol", "an answer that is too long", out)
 
     def _response(self, link: Link, raw: bytes, out: list[Decision]) -> None:
         match = UNTAGGED.match(raw)
-        if not self._stores or match is None:
+        if match is None or not (self._stores or self._step is not None):
             super()._response(link, raw, out)
             return
         kind = match[2].decode("ascii").upper()
@@ -368,12 +432,15 @@ class MountedWatch(Watch):
         told: bytes | None = raw
         asked = self._step
         if isinstance(asked, Ask) and asked.leg == link.leg and kind in asked.kinds and b"[ALERT]" not in raw[:64].upper():
-            if asked.take is not None:
+            self._asked_octets += len(raw)
+            if self._asked_octets > _ANSWER:
+                self._spoilt = store  # of the main server no more is kept, and the answer is no
+            elif asked.take is not None:
                 asked.take(raw)
             else:
                 self._got.append(raw)
             return
-        if kind in NEWS:
+        if kind in NEWS and self._stores:
             told = raw if self._mounts.current == link.leg or (store is None and self._mounts.current is None) else None
         elif store is None:
             listed = parse_listed(raw) if kind in LISTS else None
@@ -413,7 +480,10 @@ class MountedWatch(Watch):
         if isinstance(asked, Ask) and asked.leg == link.leg and tag == self._with_tag:
             self._completed(link, raw)
             self._with_tag = b""
-            self._advance(Got(rest.rstrip(b"\r\n"), self._got), out)
+            too_much = self._asked_octets > _ANSWER
+            self._advance(Got(b"NO [LIMIT] This is too much.", []) if too_much else Got(rest.rstrip(b"\r\n"), self._got), out)
+        elif link.leg in self._stores and tag not in link.pending:
+            return  # nobody asked it; the tag may be that of a command at another server
         elif isinstance(asked, Transfer) and tag.startswith(b"portico-"):
             self._completed(link, raw)
             asked.answers(link.leg, tag, rest.rstrip(b"\r\n"), out)

@@ -19,6 +19,7 @@ from portico.session.imap.store import Store
 from portico.session.imap.transfer import Message, Transfer, metadata_of
 from portico.session.mounts.memory import Memory, Subscriptions
 from portico.session.mounts.mount import ALL_RIGHTS
+from portico.session.mounts.pattern import too_many
 from portico.wire.fetch import sequence_set
 from portico.wire.imap import CommandLine, parse_arguments, unquoted, value_end
 from portico.wire.mailbox import Listed, astring, parse_listed, spans
@@ -46,11 +47,39 @@ _NEEDS: Final = {
 }  # fmt: skip
 """RFC 4314 4: of these rights one is needed for the command."""
 _NOT_THE_MOUNT: Final = {"CREATE": "ALREADYEXISTS", "DELETE": "CANNOT", "RENAME": "CANNOT"}
-_READ_ONLY_RIGHTS: Final = frozenset("swite")
+_BY_NAME: Final = frozenset(["GETQUOTA", "SETQUOTA"])
+"""They name a quota root, of which no mailbox's rights say anything."""
+_TO_STORE: Final = re.compile(
+    rb" *[\d:,*$]+ +(?:\([^()]*\) +)?([+-]?)FLAGS(?:\.SILENT)? +(\(?)((?:\\?+[^\s()\\\"{}%*]++ *+)*+)\)?\Z", re.IGNORECASE
+)
+"""The arguments of STORE (RFC 9051 6.4.6; RFC 7162 3.1.3): the sign, and the flags."""
+_SUBSCRIPTIONS: Final = 10_000
+"""That the proxy keeps of a user."""
+_SET: Final = re.compile(rb"[\d:,*$]+")
 _PERMANENT: Final = re.compile(rb"\* OK \[PERMANENTFLAGS \(([^()]*)\)\]", re.IGNORECASE)
 _NOWHERE: Final = b'EXAMINE "portico.selects.nothing"'
 """Unselects where the server has no UNSELECT (RFC 3691 2): a SELECT that fails leaves nothing selected."""
 
+OF_THE_SELECTED: Final = frozenset(
+    [
+        "CHECK",
+        "CLOSE",
+        "UNSELECT",
+        "EXPUNGE",
+        "SEARCH",
+        "FETCH",
+        "STORE",
+        "COPY",
+        "MOVE",
+        "SORT",
+        "THREAD",
+        "IDLE",
+        "NOOP",
+        "CANCELUPDATE",
+        "UIDBATCHES",
+    ]
+)
+"""Commands about the selected mailbox. No other one goes to a store as the client wrote it: it could name any mailbox there."""
 _WITHHELD: Final = frozenset(
     b"""CATENATE URLAUTH URLAUTH=BINARY URL-PARTIAL OBJECTID OBJECTIDBIS MULTISEARCH NOTIFY JMAPACCESS REPLACE XLIST X-GM-EXT-1
     LIST-METADATA LOGIN-REFERRALS XAPPLEPUSHSERVICE UIDONLY CONVERT ANNOTATE-EXPERIMENT-1 FILTERS LANGUAGE INPROGRESS""".split()
@@ -140,6 +169,8 @@ class Mounts:
         self._memory = memory
         self._subscriptions = subscriptions
         self._user = user
+        self._transfer_of: Transfer | None = None
+        self._removing = False
         self._separator: bytes | None = None
         self._enabled: list[bytes] = []
 
@@ -164,11 +195,12 @@ class Mounts:
         return head.name == "CAPABILITY" or head.name in GUARDED
 
     def _named(self, head: CommandLine, arguments: bytes) -> bytes | None:
+        index = _ARGUMENT[head.name]
         try:
-            start, end = spans(arguments)[_ARGUMENT[head.name]]
+            start, end = spans(arguments, index + 1)[index]
         except (PeerError, IndexError):
             return None
-        return unquoted(arguments[start:end])
+        return _name(arguments[start:end])
 
     def _owner(self, name: bytes) -> Store | None:
         return next((store for store in self.stores.values() if store.place.owns(name)), None)
@@ -195,7 +227,7 @@ class Mounts:
             if kind == "METADATA" and not given:
                 return None
             name = place.from_store(given)
-            if name is None:
+            if name is None or not set("r" if kind == "STATUS" else "lr") & set(self._rights(store, name)):
                 return None
             if kind == "QUOTAROOT":
                 roots = [astring(place.below + each) for each in parse_arguments(raw[end:].rstrip(b"\r\n")) if isinstance(each, bytes)]
@@ -209,13 +241,7 @@ class Mounts:
 
     def _rights(self, store: Store, name: bytes) -> str:
         """What the settings allow of a mailbox."""
-        rights = store.mount.rights
-        if rights is None:
-            return ALL_RIGHTS
-        try:
-            return rights(store.place.text(name))
-        except Exception:
-            return ""
+        return self._text_rights(store, store.place.text(name))
 
     # -- jobs
 
@@ -238,7 +264,6 @@ class Mounts:
     def _logout(self, head: CommandLine, arguments: bytes) -> Job:
         for leg in self.stores:
             if leg in self.links:
-                yield Ask(leg, b"LOGOUT", frozenset(["OK"]))
                 yield Disconnect(leg)
         return Forward(MAIN, arguments)
 
@@ -270,16 +295,19 @@ class Mounts:
 
     def _one(self, head: CommandLine, arguments: bytes) -> Job:
         """A command with one mailbox in it."""
-        try:
-            where = spans(arguments)
-        except PeerError:
-            return Forward(self._here, arguments)  # the server says what is wrong with it
         index = _ARGUMENT[head.name]
-        if head.name == "GETMETADATA" and where and arguments[where[0][0] : where[0][0] + 1] == b"(":
+        if head.name == "GETMETADATA" and arguments.lstrip(b" ")[:1] == b"(":
             index = 1  # options come first (RFC 5464 4.2)
-        name = unquoted(arguments[slice(*where[index])]) if index < len(where) else None
-        if name is None or not (yield from self._learn()):
-            return Forward(self._here if head.name in ("COPY", "MOVE") else MAIN, arguments)
+        try:
+            where = spans(arguments, index + 1)
+            name = _name(arguments[slice(*where[index])])
+        except (PeerError, IndexError):
+            name = None
+        if name is None:
+            # The main server says what is wrong with it, should it think so; a store is not to make of it what nobody has understood.
+            return Forward(MAIN, arguments) if self._here == MAIN else Done(b"BAD Invalid arguments")
+        if not (yield from self._learn()):
+            return Done(_no("UNAVAILABLE", "The server does not say what parts the levels of folders."))
         store = self._owner(name)
         if store is None:
             return (yield from self._of_main(head, arguments, name))
@@ -293,32 +321,53 @@ class Mounts:
         return Forward(MAIN, arguments)
 
     def _of_store(self, head: CommandLine, arguments: bytes, name: bytes, store: Store, where: tuple[int, int]) -> Job:
-        place, allowed = store.place, self._rights(store, name)
-        quota = head.name in ("GETQUOTA", "SETQUOTA")
-        if head.name in ("SUBSCRIBE", "UNSUBSCRIBE") and store.mount.subscribed != "store":
-            return self._subscribe(store, name, on=head.name == "SUBSCRIBE")
-        if place.is_mount(name) and not quota and head.name != "MYRIGHTS":
-            return Done(_no(_NOT_THE_MOUNT.get(head.name, "CANNOT"), "This is no mailbox, but the place where others are."))
-        if not allowed and head.name != "CREATE":
-            return Done(_no("NONEXISTENT", "There is no such mailbox."))
-        need = _NEEDS.get(head.name)
-        if need is not None and need not in (self._rights(store, self._above(store, name)) if head.name == "CREATE" else allowed):
-            return Done(_no("NOPERM", "You have no right to do this."))
-        if place.is_mount(name) and head.name == "MYRIGHTS":
+        place, quota = store.place, head.name in _BY_NAME
+        own = head.name in ("SUBSCRIBE", "UNSUBSCRIBE") and store.mount.subscribed != "store"
+        if place.is_mount(name) and not quota and not own:
+            if head.name != "MYRIGHTS":
+                return Done(_no(_NOT_THE_MOUNT.get(head.name, "CANNOT"), "This is no mailbox, but the place where others are."))
             yield Say(b"* MYRIGHTS %b lr\r\n" % astring(name))
             return Done(b"OK Completed.")
-        if not (yield from self._reach(store)):
+        if quota and store.mount.rights is not None:
+            return Done(_no("NOPERM", "You have no right to do this."))
+        if not own and not (yield from self._reach(store)):
             return Done(unavailable(store))
+        if not quota:
+            refused = self._refused(head, store, name)
+            if refused:
+                return Done(refused)
+        if own:
+            return self._subscribe(store, name, on=head.name == "SUBSCRIBE")
+        if head.name == "APPEND" and b"CATENATE" in arguments[where[1] :].upper():
+            return Done(_no("CANNOT", "This extension is not offered."))  # RFC 4469: its URLs name mailboxes
+        allowed = self._rights(store, name)
         given = place.inner(name) if quota else place.to_store(name)
         mapped = arguments[: where[0]] + astring(given) + arguments[where[1] :]
         if head.name in ("SELECT", "EXAMINE"):
-            read_only = head.name == "EXAMINE" or not (_READ_ONLY_RIGHTS & set(allowed))
+            read_only = head.name == "EXAMINE" or "s" not in allowed  # else FETCH of a body would set \\Seen
             return (yield from self._select(head, mapped, name, store.leg, read_only=read_only))
         if head.name in ("COPY", "MOVE") and self.selected != store.leg:
             return (yield from self._transfer(head, arguments, store.leg, given))
-        if head.name == "MOVE" and "t" not in self._rights(store, self.mailbox):
+        if head.name == "MOVE" and not {"t", "e"} <= set(self._rights(store, self.mailbox)):
             return Done(_no("NOPERM", "You have no right to remove messages here."))
         return Forward(store.leg, mapped)
+
+    def _refused(self, head: CommandLine, store: Store, name: bytes) -> bytes:
+        """Why a command about a mailbox under the mount is not to be; nothing: the store may be asked."""
+        known = store.place.known(name)
+        if known is None:
+            if head.name == "CREATE":
+                return _no("CANNOT", "A folder cannot be called so here.")
+            return _no("NONEXISTENT", "There is no such mailbox.")
+        allowed = self._rights(store, known)
+        if not allowed:
+            return (
+                _no("NOPERM", "You have no right to do this.") if head.name == "CREATE" else _no("NONEXISTENT", "There is no such mailbox.")
+            )
+        need = _NEEDS.get(head.name)
+        if need is not None and need not in (self._rights(store, self._above(store, known)) if head.name == "CREATE" else allowed):
+            return _no("NOPERM", "You have no right to do this.")
+        return b""
 
     def _above(self, store: Store, name: bytes) -> bytes:
         above, _, _ = name.rstrip(store.place.separator).rpartition(store.place.separator)
@@ -327,7 +376,11 @@ class Mounts:
     def _subscribe(self, store: Store, name: bytes, *, on: bool) -> Done:
         if self._subscriptions is None:
             return Done(_no("CANNOT", "Subscriptions cannot be kept here."))
-        self._subscriptions.subscribe(self._account(store), store.place.text(name), on)
+        account, text = self._account(store), store.place.text(name)
+        said = self._subscriptions.subscriptions(account)
+        if text not in said and len(said) >= _SUBSCRIPTIONS:
+            return Done(_no("LIMIT", "These are too many subscriptions."))
+        self._subscriptions.subscribe(account, text, on)
         return Done(b"OK Completed.")
 
     def _account(self, store: Store) -> str:
@@ -336,12 +389,13 @@ class Mounts:
 
     def _rename(self, head: CommandLine, arguments: bytes) -> Job:
         try:
-            where = spans(arguments)
-            names = [unquoted(arguments[start:end]) for start, end in where]
+            names = [_name(arguments[start:end]) for start, end in spans(arguments)]
         except PeerError:
-            return Forward(MAIN, arguments)
-        if len(names) != 2 or names[0] is None or names[1] is None or not (yield from self._learn()):
-            return Forward(MAIN, arguments)
+            names = []
+        if len(names) != 2 or names[0] is None or names[1] is None:
+            return Forward(MAIN, arguments) if self._here == MAIN else Done(b"BAD Invalid arguments")
+        if not (yield from self._learn()):
+            return Done(_no("UNAVAILABLE", "The server does not say what parts the levels of folders."))
         old, new = self._owner(names[0]), self._owner(names[1])
         if old is None and new is None:
             return Forward(MAIN, arguments)
@@ -349,10 +403,11 @@ class Mounts:
             return Done(_no("CANNOT", "A folder cannot be renamed from one server to another: make a new one and move the messages."))
         if old.place.is_mount(names[0]) or old.place.is_mount(names[1]):
             return Done(_no("CANNOT", "This is no mailbox, but the place where others are."))
-        if "x" not in self._rights(old, names[0]) or "k" not in self._rights(old, self._above(old, names[1])):
-            return Done(_no("NOPERM", "You have no right to do this."))
         if not (yield from self._reach(old)):
             return Done(unavailable(old))
+        refused = self._refused(head, old, names[0]) or self._refused(head._replace(name="CREATE"), old, names[1])
+        if refused:
+            return Done(refused)
         return Forward(old.leg, astring(old.place.to_store(names[0])) + b" " + astring(old.place.to_store(names[1])))
 
     # -- selecting
@@ -365,6 +420,8 @@ class Mounts:
         command = b"EXAMINE" if read_only else head.name.encode()
         got = yield Ask(leg, command + b" " + arguments, name=head.name, mailbox=name)
         self.selecting = None
+        if not got.rest:
+            self.selected = None
         return Done(got.rest or _no("UNAVAILABLE", "The server of this folder closed the connection."))
 
     def _unselect(self) -> Part:
@@ -413,12 +470,14 @@ class Mounts:
 
     def _store(self, head: CommandLine, arguments: bytes) -> Job:
         yield from ()
-        try:
-            flags = arguments[spans(arguments)[2][0] :].lower()
-        except (PeerError, IndexError):
-            flags = b"\\deleted \\seen x"
-        kinds = {"t": rb"\\deleted", "s": rb"\\seen", "w": rb"[^\s()\\]|\\(?!deleted|seen)"}
-        refused = self._guard("".join(right for right, found in kinds.items() if re.search(rb"(?:^|[ (])" + found, flags)))
+        found = _TO_STORE.match(arguments)
+        if found is None:
+            return Forward(MAIN, arguments) if self._here == MAIN else Done(b"BAD Invalid arguments")
+        flags = found[3].lower().split()
+        needed = {{b"\\deleted": "t", b"\\seen": "s"}.get(flag, "w") for flag in flags}
+        if not found[1]:
+            needed = set("tsw")  # what is not named is taken away
+        refused = self._guard("".join(needed))
         return Done(refused) if refused else Forward(self._here, arguments)
 
     def _expunge(self, head: CommandLine, arguments: bytes) -> Job:
@@ -474,7 +533,10 @@ class Mounts:
             request = parse_list(head.name, arguments)
         except PeerError:
             return Forward(MAIN, arguments)
-        yield from self._learn()
+        if too_many(request.whole):
+            return Done(_no("LIMIT", "These are too many patterns, or too long ones."))
+        if not (yield from self._learn()):
+            return Done(_no("UNAVAILABLE", "The server does not say what parts the levels of folders."))
         if not any(request.patterns) and (store := self._owner(request.reference)) is not None:
             # RFC 9051 6.3.9: an empty name asks for the separator and the root of the reference.
             yield Say(Listed(head.name, (b"\\Noselect",), store.place.separator, b"", b"").response())
@@ -523,7 +585,7 @@ class Mounts:
             self._memory.listed(store.account, list(found.values()))
         elif not reached:
             last = self._memory.listing(store.account)
-            if last is None or not remembered(last, listing.request):
+            if last is None or listing.filters or not remembered(last, listing.request):
                 return False
             found = {listed.name: listed for listed in last}
             yield Record("mount.list_remembered", {"server": store.mount.server, "prefix": store.mount.prefix, "mailboxes": len(found)})
@@ -534,6 +596,7 @@ class Mounts:
         return True
 
     def _text_rights(self, store: Store, text: str) -> str:
+        """What the settings allow of a mailbox, by its name under the mount."""
         rights = store.mount.rights
         try:
             return rights(text) if rights is not None else ALL_RIGHTS
@@ -545,7 +608,9 @@ class Mounts:
     def _transfer(self, head: CommandLine, arguments: bytes, target: int, mailbox: bytes) -> Job:
         """COPY and MOVE (RFC 9051 6.4.7, RFC 6851) where source and target are on different legs."""
         source = self._here
-        messages = arguments[slice(*spans(arguments)[0])]
+        messages, *rest = (arguments[slice(*each)] for each in spans(arguments))
+        if not _SET.fullmatch(messages) or len(rest) != 1:
+            return Done(b"BAD Invalid arguments")
         remove = head.name == "MOVE"
         if remove:
             refusal = yield from self._may_remove(source)
@@ -568,10 +633,14 @@ class Mounts:
         found = list({message.uid: message for message in found}.values())
         if not found:
             return Done(b"OK Nothing to do.")
-        transfer = Transfer(source, target, mailbox, found, self.links)
+        if not all(message.date for message in found):
+            return Done(_no("CANNOT", "A message has no date that can be understood."))
+        transfer = self._transfer_of = Transfer(source, target, mailbox, found, self.links)
         got = yield transfer
         if not got.ok or not transfer.copied:
-            if not (yield from self._undo(transfer)):
+            undone = yield from self._undo(transfer)
+            self._transfer_of = None
+            if not undone:
                 yield Record("transfer.doubled", {"messages": len(transfer.copied), "text": "what was stored before it failed stays there"})
             yield Record("transfer.failed", {"messages": len(found), "text": got.rest.decode("utf-8", "replace")})
             if not got.ok:
@@ -582,10 +651,28 @@ class Mounts:
             code = b"[COPYUID %d %b %b] " % (transfer.validity, sequence_set(transfer.copied), sequence_set(transfer.appended))
         yield Record("transfer.completed", {"messages": len(transfer.copied), "moved": remove})
         if not remove:
+            self._transfer_of = None
             return Done(b"OK %bCompleted." % code)
+        if transfer.appended and not code:
+            self._transfer_of = None
+            yield Record(
+                "transfer.doubled", {"messages": len(transfer.copied), "text": "the target names other messages than it was given"}
+            )
+            return Done(_no("UNAVAILABLE", "Copied, but not removed: it is not certain that all messages have been stored."))
         if code:
             yield Say(b"* OK %bMoved.\r\n" % code)
-        return (yield from self._remove(source, transfer))
+        self._removing = True
+        done = yield from self._remove(source, transfer)
+        self._transfer_of, self._removing = None, False
+        return done
+
+    def unfinished(self) -> Record | None:
+        """The session ends now: what has been copied and is in both places, with nobody who could take it out of one of them."""
+        transfer = self._transfer_of
+        if transfer is None:
+            return None
+        count = len(transfer.copied) if self._removing or transfer.doubtful or transfer.unanswered else transfer.stored
+        return Record("transfer.doubled", {"messages": count, "text": "the session ended before it was done"}) if count else None
 
     def _may_remove(self, source: int) -> Generator[Step, Got, bytes]:
         """Why a MOVE cannot be; nothing: it can (RFC 6851 3.3: a MOVE that cannot remove does nothing)."""
@@ -629,6 +716,9 @@ class Mounts:
         if transfer.appended and link is not None and b"UIDPLUS" in link.capabilities:
             uids = sequence_set(sorted(transfer.appended))
             got = yield Ask(leg, b"SELECT " + astring(transfer.mailbox), hidden)
+            same = b"[UIDVALIDITY %d]" % transfer.validity
+            if got.ok and not any(same in raw.upper() for raw in got.responses):
+                got = Got(b"NO", [])  # another mailbox of that name
             if got.ok:
                 got = yield Ask(leg, b"UID STORE %b +FLAGS.SILENT (\\Deleted)" % uids, hidden)
             if got.ok:
@@ -636,6 +726,11 @@ class Mounts:
             yield Ask(leg, b"UNSELECT" if b"UNSELECT" in link.capabilities else _NOWHERE, hidden)
             return got.ok
         return False
+
+
+def _name(value: bytes) -> bytes | None:
+    """The mailbox that a value names; NIL is a name like any other (RFC 9051 9, mailbox). None: it is no string."""
+    return b"NIL" if value.upper() == b"NIL" else unquoted(value)
 
 
 def unavailable(store: Store) -> bytes:

@@ -26,6 +26,8 @@ _BODY: Final = re.compile(rb"[ (]BODY\[\] ", re.IGNORECASE)
 _LITERAL: Final = re.compile(rb"\{(\d{1,19})\}\r?\n\Z")
 _UID: Final = re.compile(rb"[ (]UID (\d{1,10})[ )\r]", re.IGNORECASE)
 _APPENDUID: Final = re.compile(rb"\[APPENDUID (\d{1,10}) ([\d:,]+)\]", re.IGNORECASE)
+_DATE: Final = re.compile(rb'"[ \d]?\d-[A-Za-z]{3}-\d{4} \d\d:\d\d:\d\d [+-]\d{4}"')
+_FLAG: Final = re.compile(rb"\\?[^\x00-\x20\x7f-\xff()\\\"{}%*]+")
 _INVALID: Final = b" NIL\r\n"
 """In place of a further message: no APPEND may go on like that, so nothing of it is stored."""
 
@@ -37,7 +39,7 @@ class Message(NamedTuple):
     flags: bytes
     """As FETCH has them, without \\Recent: ``(\\Seen $Label1)``."""
     date: bytes
-    """INTERNALDATE, quoted."""
+    """INTERNALDATE, quoted; empty: what the server has is none."""
 
 
 def metadata_of(raw: bytes) -> Message | None:
@@ -47,10 +49,11 @@ def metadata_of(raw: bytes) -> Message | None:
     except PeerError:
         return None
     flags, date = fetched.value("FLAGS"), fetched.value("INTERNALDATE")
-    if fetched.uid is None or flags is None or date is None:
+    if fetched.uid is None or flags is None or date is None or flags[:1] != b"(":
         return None
-    kept = [each for each in flags[1:-1].split() if each.lower() != b"\\recent"]
-    return Message(fetched.uid, b"(" + b" ".join(kept) + b")", date)
+    # They are written into a command for another server: nothing but what they should be gets there.
+    kept = [each for each in flags[1:-1].split() if _FLAG.fullmatch(each) and each.lower() != b"\\recent"]
+    return Message(fetched.uid, b"(" + b" ".join(kept) + b")", date if _DATE.fullmatch(date) else b"")
 
 
 def is_message(line: bytes) -> bool:
@@ -94,6 +97,17 @@ class Transfer:
         self._current: Message | None = None
         self._left = 0
         self._ended = False  # the APPEND has been sent whole
+
+    def owes(self, leg: int) -> bool | None:
+        """Whether the leg has to say something now; None: it has no part in this."""
+        if leg == self.target:
+            return self._blocked
+        return not self._blocked if leg == self.source else None
+
+    @property
+    def unanswered(self) -> bool:
+        """The target has an APPEND whole and has not answered it yet."""
+        return self._ended
 
     @property
     def multi(self) -> bool:
@@ -218,9 +232,13 @@ class Transfer:
 
     def answered(self, rest: bytes, out: list[Decision]) -> None:
         """The target has answered the APPEND."""
+        whole = self._ended
         self._append_tag, self._ended = b"", False
         status = parse_status(rest)
-        if status is not None and status.kind == "OK":
+        if status is not None and status.kind == "OK" and not whole:
+            self.doubtful = True
+            self.rest = self.rest or b"NO [UNAVAILABLE] The server said that it had stored what it had not been given."
+        elif status is not None and status.kind == "OK":
             self.stored += 1
             found = _APPENDUID.search(rest)
             if found is not None:
@@ -252,7 +270,7 @@ class Transfer:
 
     def lost(self, leg: int, out: list[Decision]) -> None:
         """A leg is gone; of an APPEND that was not ended nothing is stored. What was asked of the source is still taken from it."""
-        self.doubtful = leg == self.target and self._ended
+        self.doubtful = self.doubtful or (leg == self.target and self._ended)
         self.rest = self.rest or b"NO [UNAVAILABLE] The server closed the connection."
         self._append_tag, self._ended, self._current = b"", False, None
         if leg == self.source:

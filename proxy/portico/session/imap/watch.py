@@ -477,7 +477,7 @@ class Watch:
         for index, (piece, octets) in enumerate(pieces):
             if piece is Piece.RUN:
                 whole = skimmer.at_boundary if index == last else pieces[index + 1][0] in (Piece.WANTED, Piece.LINE)
-                outlet.put(leg, octets, whole, out)
+                self._run(link, octets, whole, out)
             elif piece is Piece.WANTED:
                 self._response(link, octets, out)
             elif piece is Piece.BOUNDARY:
@@ -487,8 +487,7 @@ class Watch:
             else:
                 kind = _kind_of(octets)
                 out.append(Record("plugin.held_too_much", {"octets": self.context.settings.limits.held, "what": kind}))
-                if kind == "TAGGED" and octets[:1] != b"+":
-                    self._completed(link, octets)  # nobody can be asked, but the command has ended
+                self._not_held(link, kind, octets, out)
         if skimmer.at_boundary:
             outlet.boundary(leg, out)
         self._balance(out)
@@ -499,10 +498,25 @@ class Watch:
         elif skimmer.left > _WORTH_PASSING and outlet.floor == leg and self._may_pass(link) and not _ends(out):
             out.append(Pass(leg, skimmer.left))
 
+    def _run(self, link: Link, octets: bytes, whole: bool, out: list[Decision]) -> None:
+        """What nobody wants to see. `whole`: no line and no literal is open behind it."""
+        self.outlet.put(link.leg, octets, whole, out)
+
+    def _not_held(self, link: Link, kind: str, head: bytes, out: list[Decision]) -> None:
+        """A response that somebody wanted is too large; it comes as runs."""
+        if kind == "TAGGED" and head[:1] != b"+":
+            self._completed(link, head)  # nobody can be asked, but the command has ended
+
     @property
     def _busy(self) -> bool:
         """A command of the client has not been answered."""
         return any(link.pending for link in self.links.values())
+
+    @property
+    def under_way(self) -> bool:
+        """See session.life.Watch."""
+        saying = not self._gather.empty or self._stream_tag is not None
+        return saying or not self.outlet.at_boundary or self._must_wait() or (self._busy and self._idle is None)
 
     def _usual_streams(self, leg: int) -> Callable[[bytes], bool] | None:
         """Which responses of a leg are given in pieces (wire.skim), where nothing special is going on."""

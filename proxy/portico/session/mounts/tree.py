@@ -7,8 +7,13 @@ is no letter, digit, "+" or ",".
 
 from __future__ import annotations
 
+import re
+from typing import Final
+
 from portico.session.mounts.mount import Mount
 from portico.wire import mailbox
+
+_CONTROL: Final = re.compile(rb"[\x00-\x1f\x7f]")
 
 
 class Place:
@@ -59,6 +64,21 @@ class Place:
         """Of a name under the mount, what stands behind it."""
         return name[len(self.below) :]
 
+    def known(self, name: bytes) -> bytes | None:
+        """A name that the place owns as it would be listed; None: no mailbox can be called so. One mailbox has one name here: rights are
+        asked about by name, and what the store would take for another one (its own separator inside a level, ``..``) has none."""
+        if self.is_mount(name):
+            return self.prefix
+        levels = self.inner(name).removesuffix(self.separator).split(self.separator)
+        if any(level in (b"", b".", b"..") or _CONTROL.search(level) for level in levels):
+            return None
+        if not self.mount.root and levels[0].upper() == b"INBOX":
+            levels[0] = b"INBOX"  # RFC 9051 5.1
+        if self.mount.rights is not None and any(mailbox.encode(self._decoded(level), utf8=self.utf8) != level for level in levels):
+            return None
+        known = self.below + self.separator.join(levels)
+        return known if self.from_store(self.to_store(known)) == known else None
+
     def to_store(self, name: bytes) -> bytes:
         """What a name that the place owns is called at the store. The mount itself is the store's root, without a name if there is none."""
         inner = self.inner(name)
@@ -86,7 +106,10 @@ class Place:
     def text(self, name: bytes) -> str:
         """What stands behind the mount, for people and plugins: levels parted by ``/``."""
         inner = self.inner(name).rstrip(self.separator)
-        return "/".join(mailbox.decode(level, utf8=self.utf8) for level in inner.split(self.separator)) if inner else ""
+        return "/".join(self._decoded(level) for level in inner.split(self.separator)) if inner else ""
+
+    def _decoded(self, level: bytes) -> str:
+        return mailbox.decode(level, utf8=self.utf8)
 
 
 def _exchanged(name: bytes, one: bytes, other: bytes, *, back: bool = False) -> bytes:
