@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import zlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, Final
 from weakref import WeakValueDictionary
@@ -120,6 +120,7 @@ class SqliteLedger:
             self._db.execute("BEGIN IMMEDIATE")
             for table in ("annotation", "whole"):
                 self._db.executemany(f"DELETE FROM {table} WHERE uid = ? AND mailbox = {_OF_MAILBOX}", [(uid, *mailbox) for uid in uids])
+        self._kept = -1
 
     def forget(self, mailbox: Mailbox, uid: str) -> None:
         self._change(mailbox, uid, None)
@@ -156,13 +157,6 @@ class SqliteLedger:
             return zlib.decompress(found) if found is not None else None
         except zlib.error:
             return None  # as if there had been no room
-
-    def let_go(self, mailbox: Mailbox, uids: Sequence[str]) -> None:
-        if uids:
-            with self._db:
-                self._db.execute("BEGIN IMMEDIATE")
-                self._db.executemany(f"DELETE FROM whole WHERE mailbox = {_OF_MAILBOX} AND uid = ?", [(*mailbox, uid) for uid in uids])
-            self._kept = -1
 
     def _whole(self, column: str, mailbox: Mailbox, uid: str, whole: Whole) -> Any:
         query = f"SELECT {column} FROM whole WHERE mailbox = {_OF_MAILBOX} AND uid = ? AND digest = ?"

@@ -10,7 +10,7 @@ from __future__ import annotations
 import sqlite3
 import time
 import zlib
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from typing import Any, Final, TypeVar
 
@@ -83,9 +83,6 @@ class SafeLedger:
 
     def gone(self, mailbox: Mailbox, uids: Collection[str]) -> None:
         self._done(lambda: self._ledger.gone(mailbox, uids))
-
-    def let_go(self, mailbox: Mailbox, uids: Sequence[str]) -> None:
-        self._done(lambda: self._ledger.let_go(mailbox, uids))
 
     def sizes(self, mailbox: Mailbox) -> Sizes:
         found = self._read(lambda: self._ledger.sizes(mailbox))

@@ -7,7 +7,7 @@ comes later, when a body is first asked for.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Final, NamedTuple, Protocol
 
@@ -203,10 +203,6 @@ class Ledger(Protocol):
 
     def message(self, mailbox: Mailbox, uid: str, whole: Whole) -> bytes | None:
         """A transformed message; None: there was no room for it any more."""
-        ...
-
-    def let_go(self, mailbox: Mailbox, uids: Sequence[str]) -> None:
-        """These messages are not there any more: what they were transformed to need not be kept."""
         ...
 
     def gone(self, mailbox: Mailbox, uids: Collection[str]) -> None:

@@ -15,9 +15,9 @@ from portico.errors import PeerError
 from portico.session.annotations.annotation import Annotation, Ledger, Told
 from portico.session.annotations.judge import Judge
 from portico.session.annotations.outline import Outline, outline_of
-from portico.session.annotations.transform import Transforms
+from portico.session.annotations.transform import Made, Transforms
 from portico.session.decisions import Decision, Record
-from portico.session.imap.annotate import Annotations, Errand, Job, Plan, Result, Say, Selected, Steps, fetched, in_pieces
+from portico.session.imap.annotate import Annotations, Errand, Job, Plan, Result, Say, fetched, in_pieces
 from portico.wire.fetch import MACROS, FetchCommand, Item, parse_fetch_command, ranges_of
 from portico.wire.imap import FetchResponse, unquoted
 from portico.wire.message import Message, Section, parse_section
@@ -117,13 +117,6 @@ class Transformations(Annotations):
     def _may_be(self, structure: bytes) -> bool:
         return super()._may_be(structure) or self._transforms.may_be(structure)
 
-    def _number(self, state: Selected) -> Steps:
-        yield from super()._number(state)
-        if state.numbers:  # else the server may have refused to tell
-            here = set(state.numbers.values())
-            gone = [uid for uid, made in state.known.annotations.items() if made.whole is not None and uid not in here]
-            self._ledger.let_go(state.mailbox, gone)
-
     def _transformed(self, number: int, outline: Outline, out: Out) -> Generator[Errand, Result, Annotation | None]:
         wanted = self._transforms.wanted(outline, out())
         if not wanted:
@@ -156,7 +149,7 @@ class Transformations(Annotations):
                 return bytes(message) if result.ok and 0 < len(message) <= most else None
         return None
 
-    def _again(self, number: int, uid: str, made: Annotation, out: Out) -> Generator[Errand, Result, bytes | None]:
+    def _again(self, number: int, uid: str, made: Annotation, out: Out) -> Generator[Errand, Result, Made | None]:
         """A transformed message for which there was no room; None: it cannot be had as it was."""
         state = self.selected
         assert state is not None and made.whole is not None
@@ -176,7 +169,7 @@ class Transformations(Annotations):
             if again is None or again.annotation.whole != made.whole:
                 break
             self._ledger.show(state.mailbox, uid, made, again.message, again.told)
-            return again.message
+            return again
         fields = {"mailbox": state.mailbox.name, "uid": uid, "text": "no plugin makes the same of it again"}
         out().append(Record("annotations.transform_lost", fields))
         return None
@@ -288,10 +281,10 @@ class Transformations(Annotations):
         assert state is not None and made.whole is not None
         told = self._ledger.told(state.mailbox, uid, made.whole)
         message = self._ledger.message(state.mailbox, uid, made.whole) if wish.octets else b""
-        if told is None or message is None:
-            message = yield from self._again(number, uid, made, out)
-            told = self._ledger.told(state.mailbox, uid, made.whole)
-        return _Shown(made, told, message) if told is not None and message is not None else None
+        if told is not None and message is not None:
+            return _Shown(made, told, message)
+        again = yield from self._again(number, uid, made, out)
+        return _Shown(made, again.told, again.message) if again is not None else None
 
 
 def _stays(outline: Outline, text: str, out: Out) -> None:

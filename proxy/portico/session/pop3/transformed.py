@@ -93,13 +93,6 @@ class TransformedWatch(AnnotatedWatch):
             return
         super()._pass(piece, out)
 
-    def _errand_done(self, raw: bytes, out: list[Decision]) -> None:
-        super()._errand_done(raw, out)
-        if self._uids:
-            here = set(self._uids.values())
-            known = self._known.annotations
-            self._ledger.let_go(self._mailbox, [uid for uid, made in known.items() if made.whole is not None and uid not in here])
-
     # -- what is made of a message
 
     def _made(self, uid: str, size: int, message: bytes) -> Made | None:
