@@ -205,14 +205,15 @@ class Linker:
 def _values(session: Session, outline: Outline) -> dict[str, str]:
     alias, _, domain = session.user.rpartition("@")
     folder = readable(outline.mailbox)
+    mailbox = outline.mailbox if outline.mailbox.isascii() else written(folder)
     return {
         "user": session.user,
         "alias": alias or session.user,
         "domain": domain if alias else "",
-        "mailbox": outline.mailbox if outline.mailbox.isascii() else written(folder),
+        "mailbox": mailbox,
+        "mailbox_twice": quote(mailbox, safe="", errors="replace"),
         "mailbox64": urlsafe_b64encode(folder.encode(errors="replace")).decode().rstrip("="),
         "folder": folder,
-        "folder_twice": quote(folder, safe="", errors="replace"),
         "server": session.server,
         "uid": str(outline.uid) if outline.uid else "",
         "message_id": outline.message_id.strip("<>"),

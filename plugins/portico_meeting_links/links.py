@@ -17,7 +17,7 @@ from urllib.parse import quote
 PRESETS: Final = {
     "exchange-2003": "/exchange/{alias}/Inbox/{item}.EML?Cmd=open",
     "roundcube": "/?_task=mail&_action=show&_mbox={mailbox}&_uid={uid}",
-    "sogo": "/SOGo/so/{user}/Mail/view#!/Mail/0/{folder_twice}/{uid}",
+    "sogo": "/SOGo/so/{user}/Mail/view#!/Mail/0/{mailbox_twice}/{uid}",
     "horde": "/imp/dynamic.php?page=message&mailbox={mailbox64}&buid={uid}",
     "zimbra": "/?view=msg&id={uid}",
     "nextcloud": "/apps/mail/open/{message_id}",
@@ -32,15 +32,15 @@ VARIABLES: Final = {
     "domain": "what stands behind it",
     "mailbox": "the mailbox, as IMAP names it",
     "mailbox64": "the same in base64 for addresses (RFC 4648 5), without =",
+    "mailbox_twice": "the mailbox, percent-encoded twice, for addresses that a program in the browser takes apart",
     "folder": "the mailbox in Unicode, not in modified UTF-7",
-    "folder_twice": "the same, percent-encoded twice, for addresses that a program in the browser takes apart",
     "server": "the server of the settings that holds the mailbox",
     "uid": "the message's UID; not on POP3",
     "message_id": "its Message-ID, without < and >",
     "subject": "its subject",
     "item": "the same as Exchange 2003 writes it in addresses: _xF8FF_ for /, and so on",
 }
-IMAP_ONLY: Final = frozenset(["mailbox", "mailbox64", "folder", "folder_twice", "uid"])
+IMAP_ONLY: Final = frozenset(["mailbox", "mailbox64", "mailbox_twice", "folder", "uid"])
 _ITEM: Final = str.maketrans({"/": "_xF8FF_", "\\": "_xF8FE_", "?": "_x003F_", "~": "_x007E_"})
 _START: Final = re.compile(r"https?://[A-Za-z0-9.\-]+(?::\d{1,5})?(?=[/?#]|\Z)|https?://\[[0-9A-Fa-f:.]+\](?::\d{1,5})?(?=[/?#]|\Z)")
 _LABEL: Final = r"[A-Za-z0-9](?:[A-Za-z0-9\-]{0,61}[A-Za-z0-9])?"

@@ -258,7 +258,7 @@ def test_the_link_leads_where_the_settings_say_and_the_block_speaks_the_readers_
         ("roundcube", "Entw&APw-rfe", "/?_task=mail&_action=show&_mbox=Entw%26APw-rfe&_uid=7"),
         ("roundcube", "Entwürfe", "/?_task=mail&_action=show&_mbox=Entw%26APw-rfe&_uid=7"),
         ("sogo", "INBOX", "/SOGo/so/alice/Mail/view#!/Mail/0/INBOX/7"),
-        ("sogo", "a/Entw&APw-rfe", "/SOGo/so/alice/Mail/view#!/Mail/0/a%252FEntw%25C3%25BCrfe/7"),
+        ("sogo", "a/Entw&APw-rfe", "/SOGo/so/alice/Mail/view#!/Mail/0/a%252FEntw%2526APw-rfe/7"),
         ("horde", "Entw&APw-rfe", "/imp/dynamic.php?page=message&mailbox=RW50d8O8cmZl&buid=7"),
         ("zimbra", "INBOX", "/?view=msg&id=7"),
         ("zimbra", "Archive", None),
