@@ -17,7 +17,7 @@ from portico.session.annotations.judge import Judge
 from portico.session.annotations.locate import Locator
 from portico.session.annotations.outline import outline_of_message
 from portico.session.annotations.splice import Splice
-from portico.session.decisions import Decision
+from portico.session.decisions import Decision, Record
 from portico.wire.bodystructure import decoded
 from portico.wire.mime import scan
 
@@ -184,6 +184,9 @@ class Examined:
     def _of_interest(self, raw: bytes, end: int) -> bool:
         return self._judge.single or _has_parts(raw, end)
 
+    def _passed_over(self, text: str) -> None:
+        self._out().append(Record("annotations.passed_over", {"mailbox": "INBOX", "uid": self._uid, "text": text}))
+
     def _annotation(self, raw: bytes, *, whole: bool) -> tuple[Annotation | None, bool]:
         # Dots that were doubled at the begin of lines hide neither the name of a type nor the end of the header.
         if not self._of_interest(raw, raw.find(b"\r\n\r\n")) or not self._judge.may_be_in(raw):
@@ -192,7 +195,8 @@ class Examined:
         try:
             scanner = scan(message)
             outline = outline_of_message(self._uid, self._size if self._size > 0 else len(message), scanner)
-        except PeerError:
+        except PeerError as error:
+            self._passed_over(error.text)
             return None, True
         wishes = self._judge.wishes(outline, self._out())
         if wishes is None:
@@ -205,11 +209,15 @@ class Examined:
                 parts[number] = decoded(message[place.body : place.end], encodings[number])
         made = self._judge.annotation(wishes, parts, outline.size, self._out())
         if made is None:
+            self._passed_over(wishes.reason)
             return None, True
         locator = Locator(made)
         locator.feed(message)
         located = locator.finish(ended=whole)
-        return (made.at(located) if located is not None and not located.blank else None), True
+        if located is None or located.blank:
+            self._passed_over(locator.trouble or "it carries a block already")
+            return None, True
+        return made.at(located), True
 
 
 def _has_parts(message: bytes, end: int) -> bool:
