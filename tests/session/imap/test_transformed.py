@@ -729,6 +729,36 @@ def small(command: bytes) -> bytes:
     return head + b"{%d}\r\n" % len(ORIGINAL) + ORIGINAL + rest[30000:] if literal else told
 
 
+SECTIONS = {
+    "BODY[]": SHOWN,
+    "BODY[HEADER]": SHOWN[:29],
+    "BODY[TEXT]": SHOWN[29:],
+    "BODY[1]": SHOWN[29:],
+    "BODY[1.MIME]": SHOWN[:29],
+    "BODY[HEADER.FIELDS (X-SCAN)]": b"X-Scan: yes\r\n\r\n",
+    "BODY[HEADER.FIELDS.NOT (X-SCAN)]": b"Subject: buy\r\n\r\n",
+    "BINARY[1]": SHOWN[29:],
+    "BODY[2]": b"",
+}
+
+
+@given(st.lists(st.tuples(st.sampled_from(sorted(SECTIONS)), st.integers(-1, 50), st.integers(1, 50)), min_size=1, max_size=5))
+def test_a_range_of_a_section_is_that_range_of_it_however_many_are_asked_for(asked: list[tuple[str, int, int]]) -> None:
+    def item(name: str, start: int, length: int, *, told: bool) -> str:
+        partial = "" if start < 0 else f"<{start}>" if told else f"<{start}.{length}>"
+        return (name if told else name.replace("[", ".PEEK[", 1)) + partial
+
+    with begun(Scans()) as session:
+        listed(session)
+        session.client(f"a3 FETCH 2 ({' '.join(item(*each, told=False) for each in asked)})\r\n".encode())
+        told = session.server(b"* 2 FETCH (UID 20 RFC822.SIZE %d)\r\nportico3 OK done\r\n" % len(ORIGINAL))
+    values = []
+    for name, start, length in asked:
+        octets = SECTIONS[name] if start < 0 else SECTIONS[name][start : start + length]
+        values.append(f"{item(name, start, length, told=True)} {{{len(octets)}}}\r\n".encode() + octets)
+    assert told == b"* 2 FETCH (%b)\r\na3 OK Completed.\r\n" % b" ".join(values)
+
+
 PIECES = [
     b"* 2 FETCH (UID 20 RFC822.SIZE 24)\r\n", b"* 2 FETCH (UID 20 RFC822.SIZE 99999999999999999999)\r\n", b"portico3 OK done\r\n",
     b"portico2 OK done\r\n", b"portico3 NO\r\n", b"portico3 BAD no\r\n", b"* 2 FETCH (BODY[] {5}\r\n", b"hello", b")\r\n", b"* 2 FETCH (",

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from portico.ledger.ledger import SqliteLedger
 from portico.plugin import Insertion, Interests, Outline, Session, hookimpl
 from portico.session.annotations.annotation import Mailbox
+from portico.session.events import MAIN
 from portico.session.pop3.transform import shown
 from portico.testing import Correspondence
 
@@ -295,6 +296,31 @@ def test_a_refusal_of_the_server_is_told_as_it_is() -> None:
             S: +OK
             """
         )
+
+
+ANSWERS = [
+    b"-ERR no\r\n",
+    b"+OK\r\n" + ORIGINAL.replace(b"\r\n.", b"\r\n..") + b".\r\n",
+    b"+OK 99999999999999999999 octets\r\nsecret\r\n.\r\n",
+    b"+OK\r\n.\r\n",
+    b"+OK\r\nsecret" + b"x" * 2000 + b"\r\nx\r\n.\r\n",
+    b"+OK\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\nsecret\0\r\n.\r\n",
+    b"+OK\r\nsecret without an end",
+]
+
+
+@given(st.lists(st.sampled_from(ANSWERS), max_size=2), st.integers(1, 60), st.booleans(), st.booleans())
+def test_whatever_the_server_says_a_transformed_message_is_not_shown_as_it_was(said: list[bytes], cut: int, room: bool, top: bool) -> None:
+    ledger = SqliteLedger()
+    if not room:
+        ledger.keep(0)
+    with begun(Scans(), ledger, most=1000) as session:
+        session.play(RETR)
+        session.client(b"TOP 1 1\r\nRETR 1\r\n" if top else b"RETR 1\r\nTOP 1 1\r\n")
+        told, _ = session.pieces(MAIN, b"".join(said), cut)
+        assert b"secret" not in told
+        assert told.count(b"+OK") + told.count(b"-ERR") <= len(said)
+        session.client(b"NOOP\r\n")
 
 
 LINES = st.lists(st.sampled_from([b"", b".", b"..", b"a", b".a", b"text of a line"]), max_size=8)
