@@ -158,6 +158,13 @@ Sync {"All" if push else "Pull"}
 
 def fetchmail(account: Account, directory: Path, protocol: str, *, keep: bool = True) -> list[str]:
     """Fetch all of the inbox, and leave it there or take it away; hashes in the order of arrival."""
+    return fetchmail_says(account, directory, protocol, keep=keep)[0]
+
+
+def fetchmail_says(
+    account: Account, directory: Path, protocol: str, *, keep: bool = True, more: str = "", arguments: Sequence[str] = ()
+) -> tuple[list[str], str]:
+    """The same, and what it says meanwhile. `more`: further words of its settings for this user."""
     directory.mkdir(parents=True)
     (directory / "in").mkdir()
     deliver = directory / "deliver"
@@ -170,10 +177,11 @@ def fetchmail(account: Account, directory: Path, protocol: str, *, keep: bool = 
     settings.write_text(
         f'set invisible\nset no bouncemail\npoll {HOST} service {account.port(protocol)} protocol {protocol} auth password\n'
         f'user "{account.user}" password "{account.password}" {tls} '
-        f'{"keep" if keep else "nokeep"} fetchall no rewrite mda "{deliver}"\n'
+        f'{"keep" if keep else "nokeep"} fetchall no rewrite {more} mda "{deliver}"\n'
     )  # fmt: skip
-    run("fetchmail", "--nodetach", "--nosyslog", "-f", str(settings), "--pidfile", str(directory / "pid"), cwd=directory, timeout=90)
-    return [sha256(path.read_bytes()) for path in sorted((directory / "in").iterdir())]
+    command = ["fetchmail", "--nodetach", "--nosyslog", "-f", str(settings), "--pidfile", str(directory / "pid"), *arguments]
+    said = run(*command, cwd=directory, timeout=90)
+    return [sha256(path.read_bytes()) for path in sorted((directory / "in").iterdir())], said
 
 
 def imaplib_connect(account: Account) -> imaplib.IMAP4:

@@ -5,14 +5,19 @@ Rule of this file: as in test_annotations.py; messages are stored straight on a 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Final
 
 import pytest
+from portico.demo.certificates import Certificates
 from portico.plugin import Insertion, Interests, Outline, Session, hookimpl
 from portico.testing import RunningProxy, running_proxy
 from portico.testing.client import Dialogue
 
+from tests.live.clients import Account, fetchmail_says
 from tests.live.conftest import Server
 from tests.live.people import PASSWORD, People
 from tests.live.test_annotations import HTML, PLAIN
@@ -145,3 +150,42 @@ def test_once_seen_a_message_is_the_same_in_every_command(server: Server, front:
         assert int(again.line("STAT").split()[2]) == sum(listed.values())
         again.line("QUIT")
     assert not front.events("session.bug")
+
+
+NOT_AS_LISTED: Final = re.compile(r"message \S+:(\d+) was not the expected length \((\d+) actual != (\d+) expected\)")
+
+
+def test_fetchmail_with_sizes_on_is_content_once_a_message_has_been_seen(
+    dovecot: Server, people: People, corpus: list[Path], certificates: Certificates, need: Callable[..., None], tmp_path: Path
+) -> None:
+    """It compares each message with what LIST said, and says so of one that is longer or shorter: as it does at the first sight."""
+    need("fetchmail")
+    name = people.new(dovecot)
+    with Dialogue(dovecot.ports.imap) as imap:
+        imap.line()
+        imap.command(f"a LOGIN {name} {PASSWORD}".encode())
+        for path in [path for path in corpus if path.stem in ("invite-outlook", "invite-google", "plain")]:
+            octets = path.read_bytes()
+            imap.send(b"b APPEND INBOX {%d}\r\n" % len(octets))
+            assert imap.line().startswith(b"+")
+            imap.send(octets + b"\r\n")
+            assert b"\r\nb OK" in b"\r\n" + imap.until(b"b")
+
+    def run(port: int, place: str) -> tuple[list[str], list[str]]:
+        account = Account(replace(dovecot.ports, pop3=port), name, PASSWORD, certificates.authority, "none")
+        hashes, said = fetchmail_says(
+            account, tmp_path / place, "pop3", more="limit 1000000 fetchsizelimit 0", arguments=["--verbose", "--verbose"]
+        )
+        assert len(hashes) == 3, said
+        assert all(f"{number} of 3 (" in said for number in (1, 2, 3)), said  # it knows the sizes
+        return hashes, [found[1] for found in NOT_AS_LISTED.finditer(said)]
+
+    direct, complaints = run(dovecot.ports.pop3, "direct")
+    assert complaints == []
+    with running_proxy(Annotates(), server=f"127.0.0.1:{dovecot.ports.pop3}", protocol="pop3") as front:
+        first, complaints = run(front.port, "first")
+        assert complaints == ["1", "2"]
+        again, complaints = run(front.port, "again")
+        assert complaints == []
+    assert first == again
+    assert [was == now for was, now in zip(direct, first, strict=True)] == [False, False, True]
