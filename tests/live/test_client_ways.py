@@ -21,8 +21,9 @@ from portico.wire.bodystructure import Part, decoded
 from portico_meeting_links import MeetingLinks
 
 from tests.live.asking import Asking, asking, fetched, leaves, peeked, structure_in
+from tests.live.conftest import Server
 from tests.live.people import PASSWORD, People
-from tests.live.test_consistency import LINKS, Server
+from tests.live.test_consistency import LINKS
 from tests.live.test_meeting_requests import LINK, expectations
 
 pytestmark = pytest.mark.live
