@@ -192,6 +192,34 @@ def test_a_listing_of_all_a_search_and_a_sort_know_the_new_sizes(
         assert int(status.split(b"SIZE ")[1].split(b")")[0]) >= sum(sizes)
 
 
+def test_what_has_changed_what_was_saved_and_what_has_vanished_is_found(
+    dovecot: Server, people: People, front: RunningProxy, originals: list[tuple[str, bytes]]
+) -> None:
+    user = people.new(dovecot)
+    octets = [message for _, message in originals[:12]]
+    store(dovecot.ports.imap, user, octets)
+    expected = [shown(message) or message for message in octets]
+    with reader(front.port, user) as one:
+        one.command("ENABLE QRESYNC")
+        one.command("STORE 1 +FLAGS.SILENT (\\Deleted)")
+        one.command("EXPUNGE")
+        sizes = {b"%d" % uid: b"%d" % len(message) for uid, message in enumerate(expected, 1) if uid > 1}
+        told = one.command("UID FETCH 1:* (RFC822.SIZE) (CHANGEDSINCE 1 VANISHED)")
+        assert b"* VANISHED (EARLIER) 1\r\n" in told
+        found = [parse_fetch(line + b"\r\n") for line in told.split(b"\r\n") if b" FETCH (" in line]
+        assert {b"%d" % (each.uid or 0): each.value("RFC822.SIZE") for each in found} == sizes
+        assert all(each.value("MODSEQ") for each in found)
+        last = max(int((each.value("MODSEQ") or b"()").strip(b"()")) for each in found)
+        one.command("UID STORE 3:4 +FLAGS.SILENT (\\Flagged)")
+        told = one.command(f"UID FETCH 1:* (RFC822.SIZE) (CHANGEDSINCE {last})")
+        found = [parse_fetch(line + b"\r\n") for line in told.split(b"\r\n") if b" FETCH (" in line]
+        assert {each.uid: each.value("RFC822.SIZE") for each in found} == {uid: b"%d" % len(expected[uid - 1]) for uid in (3, 4)}
+        one.command("SEARCH RETURN (SAVE) UID 5:7")
+        told = one.command("FETCH $ (UID RFC822.SIZE)")
+        found = [parse_fetch(line + b"\r\n") for line in told.split(b"\r\n") if b" FETCH (" in line]
+        assert {each.uid: each.value("RFC822.SIZE") for each in found} == {uid: b"%d" % len(expected[uid - 1]) for uid in (5, 6, 7)}
+
+
 def test_reading_sets_seen_and_peeking_does_not(front: RunningProxy, stored: tuple[str, str, list[str]]) -> None:
     one, _, names = stored
     with reader(front.port, one) as through:
