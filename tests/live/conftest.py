@@ -33,7 +33,7 @@ from tests.live.fetch import CannotFetch, fetch
 from tests.live.front import Front, ServerTls
 from tests.live.people import PASSWORD, USERS, People, load
 from tests.live.scripted import Connection, Scripted
-from tests.live.stores import CYRUS_WAYS, PUBLIC_WAYS, Public, dovecot_store, fill_cyrus, fill_dovecot, public_front
+from tests.live.stores import CYRUS_WAYS, NAMED, PUBLIC_WAYS, READERS, Public, dovecot_store, fill_cyrus, fill_dovecot, public_front
 
 Server = Dovecot | Cyrus | Courier
 
@@ -209,6 +209,18 @@ def fronted(place: Path, certificates: Certificates) -> Iterator[Callable[..., t
 
 
 @pytest.fixture(scope="session")
+def readers() -> Iterator[str]:
+    """As `people`, for tests of public folders."""
+    return iter(READERS)
+
+
+@pytest.fixture
+def reader(readers: Iterator[str]) -> str:
+    """A user of `dovecot` and `public_store` whom nobody has used there."""
+    return next(readers)
+
+
+@pytest.fixture(scope="session")
 def public_store(place: Path, certificates: Certificates) -> Iterator[Dovecot]:
     """A Dovecot that holds public folders, with ACLs."""
     if packages := demo_dovecot.missing():
@@ -250,7 +262,7 @@ def _dovecot(directory: Path, certificates: Certificates, *, compress: bool = Fa
         lacking(f"not installed: {' '.join(packages)} (make test installs it)")
     server = Dovecot(
         directory,
-        users=mailbox.USERS | USERS,
+        users=mailbox.USERS | USERS | READERS | NAMED,
         masters=mailbox.MASTERS,
         owner=mailbox.OWNER,
         certificate=certificates.certificate,

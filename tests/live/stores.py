@@ -7,7 +7,7 @@ one proxy serves all tests.
 from __future__ import annotations
 
 import imaplib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,13 +21,17 @@ from portico.demo.ports import LOOPBACK, MailPorts, free_ports
 from tests.live.cyrus import ADMIN, Cyrus
 from tests.live.dialogue import Dialogue
 from tests.live.front import Front
-from tests.live.people import PASSWORD, USERS
+from tests.live.people import PASSWORD
 
 OWNER = ("librarian", "shelves")
 """Who has every right below ``Public/`` of the Dovecot, and may be used as a service account."""
 MASTER = ("boss", "of-puppets")
-STAFF = "user99"
+STAFF = "staff"
 """The only user who sees ``Staff only``."""
+READERS = {f"reader{number}": PASSWORD for number in range(400)}
+"""Users of the personal server and of the Dovecot store, each given out once (fixture `reader`)."""
+NAMED = dict.fromkeys((STAFF, "carol", "backup", "guest", "public@example.org"), PASSWORD)
+"""Others whom both know."""
 PREFIX = "Public Folders"
 
 PUBLIC = {"Notices", "Team", "Team/Minutes", "Größe & Gewicht", "Open"}
@@ -80,13 +84,18 @@ def public_folders() -> list[Folder]:
     ]
 
 
+def settled(found: Iterable[str]) -> set[str]:
+    """Names of mailboxes, without those that tests make and delete meanwhile."""
+    return {name for name in found if "/Open/" not in name}
+
+
 def dovecot_store(directory: Path, certificates: Certificates) -> Dovecot:
     """A Dovecot with ACLs whose public folders are below ``Public/``. To be started, then filled."""
     program = demo_dovecot.find()
     assert program is not None
     return Dovecot(
         directory,
-        users=USERS | dict([OWNER]),
+        users=READERS | NAMED | dict([OWNER]),
         masters=dict([MASTER]),
         owner=OWNER[0],
         certificate=certificates.certificate,
@@ -164,7 +173,7 @@ PUBLIC_WAYS = {
     "hidden": _PUBLIC + 'show = "hidden"\n' + _STORED,
     "deep": _PUBLIC + 'prefix = "Shared/Öffentlich"\n' + _STORED,
     "whole": 'store = "store"\ninbox = true\n' + _STORED,
-    "excluded": _PUBLIC + 'exclude_users = ["user*"]\n',
+    "excluded": _PUBLIC + 'exclude_users = ["reader*"]\n',
     "not for testers": _PUBLIC + 'exclude_clients = ["tester*"]\n',
     "down": 'store = "down"\n' + _STORED,
     "silent": 'store = "silent"\n' + _STORED,

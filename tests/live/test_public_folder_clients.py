@@ -17,16 +17,16 @@ from tests.live import clients
 from tests.live.clients import Account
 from tests.live.dialogue import Dialogue
 from tests.live.mailboxes import names
-from tests.live.people import PASSWORD, People
+from tests.live.people import PASSWORD
 from tests.live.stores import LETTERS, MOUNTED, Public
 
 pytestmark = pytest.mark.live
 
 
 @pytest.fixture
-def account(public: Public, people: People, dovecot: Dovecot, public_store: Dovecot) -> Iterator[Account]:
+def account(public: Public, reader: str, dovecot: Dovecot, public_store: Dovecot) -> Iterator[Account]:
     """Of a user for whom there is a public folder, `Open/<user>`, with one message, and one message in the inbox."""
-    user = people.new(dovecot)
+    user = reader
     with Dialogue(public_store.ports.imap) as client:
         client.line()
         client.command(f"in LOGIN {user} {PASSWORD}".encode())
@@ -37,7 +37,8 @@ def account(public: Public, people: People, dovecot: Dovecot, public_store: Dove
             own.command(f"in LOGIN {user} {PASSWORD}".encode())
             own.command(b"a APPEND INBOX {%d+}\r\n%b" % (len(LETTERS[1]), LETTERS[1]))
         yield Account(public.mail_ports("user"), user, PASSWORD, public.front.certificates.authority, "none")
-        client.command(f"c DELETE Public/Open/{user}".encode())
+        for box in ("/Flöße", ""):
+            client.command(f"c DELETE {mailbox.quoted(f'Public/Open/{user}{box}')}".encode())
 
 
 def stored(store: Dovecot, user: str, box: str) -> list[str]:

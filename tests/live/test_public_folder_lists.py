@@ -6,22 +6,22 @@ Rule of this file: names that are found are held against those that the servers 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 import pytest
 from portico.demo.dovecot import Dovecot
 
 from tests.live.dialogue import Dialogue, eventually
 from tests.live.mailboxes import Listed, listed, matching, names
-from tests.live.people import PASSWORD, People
-from tests.live.stores import LETTERS, MOUNTED, PUBLIC, Public
+from tests.live.people import PASSWORD
+from tests.live.stores import LETTERS, MOUNTED, PUBLIC, Public, settled
 
 pytestmark = pytest.mark.live
 
 
 @pytest.fixture
-def user(people: People, dovecot: Dovecot) -> str:
-    """Who has not been anywhere yet."""
-    return people.new(dovecot)
+def user(reader: str) -> str:
+    return reader
 
 
 # -- lists
@@ -31,7 +31,7 @@ def personal(dovecot: Dovecot, user: str) -> set[str]:
     with Dialogue(dovecot.ports.imap) as client:
         client.line()
         client.command(f"in LOGIN {user} {PASSWORD}".encode())
-        return set(names(client.command(b'l LIST "" *')))
+        return settled(names(client.command(b'l LIST "" *')))
 
 
 @pytest.mark.parametrize(
@@ -63,14 +63,12 @@ def personal(dovecot: Dovecot, user: str) -> set[str]:
         ("", "public folders/%"),
     ],
 )
-def test_a_pattern_finds_the_mailboxes_of_both_and_each_once(
-    reference: str, pattern: str, public: Public, dovecot: Dovecot, people: People
-) -> None:
-    everything = personal(dovecot, "user98") | MOUNTED | {"Public Folders"}
-    with public.client("user", "user98") as client:
+def test_a_pattern_finds_the_mailboxes_of_both_and_each_once(reference: str, pattern: str, public: Public, dovecot: Dovecot) -> None:
+    everything = personal(dovecot, "guest") | MOUNTED | {"Public Folders"}
+    with public.client("user", "guest") as client:
         found = names(client.command(f'l LIST "{reference}" "{pattern}"'.encode()))
     assert len(found) == len(set(found))
-    assert set(found) == matching(reference + pattern, everything)
+    assert settled(found) == matching(reference + pattern, everything)
 
 
 def test_personal_mailboxes_come_first(public: Public, dovecot: Dovecot, user: str) -> None:
@@ -109,13 +107,13 @@ def test_who_has_children_is_told_and_special_uses_are_not_passed_on(public: Pub
 
 def test_subscriptions_are_one_list_and_last(public: Public, user: str) -> None:
     with public.client("user", user) as client:
-        before = set(names(client.command(b'l LSUB "" *')))
+        before = settled(names(client.command(b'l LSUB "" *')))
         client.command(b's SUBSCRIBE "Public Folders/Team/Minutes"')
         client.command(b's SUBSCRIBE "Public Folders/Gr&APYA3w-e &- Gewicht"')
     with public.client("user", user) as client:
         mounted = {"Public Folders/Team/Minutes", "Public Folders/Größe & Gewicht"}
-        assert set(names(client.command(b'l LSUB "" *'))) == before | mounted
-        assert set(names(client.command(b'l LIST (SUBSCRIBED) "" *'))) == before | mounted
+        assert settled(names(client.command(b'l LSUB "" *'))) == before | mounted
+        assert settled(names(client.command(b'l LIST (SUBSCRIBED) "" *'))) == before | mounted
         above = attributes(listed(client.command(b'l LSUB "" %')))
         assert "noselect" in above["Public Folders"]
         assert names(client.command(b'l LSUB "" "Public Folders/Team*"')) == ["Public Folders/Team/Minutes"]
@@ -124,7 +122,7 @@ def test_subscriptions_are_one_list_and_last(public: Public, user: str) -> None:
         everything = attributes(listed(client.command(b'l LIST "" "Public Folders/*" RETURN (SUBSCRIBED)')))
         assert {name for name, words in everything.items() if "subscribed" in words} == mounted
         client.command(b's UNSUBSCRIBE "Public Folders/Team/Minutes"')
-        assert set(names(client.command(b'l LSUB "" "Public Folders*"'))) == {"Public Folders/Größe & Gewicht"}
+        assert settled(names(client.command(b'l LSUB "" "Public Folders*"'))) == {"Public Folders/Größe & Gewicht"}
 
 
 def test_a_list_can_bring_the_status_of_both(public: Public, user: str) -> None:
@@ -148,8 +146,8 @@ def test_on_demand_only_the_mount_is_listed_until_a_client_asks_below_it(public:
     with public.client("on demand", user) as client:
         mounted = [row for row in listed(client.command(b'l LIST "" *')) if row.name.startswith("Public Folders")]
         assert [row.name for row in mounted] == ["Public Folders"] and "haschildren" in mounted[0].attributes
-        assert set(names(client.command(b'l LIST "" "Public Folders/%"'))) == {name for name in MOUNTED if name.count("/") == 1}
-        assert set(names(client.command(b'l LIST "Public Folders/" *'))) == MOUNTED
+        assert settled(names(client.command(b'l LIST "" "Public Folders/%"'))) == {name for name in MOUNTED if name.count("/") == 1}
+        assert settled(names(client.command(b'l LIST "Public Folders/" *'))) == MOUNTED
 
 
 def test_subscribed_shows_what_is_subscribed(public: Public, user: str) -> None:
@@ -168,21 +166,21 @@ def test_hidden_folders_can_be_opened_by_name(public: Public, user: str) -> None
         assert b"* 3 EXISTS" in client.command(b's SELECT "Public Folders/Notices"')
 
 
-def test_virtually_all_is_subscribed_until_the_user_unsubscribes_and_that_lasts(public: Public, user: str, people: People) -> None:
+def test_virtually_all_is_subscribed_until_the_user_unsubscribes_and_that_lasts(public: Public, user: str) -> None:
     with public.client("virtual", user) as client:
-        assert {name for name in names(client.command(b'l LSUB "" *')) if name.startswith("Public Folders/")} == MOUNTED
+        assert {name for name in settled(names(client.command(b'l LSUB "" *'))) if name.startswith("Public Folders/")} == MOUNTED
         assert b"u OK" in client.command(b'u UNSUBSCRIBE "Public Folders/Team"')
     with public.client("virtual", user) as client:
         left = MOUNTED - {"Public Folders/Team"}
-        assert {name for name in names(client.command(b'l LSUB "" *')) if name.startswith("Public Folders/")} == left
-        assert set(names(client.command(b'l LIST (SUBSCRIBED) "" "Public Folders/*"'))) == left
-        assert set(names(client.command(b'l LIST "" "Public Folders/*"'))) == MOUNTED
+        assert {name for name in settled(names(client.command(b'l LSUB "" *'))) if name.startswith("Public Folders/")} == left
+        assert settled(names(client.command(b'l LIST (SUBSCRIBED) "" "Public Folders/*"'))) == left
+        assert settled(names(client.command(b'l LIST "" "Public Folders/*"'))) == MOUNTED
         assert b"s OK" in client.command(b's SUBSCRIBE "Public Folders/Team"')
-        assert {name for name in names(client.command(b'l LSUB "" *')) if name.startswith("Public Folders/")} == MOUNTED
+        assert {name for name in settled(names(client.command(b'l LSUB "" *'))) if name.startswith("Public Folders/")} == MOUNTED
 
 
-def test_subscriptions_kept_here_are_each_users_own(public: Public, dovecot: Dovecot, people: People) -> None:
-    one, other = people.new(dovecot), people.new(dovecot)
+def test_subscriptions_kept_here_are_each_users_own(public: Public, readers: Iterator[str]) -> None:
+    one, other = next(readers), next(readers)
     with public.client("proxy", one) as client:
         assert not [name for name in names(client.command(b'l LSUB "" *')) if name.startswith("Public Folders/")]
         client.command(b's SUBSCRIBE "Public Folders/Notices"')

@@ -16,7 +16,7 @@ from portico.wire.imap import parse_fetch, unquoted
 
 from tests.live.clients import sha256
 from tests.live.dialogue import Dialogue
-from tests.live.people import PASSWORD, People
+from tests.live.people import PASSWORD
 from tests.live.stores import LETTERS, Public
 
 pytestmark = pytest.mark.live
@@ -70,9 +70,9 @@ def numbers(text: bytes) -> list[int]:
 
 
 @pytest.fixture
-def user(people: People, dovecot: Dovecot, public_store: Dovecot) -> Iterator[str]:
+def user(reader: str, dovecot: Dovecot, public_store: Dovecot) -> Iterator[str]:
     """Who has a folder of his own, `Mine`, and a public one, `Open/<user>`."""
-    name = people.new(dovecot)
+    name = reader
     with straight(dovecot, name) as client:
         client.command(b"c CREATE Mine")
     with straight(public_store, name) as client:

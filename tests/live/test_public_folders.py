@@ -17,7 +17,7 @@ from tests.live.clients import Account, imapclient_connect
 from tests.live.dialogue import Dialogue
 from tests.live.mailboxes import names
 from tests.live.people import PASSWORD, People
-from tests.live.stores import LETTERS, MASTER, MOUNTED, OWNER, STAFF, Public
+from tests.live.stores import LETTERS, MASTER, MOUNTED, OWNER, STAFF, Public, settled
 
 pytestmark = pytest.mark.live
 
@@ -25,9 +25,8 @@ SIGN_INS = ["user", "master", "account"]
 
 
 @pytest.fixture
-def user(people: People, dovecot: Dovecot) -> str:
-    """Who has not been anywhere yet."""
-    return people.new(dovecot)
+def user(reader: str) -> str:
+    return reader
 
 
 # -- the same suite on a folder of one's own and on a public one
@@ -188,7 +187,7 @@ def work(account: Account, box: str) -> list[object]:
 @pytest.mark.parametrize("way", SIGN_INS)
 def test_a_public_folder_does_for_a_client_what_one_of_its_own_does(way: str, public: Public, public_store: Dovecot, user: str) -> None:
     account = Account(public.mail_ports(way), user, PASSWORD, public.front.certificates.authority, "none")
-    assert work(account, f"Public Folders/Open/{way}") == work(account, f"Mine {way}")
+    assert work(account, f"Public Folders/Open/work {way}") == work(account, f"Mine {way}")
 
 
 # -- ways to sign in, and rights
@@ -198,7 +197,7 @@ def test_a_public_folder_does_for_a_client_what_one_of_its_own_does(way: str, pu
 def test_a_user_sees_and_may_what_is_his_to_see_and_do(way: str, public: Public, user: str) -> None:
     letter = LETTERS[0]
     with public.client(way, user) as client:
-        assert set(names(client.command(b'l LIST "" "Public Folders/*"'))) == MOUNTED
+        assert settled(names(client.command(b'l LIST "" "Public Folders/*"'))) == MOUNTED
         assert b"\r\nd NO" in b"\r\n" + client.command(b'd SELECT "Public Folders/Staff only"')
         assert b"\r\ns OK" in client.command(b's SELECT "Public Folders/Notices"')
         assert b"FETCH (BODY[] {" in client.command(b"f FETCH 1 BODY.PEEK[]")
@@ -221,10 +220,31 @@ def test_a_user_sees_and_may_what_is_his_to_see_and_do(way: str, public: Public,
         assert set("lrswikxte") <= rights[b"Open"]
 
 
+def test_a_folder_that_the_settings_hide_is_in_no_answer(public: Public, user: str) -> None:
+    asked = [
+        'LIST "" *', 'LIST "" "Public Folders/S*"', 'LIST "" ("Public Folders/%" "Public Folders/Staff only")', 'LIST (REMOTE) "" *',
+        'LIST (SUBSCRIBED RECURSIVEMATCH) "" %', 'LIST "" "Public Folders/*" RETURN (STATUS (MESSAGES) SUBSCRIBED CHILDREN)', 'LSUB "" *',
+    ]  # fmt: skip
+    refused = [
+        "EXAMINE %", "STATUS % (MESSAGES)", "APPEND % {2+}\r\nx\n", "MYRIGHTS %", "GETACL %", "GETMETADATA % /private/comment",
+        "GETQUOTAROOT %", "SETACL % anyone lr", "DELETE %", "CREATE %/more", "RENAME % Mine", 'RENAME "Public Folders/Open" %/more', "COPY 1 %",
+        "MOVE 1 %",
+    ]  # fmt: skip
+    with public.client("account", user) as client:
+        client.command(b's SELECT "Public Folders/Notices"')
+        for command in asked:
+            answer = client.command(f"a {command}".encode())
+            assert b"a OK" in answer and b"Staff" not in answer, answer
+        for name in ("Staff only", "staff only", "Staff only/", "Team/../Staff only"):
+            for command in refused:
+                answer = client.command(f"a {command}".replace("%", f'"Public Folders/{name}"', 1).replace('"/more', '/more"').encode())
+                assert re.fullmatch(rb"a NO \[(NONEXISTENT|NOPERM|CANNOT)\] [^\r]*\r\n", answer), (command, answer)
+
+
 @pytest.mark.parametrize("way", SIGN_INS)
 def test_a_folder_that_is_hidden_from_others_is_there_for_staff(way: str, public: Public) -> None:
     with public.client(way, STAFF) as client:
-        assert set(names(client.command(b'l LIST "" "Public Folders/*"'))) == MOUNTED | {"Public Folders/Staff only"}
+        assert settled(names(client.command(b'l LIST "" "Public Folders/*"'))) == MOUNTED | {"Public Folders/Staff only"}
         assert b"* 1 EXISTS" in client.command(b's SELECT "Public Folders/Staff only"')
 
 
@@ -290,6 +310,31 @@ def test_commands_that_do_not_wait_are_answered_as_the_client_expects(public: Pu
     assert answer[answer.index(b"s3 OK") :].count(b"FETCH (UID ") == 0
 
 
+def test_what_extensions_promise_holds_across_both_servers(public: Public, user: str) -> None:
+    box = f"Public Folders/Open/{user}"
+    one, two, three = LETTERS[:3]
+    with public.client("user", user) as client, public.client("user", user) as other:
+        client.command(f'c CREATE "{box}"'.encode())
+        together = b" (\\Seen) {%d+}\r\n%b" % (len(one), one) + b" {%d+}\r\n%b {%d+}\r\n%b" % (len(two), two, len(three), three)
+        assert re.match(rb"a OK \[APPENDUID \d+ 1:3\]", client.command(f'a APPEND "{box}"'.encode() + together))
+        assert b"* ENABLED QRESYNC\r\n" in client.command(b"e ENABLE QRESYNC")
+        selected = client.command(f's SELECT "{box}"'.encode())
+        known = [re.findall(name + rb" (\d+)\]", selected)[0] for name in (b"UIDVALIDITY", b"HIGHESTMODSEQ")]
+        other.command(f's SELECT "{box}"'.encode())
+        other.command(b"d STORE 2 +FLAGS.SILENT (\\Deleted)")
+        other.command(b"d EXPUNGE")
+        assert b"* VANISHED 2\r\n" in client.command(b"n NOOP")
+        client.command(b"s SELECT INBOX")
+        again = client.command(f's SELECT "{box}" (QRESYNC ('.encode() + b" ".join(known) + b"))")
+        assert b"* VANISHED (EARLIER) 2\r\n" in again and b"* 2 EXISTS" in again
+        assert b"COUNT 1" in client.command(b"f UID SEARCH RETURN (SAVE COUNT) SEEN")
+        assert re.search(rb"m OK .*", moved := client.command(b"m UID MOVE $ INBOX"))
+        assert b"* VANISHED 1\r\n" in moved and re.search(rb"\[COPYUID \d+ 1 1\]", moved)
+        assert b"* 1 EXISTS" in client.command(b"s SELECT INBOX")
+        assert b"[MODIFIED 1]" in client.command(b"q STORE 1 (UNCHANGEDSINCE 1) +FLAGS (\\Flagged)")
+        client.command(f'd DELETE "{box}"'.encode())
+
+
 # -- Cyrus as the store
 
 
@@ -297,7 +342,7 @@ def test_the_shared_folders_of_a_cyrus_are_public_ones(public_cyrus: Public, dov
     user = people.new(dovecot)
     letter = LETTERS[0]
     with public_cyrus.client("cyrus", user) as client:
-        found = set(names(client.command(b'l LIST "" "Public Folders/*"')))
+        found = settled(names(client.command(b'l LIST "" "Public Folders/*"')))
         assert found >= {"Public Folders/Team", "Public Folders/Team/Minutes", "Public Folders/Open"}
         assert "Public Folders/Hidden" not in found
         assert b"s OK" in client.command(b's SELECT "Public Folders/Team/Minutes"')

@@ -27,14 +27,14 @@ from tests.live.cyrus import ADMIN, PROXY, Cyrus, own
 from tests.live.dialogue import Dialogue
 from tests.live.front import Front
 from tests.live.mailboxes import names
-from tests.live.people import PASSWORD, USERS, People, load
-from tests.live.stores import LETTERS
+from tests.live.people import PASSWORD, People, load
+from tests.live.stores import LETTERS, NAMED, READERS
 
 pytestmark = pytest.mark.live
 
 PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "public-folders.md"
 LIBRARIAN = ("librarian", "shelves")
-ACCOUNT = "user96"
+ACCOUNT = "public@example.org"
 
 
 def block(chapter: str, kind: str, number: int = 0) -> str:
@@ -129,7 +129,7 @@ def documented(place: Path, certificates: Certificates) -> Iterator[Dovecot]:
         configuration = configuration.replace(written, real)
     server = Dovecot(
         directory / "server",
-        users=USERS | dict([LIBRARIAN]),
+        users=READERS | NAMED | dict([LIBRARIAN]),
         certificate=certificates.certificate,
         key=certificates.key,
         more=configuration,
@@ -138,7 +138,7 @@ def documented(place: Path, certificates: Certificates) -> Iterator[Dovecot]:
         own(public, demo_dovecot._mail_account())
     with server:
         doveadm = shutil.which("doveadm") or "/usr/bin/doveadm"
-        for line in block("The store is a Dovecot", "console").replace("=bob ", "=user97 ").splitlines():
+        for line in block("The store is a Dovecot", "console").splitlines():
             command = line.removeprefix("# doveadm ").split()
             subprocess.run([doveadm, "-c", str(server.directory / "dovecot.conf"), *command], check=True, capture_output=True, timeout=60)
         yield server
@@ -146,22 +146,22 @@ def documented(place: Path, certificates: Certificates) -> Iterator[Dovecot]:
 
 @pytest.mark.parametrize("sign_in", ["user", "master"])
 def test_a_dovecot_as_documented(
-    sign_in: str, documented: Dovecot, place: Path, certificates: Certificates, dovecot: Dovecot, people: People
+    sign_in: str, documented: Dovecot, place: Path, certificates: Certificates, dovecot: Dovecot, reader: str
 ) -> None:
     directory = place / f"documented-{sign_in}"
     secret(directory, "master-password", "of-puppets")
     table = block("The store is a Dovecot", "toml") if sign_in == "master" else ""
     with portico(directory, certificates, dovecot, documented, table) as front:
-        with front.client(people.new(dovecot)) as client:
+        with front.client(reader) as client:
             assert seen(client) == {"Notices", "Team"}
             assert not may_post(client, "Notices") and may_post(client, "Team")
             assert set(names(client.command(b'l LSUB "" "Public Folders/*"'))) == {"Public Folders/Notices", "Public Folders/Team"}
             assert b"c NO" in client.command(b'c CREATE "Public Folders/Mine"')
-        with front.client("user97") as client:
+        with front.client("carol") as client:
             assert seen(client) == {"Notices", "Team", "Staff"}
             client.command(b's SELECT "Public Folders/Team"')
             client.command(b"s STORE 1 +FLAGS (\\Seen)")
-        with front.client("user98") as client:
+        with front.client("guest") as client:
             client.command(b's SELECT "Public Folders/Team"')
             assert b"\\Seen" not in client.command(b"f FETCH 1 FLAGS")
 
@@ -188,29 +188,29 @@ def test_a_cyrus_as_documented(cyrus: Cyrus, place: Path, certificates: Certific
 # -- a plain account
 
 
-def test_a_plain_account_as_documented(place: Path, certificates: Certificates, dovecot: Dovecot, people: People) -> None:
+def test_a_plain_account_as_documented(place: Path, certificates: Certificates, dovecot: Dovecot, reader: str) -> None:
     load(dovecot, ACCOUNT, [Folder(name, [Message(LETTERS[0])]) for name in ("Team/Talk", "Board", "News")])
     directory = place / "documented-account"
     secret(directory, "account-password", PASSWORD)
-    table = block("The store is a plain account", "toml").replace("public@example.org", ACCOUNT).replace('"carol"', '"user95"')
+    table = block("The store is a plain account", "toml")
     with portico(directory, certificates, dovecot, dovecot, table) as front:
-        with front.client(people.new(dovecot)) as client:
+        with front.client(reader) as client:
             assert {"Team", "Team/Talk", "News"} <= seen(client)
             assert "Board" not in seen(client) and "INBOX" not in seen(client)
             assert may_post(client, "Team/Talk") and not may_post(client, "News") and not may_post(client, "Board")
             client.command(b's SELECT "Public Folders/News"')
             assert b"s NO" in client.command(b"s STORE 1 +FLAGS (\\Deleted)")
             assert b"c NO" in client.command(b'c CREATE "Public Folders/Mine"')
-        with front.client("user95") as client:
+        with front.client("carol") as client:
             assert "Board" in seen(client)
             assert b"c OK" in client.command(b'c CREATE "Public Folders/Board/Minutes"')
             assert b"c OK" in client.command(b'c DELETE "Public Folders/Board/Minutes"')
 
 
-def test_who_is_excluded_as_documented(place: Path, certificates: Certificates, dovecot: Dovecot, people: People) -> None:
-    table = block("For whom it should be off", "toml").replace('"backup"', '"user94"')
+def test_who_is_excluded_as_documented(place: Path, certificates: Certificates, dovecot: Dovecot, reader: str) -> None:
+    table = block("For whom it should be off", "toml")
     with portico(place / "documented-off", certificates, dovecot, dovecot, table) as front:
-        with front.client("user94") as client:
+        with front.client("backup") as client:
             assert seen(client) == set()
-        with front.client(people.new(dovecot)) as client:
+        with front.client(reader) as client:
             assert seen(client)
