@@ -33,6 +33,7 @@ from portico.session.imap.mounts import (
     Step,
     announced_with_mounts,
     unavailable,
+    without_list,
 )
 from portico.session.imap.store import Store
 from portico.session.imap.transfer import Transfer, is_message
@@ -42,11 +43,12 @@ from portico.session.mounts.memory import Memory
 from portico.session.mounts.tree import Place
 from portico.wire.imap import CommandLine
 from portico.wire.lines import Line, Literal
-from portico.wire.mailbox import parse_listed
 from portico.wire.skim import Piece
 
 _TAG: Final = b"portico-m"
 _OF_STORES: Final = NAMING | NOT_THE_CLIENTS | frozenset(["OK", "NO", "BAD"])
+_HIDDEN: Final = LISTS | frozenset(["STATUS"])
+"""Responses of the main server that may name a mailbox which cannot be seen, because a mount has its name."""
 _GONE: Final = Got(b"", [])
 _SELECTED_GONE: Final = b"* BYE [UNAVAILABLE] The server of the selected folder closed the connection.\r\n"
 _ANSWER: Final = 32 << 20
@@ -120,7 +122,7 @@ class MountedWatch(Watch):
     def kinds(self) -> frozenset[str]:
         if not self._stores:
             return super().kinds | self._asked_kinds(MAIN)
-        return super().kinds | LISTS | (frozenset() if self._mounts.current in (None, MAIN) else NEWS) | self._asked_kinds(MAIN)
+        return super().kinds | _HIDDEN | (frozenset() if self._mounts.current in (None, MAIN) else NEWS) | self._asked_kinds(MAIN)
 
     def _pattern_of(self, leg: int) -> re.Pattern[bytes]:
         if self._mounts.current != leg:
@@ -443,14 +445,16 @@ class MountedWatch(Watch):
         if kind in NEWS and self._stores:
             told = raw if self._mounts.current == link.leg or (store is None and self._mounts.current is None) else None
         elif store is None:
-            listed = parse_listed(raw) if kind in LISTS else None
-            told = None if listed is not None and self._mounts.owned(listed.name) else raw
+            told = None if kind in _HIDDEN and self._mounts.hides(kind, raw) else raw
         elif kind in NAMING:
             told = self._mounts.mapped(store, kind, raw)
         elif kind in ("OK", "NO", "BAD"):
-            told = self._mounts.permanent(store, raw) if self._mounts.current == store.leg or b"[ALERT]" in raw[:64].upper() else None
+            own = self._mounts.current == link.leg or b"[ALERT]" in raw[:64].upper()
+            told = without_list(self._mounts.permanent(store, raw)) if own else None
         elif kind in NOT_THE_CLIENTS:
             link.said_bye = link.said_bye or kind == "BYE"
+            told = None
+        elif self._mounts.current != link.leg:
             told = None
         if told is not None:
             super()._response(link, told, out)
@@ -489,7 +493,7 @@ class MountedWatch(Watch):
             asked.answers(link.leg, tag, rest.rstrip(b"\r\n"), out)
             self._transferred(out)
         else:
-            super()._tagged(link, raw, out)
+            super()._tagged(link, without_list(raw) if link.leg in self._stores else raw, out)
             self._go(out)
 
     def _completed(self, link: Link, raw: bytes) -> str:

@@ -57,6 +57,7 @@ _SUBSCRIPTIONS: Final = 10_000
 """That the proxy keeps of a user."""
 _SET: Final = re.compile(rb"[\d:,*$]+")
 _PERMANENT: Final = re.compile(rb"\* OK \[PERMANENTFLAGS \(([^()]*)\)\]", re.IGNORECASE)
+_LIST_IN_CODE: Final = re.compile(rb"\[CAPABILITY [^\]\r\n]*\] ?", re.IGNORECASE)
 _NOWHERE: Final = b'EXAMINE "portico.selects.nothing"'
 """Unselects where the server has no UNSELECT (RFC 3691 2): a SELECT that fails leaves nothing selected."""
 
@@ -205,9 +206,17 @@ class Mounts:
     def _owner(self, name: bytes) -> Store | None:
         return next((store for store in self.stores.values() if store.place.owns(name)), None)
 
-    def owned(self, name: bytes) -> bool:
-        """Whether a name of the main server's cannot be seen, because a mount has it."""
-        return self._owner(name) is not None
+    def hides(self, kind: str, raw: bytes) -> bool:
+        """Whether a response of the main server names a mailbox that cannot be seen, because a mount has its name."""
+        listed = parse_listed(raw) if kind in LISTS else None
+        if listed is not None:
+            return self._owner(listed.name) is not None
+        start = raw.find(b" ", 2) + 1
+        try:
+            name = _name(raw[start : value_end(raw, start)])
+        except PeerError:
+            return False
+        return name is not None and self._owner(name) is not None
 
     def mapped(self, store: Store, kind: str, raw: bytes) -> bytes | None:
         """A response of a store as the client may see it; None: not at all."""
@@ -336,9 +345,11 @@ class Mounts:
             refused = self._refused(head, store, name)
             if refused:
                 return Done(refused)
+            given, name = name, place.known(name) or name
+            name += place.separator if given.endswith(place.separator) else b""
         if own:
             return self._subscribe(store, name, on=head.name == "SUBSCRIBE")
-        if head.name == "APPEND" and b"CATENATE" in arguments[where[1] :].upper():
+        if head.name == "APPEND" and _catenates(arguments[where[1] :]):
             return Done(_no("CANNOT", "This extension is not offered."))  # RFC 4469: its URLs name mailboxes
         allowed = self._rights(store, name)
         given = place.inner(name) if quota else place.to_store(name)
@@ -422,12 +433,13 @@ class Mounts:
         self.selecting = None
         if not got.rest:
             self.selected = None
-        return Done(got.rest or _no("UNAVAILABLE", "The server of this folder closed the connection."))
+        return Done(without_list(got.rest) or _no("UNAVAILABLE", "The server of this folder closed the connection."))
 
     def _unselect(self) -> Part:
         """Without expunging (RFC 3691)."""
         leg = self._here
-        able = b"UNSELECT" in self.links[leg].capabilities or b"IMAP4REV2" in self.links[leg].capabilities
+        link = self.links.get(leg)
+        able = link is not None and bool(link.capabilities & {b"UNSELECT", b"IMAP4REV2"})
         got = yield Ask(leg, b"UNSELECT" if able else _NOWHERE, NEWS | frozenset(["OK"]), name="UNSELECT")
         self.selected = None
         return got.ok
@@ -681,7 +693,10 @@ class Mounts:
             return _no("CANNOT", "The mailbox is open for reading only.")
         if store is not None and not {"t", "e"} <= set(self._rights(store, self.mailbox)):
             return _no("NOPERM", "You have no right to remove messages here.")
-        capabilities = self.links[source].capabilities
+        link = self.links.get(source)
+        if link is None:
+            return _no("UNAVAILABLE", "The server closed the connection.")
+        capabilities = link.capabilities
         if b"UIDPLUS" not in capabilities and b"IMAP4REV2" not in capabilities:
             return _no("CANNOT", "The server cannot remove single messages: copy them, and delete them then.")
         if b"ACL" in capabilities:
@@ -709,8 +724,8 @@ class Mounts:
 
     def _undo(self, transfer: Transfer) -> Part:
         """Take out what has been stored of a transfer that failed. False: it cannot be."""
-        if not transfer.stored:
-            return not transfer.doubtful
+        if not transfer.stored or transfer.cut:
+            return not (transfer.stored or transfer.doubtful)
         leg, hidden = transfer.target, NEWS | frozenset(["OK"])
         link = self.links.get(leg)
         if transfer.appended and link is not None and b"UIDPLUS" in link.capabilities:
@@ -731,6 +746,19 @@ class Mounts:
 def _name(value: bytes) -> bytes | None:
     """The mailbox that a value names; NIL is a name like any other (RFC 9051 9, mailbox). None: it is no string."""
     return b"NIL" if value.upper() == b"NIL" else unquoted(value)
+
+
+def _catenates(rest: bytes) -> bool:
+    """Whether APPEND makes a message of others (RFC 4469). `rest`: what stands behind the mailbox, as far as it has come."""
+    try:
+        return any(rest[start:end].upper() == b"CATENATE" for start, end in spans(rest))
+    except PeerError:
+        return b"CATENATE" in rest.upper()
+
+
+def without_list(raw: bytes) -> bytes:
+    """A status response of a store without the capability list in its code: it says nothing of the session's other servers."""
+    return _LIST_IN_CODE.sub(b"", raw, count=1)
 
 
 def unavailable(store: Store) -> bytes:

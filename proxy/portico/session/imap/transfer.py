@@ -28,6 +28,7 @@ _UID: Final = re.compile(rb"[ (]UID (\d{1,10})[ )\r]", re.IGNORECASE)
 _APPENDUID: Final = re.compile(rb"\[APPENDUID (\d{1,10}) ([\d:,]+)\]", re.IGNORECASE)
 _DATE: Final = re.compile(rb'"[ \d]?\d-[A-Za-z]{3}-\d{4} \d\d:\d\d:\d\d [+-]\d{4}"')
 _FLAG: Final = re.compile(rb"\\?[^\x00-\x20\x7f-\xff()\\\"{}%*]+")
+_LOST: Final = b"NO [UNAVAILABLE] The server closed the connection."
 _INVALID: Final = b" NIL\r\n"
 """In place of a further message: no APPEND may go on like that, so nothing of it is stored."""
 
@@ -66,7 +67,8 @@ class Transfer:
 
     __slots__ = (
         "_append_tag", "_batches", "_blocked", "_current", "_ended", "_fetch_tag", "_in_response", "_left", "_links", "_messages", "_queue",
-        "_tags", "appended", "copied", "doubtful", "mailbox", "over", "rest", "source", "stored", "target", "validity",
+        "_source_gone", "_tags", "appended", "copied", "cut", "doubtful", "mailbox", "over", "rest", "source", "stored", "target",
+        "validity",
     )  # fmt: skip
 
     def __init__(self, source: int, target: int, mailbox: bytes, messages: Sequence[Message], links: Mapping[int, Link]) -> None:
@@ -82,8 +84,11 @@ class Transfer:
         """APPENDs that the target said OK to."""
         self.doubtful = False
         """The target had an APPEND whole and did not answer it."""
+        self.cut = False
+        """The target is in the middle of a message whose rest nobody has: it can be told nothing more."""
         self.over = False
         self.rest = b""
+        self._source_gone = False
         self._links = links
         self._messages = {message.uid: message for message in messages}
         uids = [message.uid for message in messages]
@@ -216,12 +221,14 @@ class Transfer:
     def _block(self, out: list[Decision]) -> None:
         if not self._blocked:
             self._blocked = True
-            out.append(HoldServer(self.source))
+            if not self._source_gone:
+                out.append(HoldServer(self.source))
 
     def _unblock(self, out: list[Decision]) -> None:
         if self._blocked:
             self._blocked = False
-            out.append(ReadServer(self.source))
+            if not self._source_gone:
+                out.append(ReadServer(self.source))
 
     def go_ahead(self, out: list[Decision]) -> None:
         """The target has said ``+``."""
@@ -270,13 +277,27 @@ class Transfer:
 
     def lost(self, leg: int, out: list[Decision]) -> None:
         """A leg is gone; of an APPEND that was not ended nothing is stored. What was asked of the source is still taken from it."""
-        self.doubtful = self.doubtful or (leg == self.target and self._ended)
-        self.rest = self.rest or b"NO [UNAVAILABLE] The server closed the connection."
-        self._append_tag, self._ended, self._current = b"", False, None
         if leg == self.source:
-            self._fetch_tag, self._queue = b"", []
+            self._source_lost(out)
+            return
+        self.doubtful = self.doubtful or self._ended
+        self.rest = self.rest or _LOST
+        self._append_tag, self._ended, self._current = b"", False, None
         self._unblock(out)
         self._work(out)
+
+    def _source_lost(self, out: list[Decision]) -> None:
+        self._source_gone = True
+        if self._ended and not (self._batches or self._fetch_tag or self._queue):
+            return  # all of it has been given to the target, which is about to answer
+        self.rest = self.rest or _LOST
+        self._fetch_tag, self._queue = b"", []
+        if self._current is not None:
+            self.cut = bool(self._append_tag)
+            self._append_tag, self._current = b"", None
+        if not self._ended:
+            self._unblock(out)
+            self._work(out)
 
 
 def uids_of(text: bytes) -> list[int]:

@@ -491,7 +491,7 @@ class Watch:
         if skimmer.at_boundary:
             outlet.boundary(leg, out)
         self._balance(out)
-        if self._held or self.reader.held:
+        if (self._held or self.reader.held) and not _ends(out):
             self._read_client(out)
         if self._client_gone and not self._busy and not _ends(out):
             out.append(Close(Reason.LOGOUT if self._logout else Reason.CLIENT_CLOSED, "client"))
