@@ -202,7 +202,7 @@ addresses = ["{LOOPBACK}:{ports[way]}"]
 tls = "none"
 plain_login = true
 server = "server"
-timeouts.greeting = "2s"
+timeouts.greeting = "{"4s" if way == "silent" else "30s"}"
 limits.wrong_login_delay = "1ms"
 {listener}[listeners."{way}".plugins.public_folders]
 {options}"""
