@@ -133,6 +133,7 @@ class Generation:
         context.transform = self.settings.annotations.transform
         context.possible = desk.possible
         context.targets, context.memory, context.subscriptions = desk.way.targets, self.memory, self.ledger
+        context.sizes = self.ledger
         session = desk.session(context)
         self.visits[name] = Visit(ticket, self.clock(), refused=refusal is not None)
         if self.log.enabled("session.connected"):

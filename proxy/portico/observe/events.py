@@ -86,6 +86,9 @@ _ALL: Final = (
     _session("transfer.completed", "info", "Messages were copied or moved from one server to another.", "messages moved"),
     _session("transfer.failed", "warning", "Messages could not be copied or moved from one server to another.", "messages text"),
     _session("transfer.doubled", "warning", "A copy or move failed, and what was stored could not be taken back.", "messages text"),
+    # sizes by estimate
+    _session("sizes.told", "info", "How many sizes were told by estimate in the session, and how far off they proved to be.",
+             "estimated exact", "off"),
     # a session, from accept to close
     _session("session.connected", "debug", "A client has connected."),
     _session("session.tls", "debug", "TLS with the client is ready.", "resumed", "sni"),

@@ -14,6 +14,7 @@ from portico.session.context import LoginAttempt, Peer, RouteChoice, TlsInfo
 from portico.session.context import SessionView as Session
 from portico.session.interests import Answer, Change, Command, Drop, FetchItem, Interests, Refuse, Response
 from portico.session.mounts.mount import Mount
+from portico.session.sizes.sizer import Sizer, Sketch
 from portico.wire.bodystructure import Part
 
 __all__ = [
@@ -40,6 +41,8 @@ __all__ = [
     "SecretText",
     "Session",
     "Size",
+    "Sizer",
+    "Sketch",
     "Summary",
     "TlsInfo",
     "Transformer",

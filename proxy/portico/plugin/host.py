@@ -352,6 +352,9 @@ def _unusable(interests: Any) -> str:
         return "the transformer is none"
     if not all(isinstance(mount, Mount) for mount in interests.mounts):
         return "mounts are no mounts"
+    sizer = interests.sizer
+    if sizer is not None and not all(callable(getattr(sizer, name, None)) for name in ("serves", "learn", "estimate")):
+        return "the sizer is none"
     return ""
 
 
@@ -364,4 +367,5 @@ def spoken(interests: Interests) -> list[str]:
         *(["annotations"] if interests.annotator is not None else []),
         *(["transforms"] if interests.transformer is not None else []),
         *(["mounts"] if interests.mounts else []),
+        *(["sizes"] if interests.sizer is not None else []),
     ]

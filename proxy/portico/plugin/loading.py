@@ -23,7 +23,7 @@ from portico.plugin.hooks import ORDER, PROJECT, Hooks
 from portico.plugin.options import ENABLED, Option, Values, model_of, read
 
 GROUP: Final = "portico.plugins"
-_DECLARED: Final = re.compile(r"(?:command|response|fetch item) \S+|annotations|transforms|mounts")
+_DECLARED: Final = re.compile(r"(?:command|response|fetch item) \S+|annotations|transforms|mounts|sizes")
 
 Made = TypeVar("Made")
 Plugins = Mapping[str, object]

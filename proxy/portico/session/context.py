@@ -14,6 +14,7 @@ from portico.errors import Secret
 if TYPE_CHECKING:
     from portico.session.annotations.annotation import Ledger
     from portico.session.mounts.memory import Memory, Subscriptions
+    from portico.session.sizes.sizes import SizesLedger
 
 Protocol = Literal["imap", "pop3"]
 TlsMode = Literal["none", "starttls", "implicit"]
@@ -156,6 +157,8 @@ class Context:
     """All servers of the settings that speak this protocol, by name: what can be mounted."""
     memory: Memory | None = None
     """What is remembered of mounted stores."""
+    sizes: SizesLedger | None = None
+    """Remembers sizes that were told by estimate; None: none is."""
     subscriptions: Subscriptions | None = None
     """Keeps what users say of mailboxes whose subscriptions their store does not keep."""
     newest: int = 1000

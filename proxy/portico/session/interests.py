@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from portico.session.annotations.annotator import Annotator
     from portico.session.annotations.transform import Transformer
     from portico.session.mounts.mount import Mount
+    from portico.session.sizes.sizer import Sizer
 
 
 @dataclass(slots=True)
@@ -140,6 +141,8 @@ class Interests:
     """Says in place of which messages another one is shown, and which."""
     mounts: Sequence[Mount] = ()
     """Accounts on other servers that become part of the user's mailbox tree. IMAP only."""
+    sizer: Sizer | None = None
+    """Estimates sizes of messages. Of several plugins' the first in their order is asked."""
 
 
 class BoundAnnotator(NamedTuple):
@@ -154,6 +157,13 @@ class BoundTransformer(NamedTuple):
 
     plugin: str
     transformer: Transformer
+
+
+class BoundSizer(NamedTuple):
+    """A sizer and the plugin it belongs to."""
+
+    plugin: str
+    sizer: Sizer
 
 
 class BoundMount(NamedTuple):
@@ -182,6 +192,7 @@ class Compiled:
     annotators: tuple[BoundAnnotator, ...] = ()
     transformers: tuple[BoundTransformer, ...] = ()
     mounts: tuple[BoundMount, ...] = ()
+    sizers: tuple[BoundSizer, ...] = ()
 
     @property
     def plugins(self) -> list[str]:
@@ -192,6 +203,7 @@ class Compiled:
             | {bound.plugin for bound in self.annotators}
             | {bound.plugin for bound in self.transformers}
             | {bound.plugin for bound in self.mounts}
+            | {bound.plugin for bound in self.sizers}
         )
 
 
@@ -213,5 +225,8 @@ def compile_interests(view: SessionView, said: Sequence[tuple[str, Interests | N
         if interests.transformer is not None:
             compiled.transformers = (*compiled.transformers, BoundTransformer(plugin, interests.transformer))
         compiled.mounts = (*compiled.mounts, *(BoundMount(plugin, mount) for mount in interests.mounts))
-    after_login = (compiled.commands, compiled.responses, compiled.fetch_items, compiled.annotators, compiled.transformers, compiled.mounts)
-    return compiled if any(after_login) else None
+        if interests.sizer is not None:
+            compiled.sizers = (*compiled.sizers, BoundSizer(plugin, interests.sizer))
+    by_word = (compiled.commands, compiled.responses, compiled.fetch_items)
+    by_message = (compiled.annotators, compiled.transformers, compiled.mounts, compiled.sizers)
+    return compiled if any(by_word) or any(by_message) else None

@@ -158,5 +158,7 @@ def session_of(
     refusal: Refusal | None = None,
 ) -> Session:
     """A session that has not been told anything yet."""
-    context = Context(id, protocol, listener, peer, settings, facts or ServerFacts(), known, trace, refusal, SqliteLedger())
+    ledger = SqliteLedger()
+    context = Context(id, protocol, listener, peer, settings, facts or ServerFacts(), known, trace, refusal, ledger)
+    context.sizes = context.subscriptions = ledger
     return ImapSession(context) if protocol == "imap" else Pop3Session(context)

@@ -39,6 +39,8 @@ class Item(NamedTuple):
     length: int
     span: tuple[int, int]
     """Where ``<start.length>`` stands in the arguments; empty, behind the item, where it does not."""
+    begin: int = 0
+    """Where the item begins in the arguments; it ends with `span`."""
 
     @property
     def answered_as(self) -> tuple[str, str | None]:
@@ -54,6 +56,8 @@ class FetchCommand:
     messages: bytes
     """The sequence set as it stands."""
     items: tuple[Item, ...]
+    end: int = 0
+    """Where the items end; modifiers (RFC 4466) follow."""
 
     @property
     def names(self) -> frozenset[str]:
@@ -62,6 +66,14 @@ class FetchCommand:
         for item in self.items:
             found |= set(MACROS.get(item.name, (item.name,)))
         return frozenset(found)
+
+    def written(self, item: Item) -> bytes:
+        """An item as it stands."""
+        return self.raw[item.begin : item.span[1]]
+
+    def with_items(self, items: Sequence[bytes]) -> bytes:
+        """The arguments with these items."""
+        return b"%b (%b)%b" % (self.messages, b" ".join(items), self.raw[self.end :])
 
     def with_ranges(self, ranges: Sequence[tuple[int, int] | None]) -> bytes:
         """The arguments with other ``<start.length>``, one entry for each item; None: as it was."""
@@ -84,8 +96,8 @@ def parse_fetch_command(arguments: bytes) -> FetchCommand:
         pos += 1
     items: list[Item] = []
     if arguments[pos : pos + 1] != b"(":
-        item, _ = _item(arguments, pos)
-        return FetchCommand(arguments, found[0], (item,))
+        item, pos = _item(arguments, pos)
+        return FetchCommand(arguments, found[0], (item,), pos)
     pos += 1
     while True:
         while arguments[pos : pos + 1] == b" ":
@@ -96,14 +108,14 @@ def parse_fetch_command(arguments: bytes) -> FetchCommand:
         items.append(item)
     if not items:
         raise PeerError("FETCH takes items")
-    return FetchCommand(arguments, found[0], tuple(items))
+    return FetchCommand(arguments, found[0], tuple(items), pos + 1)
 
 
 def _item(raw: bytes, pos: int) -> tuple[Item, int]:
     name = _NAME.match(raw, pos)
     if name is None:
         raise PeerError("FETCH takes items")
-    pos = name.end()
+    begin, pos = pos, name.end()
     section: str | None = None
     if raw[pos : pos + 1] == b"[":
         end = _section_end(raw, pos + 1)
@@ -116,7 +128,7 @@ def _item(raw: bytes, pos: int) -> tuple[Item, int]:
         start, length = int(partial[1]), int(partial[2])
         span = partial.span()
         pos = partial.end()
-    return Item(name[0].decode("ascii").upper(), section, start, length, span), pos
+    return Item(name[0].decode("ascii").upper(), section, start, length, span, begin), pos
 
 
 def _section_end(raw: bytes, pos: int) -> int:

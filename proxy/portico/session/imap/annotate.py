@@ -26,7 +26,7 @@ from portico.session.imap.errand import STRUCTURE
 from portico.session.imap.rewrite import FetchRewriter, Section
 from portico.wire.bodystructure import Part, decoded, parse_structure
 from portico.wire.fetch import FetchCommand, Item, chosen, parse_fetch_command, ranges_of
-from portico.wire.imap import FetchResponse, parse_arguments, parse_fetch, unquoted
+from portico.wire.imap import FetchResponse, outside_strings, parse_arguments, parse_fetch, unquoted
 
 _BATCH: Final = 200
 """Messages whose structure is asked for in one errand."""
@@ -39,7 +39,6 @@ _TOUCHED: Final = frozenset(
 _MACROS_TOUCHED: Final = frozenset(["RFC822.SIZE"])
 _HEADERS: Final = ("HEADER", "MIME")
 _BY_SIZE: Final = re.compile(rb"(?<![^ (])(LARGER|SMALLER) +(\d{1,19})(?![^ )])", re.IGNORECASE)
-_STRING: Final = re.compile(rb'"(?:[^"\\\r\n]++|\\.)*+(?:"|)|\{(\d{1,10})\+?\}\r?\n')
 _STATUS_SIZE: Final = re.compile(rb"[ (]SIZE (\d{1,19})(?=[ )])", re.IGNORECASE)
 _ALL: Final = re.compile(rb" ALL ([0-9:,]+)", re.IGNORECASE)
 _TRIES: Final = 3
@@ -244,9 +243,9 @@ class Annotations:
             self._written = numbers, written
         return written
 
-    def rewriter(self, number: int, ranges: Mapping[Section, Range]) -> FetchRewriter:
-        """Who changes the FETCH response of a message; one that is not annotated passes through it."""
-        return FetchRewriter(self._annotation(number), ranges, self._held)
+    def rewriter(self, number: int, ranges: Mapping[Section, Range], told: Callable[[int, int], int] | None = None) -> FetchRewriter:
+        """Who changes the FETCH response of a message; one that is not annotated passes through it. `told`: as FetchRewriter has it."""
+        return FetchRewriter(self._annotation(number), ranges, self._held, told)
 
     def ended(self, number: int, rewriter: FetchRewriter, out: list[Decision]) -> None:
         """A response has been rewritten: where it was not what the annotation promised, the message is not annotated again."""
@@ -418,7 +417,7 @@ class Annotations:
             return None
         changed = b""
         pos = 0
-        for start, end in _outside_strings(arguments):
+        for start, end in outside_strings(arguments):
             changed += arguments[pos:start] + _BY_SIZE.sub(self._by_size, arguments[start:end])
             pos = end
         return Plan(changed + arguments[pos:])
@@ -797,15 +796,3 @@ def in_pieces(messages: bytes) -> Iterator[bytes]:
         end = len(messages) if len(messages) - pos <= _SET else messages.rindex(b",", pos, pos + _SET)
         yield messages[pos:end]
         pos = end + 1
-
-
-def _outside_strings(arguments: bytes) -> list[tuple[int, int]]:
-    """The stretches of arguments that are not within quoted strings or literals."""
-    found: list[tuple[int, int]] = []
-    pos = 0
-    while True:
-        string = _STRING.search(arguments, pos)
-        if string is None:
-            return [*found, (pos, len(arguments))]
-        found.append((pos, string.start()))
-        pos = string.end() + int(string[1] or 0)

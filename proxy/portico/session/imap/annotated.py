@@ -22,8 +22,8 @@ from portico.session.imap.annotate import Errand, Job, Plan, Result, Say, withhe
 from portico.session.imap.client_id import client_id
 from portico.session.imap.errand import Answer, parted
 from portico.session.imap.link import Link, Pending
-from portico.session.imap.mounted import MountedWatch
 from portico.session.imap.rewrite import LITERAL, FetchRewriter, Section, rewrite_whole
+from portico.session.imap.sized import SizedWatch
 from portico.session.imap.transform import Transformations
 from portico.session.imap.watch import UNTAGGED, Watch, pattern
 from portico.session.interests import Compiled
@@ -36,8 +36,8 @@ _NUMBERS = frozenset(["EXISTS", "EXPUNGE", "VANISHED", "STATUS"])
 _MOVES = frozenset(["SELECT", "EXAMINE", "CLOSE", "UNSELECT"])
 
 
-class AnnotatedWatch(MountedWatch):
-    """As MountedWatch; `judge` and `ledger` say and remember what is annotated."""
+class AnnotatedWatch(SizedWatch):
+    """As SizedWatch; `judge` and `ledger` say and remember what is annotated."""
 
     __slots__ = (
         "_annotations", "_answer", "_errand", "_failing", "_for_us", "_job", "_now", "_number", "_plan", "_ranged", "_ranges", "_rewriter",
@@ -227,7 +227,7 @@ class AnnotatedWatch(MountedWatch):
             return match is not None
         if match[2].upper() != b"FETCH":
             return False
-        if "FETCH" not in super().kinds:
+        if not self._holds_fetch:
             return True
         found = LITERAL.search(line, max(0, len(line) - 32))
         return found is not None and int(found[1]) + len(line) > self.context.settings.limits.held
@@ -267,12 +267,19 @@ class AnnotatedWatch(MountedWatch):
             return
         if rewriter is None:
             self._number = int(match[1]) if match is not None and match[1] else 0
-            self._rewriter = rewriter = self._annotations.rewriter(self._number, self._ranges)
+            self._heard_line(octets)
+            told = self._exact if self._sizes is not None else None
+            self._rewriter = rewriter = self._annotations.rewriter(self._number, self._ranges, told)
         data = rewriter.line(octets) if piece is Piece.LINE else rewriter.literal(octets)
         if rewriter.done:
             self._rewriter = None
             self._annotations.ended(self._number, rewriter, out)
         self.outlet.put(link.leg, data, rewriter.done, out)
+
+    def _annotated(self, uid: int) -> int | None:
+        selected = self._annotations.selected
+        made = selected.known.annotations.get(str(uid)) if selected is not None else None
+        return made.size + made.octets if made is not None else None
 
     def _may_pass(self, link: Link) -> bool:
         if link.leg != MAIN or self._rewriter is None:

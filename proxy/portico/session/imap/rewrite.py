@@ -7,7 +7,7 @@ What cannot be understood passes as it came, and `trouble` says so.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from portico.errors import PeerError
@@ -33,16 +33,24 @@ class FetchRewriter:
     annotated, and only the ranges are cut.
     """
 
-    __slots__ = ("_annotation", "_left", "_limit", "_ranges", "_raw", "_splice", "_text", "_through", "done", "trouble")
+    __slots__ = ("_annotation", "_left", "_limit", "_ranges", "_raw", "_splice", "_text", "_through", "done", "told", "trouble")
 
-    def __init__(self, annotation: Annotation | None, ranges: Mapping[Section, Range], limit: int) -> None:
+    def __init__(
+        self,
+        annotation: Annotation | None,
+        ranges: Mapping[Section, Range],
+        limit: int,
+        told: Callable[[int, int], int] | None = None,
+    ) -> None:
         self._annotation = annotation
         self._ranges = ranges
         self._limit = limit
+        self.told = told
+        """UID and true size to the size that is told (session.sizes)."""
         self._text = bytearray()  # not given out yet: it may hold a literal that belongs to a structure
         self._splice: Splice | None = None
         self._through = False  # the literal now coming is a body that nobody changes
-        self._raw = annotation is None and not ranges  # everything passes
+        self._raw = annotation is None and not ranges and told is None  # everything passes
         self._left = 0  # octets of a literal still to come
         self.done = False
         """The last line has been seen."""
@@ -162,6 +170,8 @@ class FetchRewriter:
         pos = 0
         for name, start, end in items:
             value = self._value(name, text[start:end])
+            if name == "RFC822.SIZE" and self.told is not None:
+                value = self._told_size(items, text, value or text[start:end])
             if value is not None:
                 where = start
                 if (renamed := self._renamed(name)) is not None:
@@ -170,6 +180,13 @@ class FetchRewriter:
                 made += [text[pos:where], value]
                 pos = end
         return b"".join([*made, text[pos:]])
+
+    def _told_size(self, items: list[tuple[str, int, int]], text: bytes, size: bytes) -> bytes:
+        """What is told in place of a size, where the UID stands beside it."""
+        uids = [text[start:end] for name, start, end in items if name == "UID"]
+        if self.told is None or not uids or not uids[0].isdigit() or not size.isdigit():
+            return size
+        return b"%d" % self.told(int(uids[0]), int(size))
 
     def _renamed(self, name: str) -> bytes | None:
         """The name of a body of which another range was asked than the client did."""

@@ -17,6 +17,7 @@ from portico.session.imap.front import Front
 from portico.session.imap.mounted import MountedWatch
 from portico.session.imap.mounts import announced_with_mounts
 from portico.session.imap.sign_in import SignIn
+from portico.session.imap.sized import SizedWatch
 from portico.session.imap.watch import Watch
 from portico.session.interests import Compiled
 from portico.session.life import Life, Wish
@@ -47,6 +48,8 @@ class ImapSession(Life):
             return AnnotatedWatch(
                 self.context, self.view, interests, capabilities, judge, transforms, ledger, traced=traced, attempt=attempt
             )
+        if interests is not None and interests.sizers:
+            return SizedWatch(self.context, self.view, interests, capabilities, traced=traced, attempt=attempt)
         if interests is not None and interests.mounts:
             return MountedWatch(self.context, self.view, interests, capabilities, traced=traced, attempt=attempt)
         return Watch(self.context, self.view, interests, capabilities, traced=traced)
@@ -54,11 +57,12 @@ class ImapSession(Life):
     def _filter(self, capabilities: list[bytes], interests: Compiled | None) -> tuple[list[bytes], list[bytes]]:
         annotates = self._annotates(interests)
         mounts = interests.mounts if interests is not None else ()
+        sizes = interests is not None and bool(interests.sizers)
         memory = self.context.memory
         stores = [memory.capabilities(bound.mount.server) if memory is not None else None for bound in mounts]
 
         def kept(name: bytes) -> bool:
-            return not (annotates and withheld_for_annotations(name)) and (not mounts or announced_with_mounts(name, stores))
+            return not ((annotates or sizes) and withheld_for_annotations(name)) and (not mounts or announced_with_mounts(name, stores))
 
         passed, withheld = filter_imap(capabilities)
         return [name for name in passed if kept(name)], withheld + [name for name in passed if not kept(name)]

@@ -1,0 +1,102 @@
+"""Fast message retrieval, as a mail program and its server see it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from portico.plugin import Sketch
+from portico.testing import Correspondence, check_plugin
+from portico_size_estimates import SizeEstimates
+from portico_size_estimates.estimators import Learned, kind_of
+
+FOLDER = ("mail", "alice", "INBOX")
+
+
+def test_it_keeps_what_plugins_promise() -> None:
+    check_plugin(SizeEstimates())
+
+
+def begun(**options: Any) -> Correspondence:
+    user, client = options.pop("user", "alice"), options.pop("client", None)
+    session = Correspondence(SizeEstimates(), options, name="size_estimates")
+    session.sign_in(user, client_id={"name": client} if client else None)
+    if session.mode == "watch":
+        session.play("C: s SELECT INBOX\nS: * 2 EXISTS\nS: * OK [UIDVALIDITY 1] v\nS: s OK in")
+    return session
+
+
+def test_a_folder_is_listed_by_what_a_few_of_its_messages_are_like() -> None:
+    with begun(sample=2) as session:
+        session.play(
+            """
+            C: a FETCH 1:2 (FLAGS RFC822.SIZE)
+            to S: portico-m1 FETCH 1:2 (UID RFC822.SIZE)
+            S: * 1 FETCH (UID 1 RFC822.SIZE 1000)
+            to nobody
+            S: * 2 FETCH (UID 2 RFC822.SIZE 4000)
+            to nobody
+            S: portico-m1 OK done
+            to S: a FETCH 1:2 (UID FLAGS)
+            S: * 1 FETCH (UID 1 FLAGS ())
+            to C: * 1 FETCH (FLAGS () RFC822.SIZE 1000)
+            S: * 3 FETCH (UID 3 FLAGS ())
+            to C: * 3 FETCH (FLAGS () RFC822.SIZE 2000)
+            S: a OK done
+            """
+        )
+
+
+def test_a_fixed_size_asks_the_server_for_nothing() -> None:
+    with begun(estimator="fixed", fixed="5 KiB") as session:
+        session.play(
+            """
+            C: a FETCH 1 RFC822.SIZE
+            to S: a FETCH 1 (UID)
+            S: * 1 FETCH (UID 1)
+            to C: * 1 FETCH (RFC822.SIZE 5120)
+            S: a OK done
+            """
+        )
+
+
+@pytest.mark.parametrize("options", [{"exact": ["AL*"]}, {"users": ["bob"]}])
+def test_who_is_told_the_truth_has_a_session_as_without_the_plugin(options: dict[str, Any]) -> None:
+    with begun(**options) as session:
+        assert session.mode == "tunnel"
+
+
+def test_a_mail_program_that_is_told_the_truth() -> None:
+    with begun(exact_clients=["fussy*"], client="Fussy 3.0") as session:
+        session.play("C: a FETCH 1 RFC822.SIZE\n\nS: * 1 FETCH (RFC822.SIZE 77)\n\nS: a OK done")
+
+
+@pytest.mark.parametrize(("options", "words"), [({"sample": -1}, "sample"), ({"fixed": "1 MiB"}, "above most")])
+def test_settings_that_make_no_sense_are_refused(options: dict[str, Any], words: str) -> None:
+    with pytest.raises(Exception, match=words):
+        Correspondence(SizeEstimates(), options, name="size_estimates")
+
+
+def sketch(header: bytes = b"") -> Sketch:
+    return Sketch("INBOX", 1, {"BODY[HEADER.FIELDS (CONTENT-TYPE)]": b"{%d}\r\n%b" % (len(header), header)})
+
+
+def test_kinds_are_told_apart_by_their_content_type() -> None:
+    assert kind_of(sketch(b"Subject: x\r\nContent-Type: Multipart/Mixed; boundary=x\r\n")) == "multipart/mixed"
+    assert kind_of(sketch()) == kind_of(Sketch("INBOX", 1, {"FLAGS": b"()"})) == ""
+    learned = Learned(8192, 61440)
+    mixed, plain = sketch(b"Content-Type: multipart/mixed\r\n"), sketch(b"Content-Type: text/plain\r\n")
+    for size in (40_000, 50_000, 60_000):
+        learned.learn(FOLDER, mixed, size)
+    for size in (900, 1000, 1100):
+        learned.learn(FOLDER, plain, size)
+    assert 45_000 < learned.estimate(FOLDER, mixed) < 52_000
+    assert 900 < learned.estimate(FOLDER, plain) < 1100
+    assert learned.estimate(("mail", "alice", "Other"), plain) == 8192
+
+
+def test_no_estimate_is_above_what_mail_programs_fetch_in_one_piece() -> None:
+    learned = Learned(8192, 61440)
+    for _ in range(5):
+        learned.learn(FOLDER, sketch(), 10_000_000)
+    assert learned.estimate(FOLDER, sketch()) == 61440

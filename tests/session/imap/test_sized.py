@@ -1,0 +1,274 @@
+"""Sizes by estimate, as an exchange of letters: what the server is spared, and what the client is told all the same."""
+
+from __future__ import annotations
+
+import pytest
+from portico.plugin import Interests, Session, Sketch, hookimpl
+from portico.session.events import MAIN, Closed
+from portico.testing import Correspondence
+
+
+class Guesses:
+    """Says the UID times a thousand, or what it was told to say."""
+
+    portico_interests = ("sizes",)
+
+    def __init__(self, sample: int = 0, says: object = None) -> None:
+        self.sample = sample
+        self.says = says
+        self.learned: list[tuple[int, int]] = []
+        self.seen: list[Sketch] = []
+
+    @hookimpl
+    def session_opened(self) -> Interests:
+        return Interests(sizer=self)
+
+    def serves(self, session: Session) -> bool:
+        return session.user != "exact"
+
+    def learn(self, session: Session, sketch: Sketch, size: int) -> None:
+        self.learned.append((sketch.uid, size))
+
+    def estimate(self, session: Session, sketch: Sketch) -> int:
+        self.seen.append(sketch)
+        if self.says is None:
+            return 1000 * sketch.uid
+        if isinstance(self.says, Exception):
+            raise self.says
+        return self.says  # type: ignore[return-value]
+
+
+SELECT = """
+C: a1 SELECT INBOX
+S: * 3 EXISTS
+S: * OK [UIDVALIDITY 9] UIDs valid
+S: a1 OK [READ-WRITE] done
+"""
+
+
+def begun(plugin: Guesses | None = None, user: str = "alice") -> Correspondence:
+    session = Correspondence(plugin or Guesses())
+    assert b"OBJECTID" not in session.sign_in(user)
+    return session
+
+
+def test_the_server_is_not_asked_for_sizes_and_the_client_gets_them() -> None:
+    plugin = Guesses()
+    with begun(plugin) as session:
+        session.play(
+            f"""
+            {SELECT}
+            C: a2 UID FETCH 1:* (UID FLAGS RFC822.SIZE ENVELOPE)
+            to S: a2 UID FETCH 1:* (UID FLAGS ENVELOPE)
+            S: * 1 FETCH (UID 5 FLAGS () ENVELOPE (NIL "RFC822.SIZE 7" NIL NIL NIL NIL NIL NIL NIL NIL))
+            to C: * 1 FETCH (UID 5 FLAGS () ENVELOPE (NIL "RFC822.SIZE 7" NIL NIL NIL NIL NIL NIL NIL NIL) RFC822.SIZE 5000)
+            S: * 2 FETCH (FLAGS (\\Seen))
+            to C: * 2 FETCH (FLAGS (\\Seen))
+            S: a2 OK done
+
+            C: a3 NOOP
+
+            S: a3 OK done
+            """
+        )
+    assert [sketch.uid for sketch in plugin.seen] == [5]
+    assert plugin.seen[0].mailbox == "INBOX" and b"RFC822.SIZE 7" in plugin.seen[0].items["ENVELOPE"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "sent", "said", "told"),
+    [
+        ("FETCH 1 RFC822.SIZE", "FETCH 1 (UID)", "UID 5", "RFC822.SIZE 5000"),
+        ("FETCH 1 (RFC822.SIZE)", "FETCH 1 (UID)", "UID 5", "RFC822.SIZE 5000"),
+        ("FETCH 1 FAST", "FETCH 1 (UID FLAGS INTERNALDATE)", 'UID 5 FLAGS () INTERNALDATE "x"', 'FLAGS () INTERNALDATE "x" RFC822.SIZE 5000'),
+        ("FETCH 1 (FLAGS RFC822.SIZE) (CHANGEDSINCE 7)", "FETCH 1 (UID FLAGS) (CHANGEDSINCE 7)", "UID 5 FLAGS () MODSEQ (9)", "FLAGS () MODSEQ (9) RFC822.SIZE 5000"),
+        ("UID FETCH 5 (RFC822.SIZE FLAGS)", "UID FETCH 5 (UID FLAGS)", "FLAGS () UID 5", "FLAGS () UID 5 RFC822.SIZE 5000"),
+        (
+            "FETCH 1 (RFC822.SIZE BODY.PEEK[HEADER.FIELDS (From)])",
+            "FETCH 1 (UID BODY.PEEK[HEADER.FIELDS (From)])",
+            "BODY[HEADER.FIELDS (From)] {2}\r\n\r\n UID 5",
+            "BODY[HEADER.FIELDS (From)] {2}\r\n\r\n RFC822.SIZE 5000",
+        ),
+    ],
+)  # fmt: skip
+def test_each_way_to_ask_for_a_list(asked: str, sent: str, said: str, told: str) -> None:
+    with begun() as session:
+        session.play(SELECT)
+        assert session.asked(f"a2 {asked}\r\n".encode()) == f"a2 {sent}\r\n".encode()
+        assert session.server(f"* 1 FETCH ({said})\r\n".encode()) == f"* 1 FETCH ({told})\r\n".encode()
+        assert session.server(b"a2 OK done\r\n") == b"a2 OK done\r\n"
+
+
+@pytest.mark.parametrize(
+    "items", ["RFC822.SIZE BODYSTRUCTURE", "RFC822.SIZE BODY", "RFC822.SIZE BODY.PEEK[]", "RFC822.SIZE BODY[1]", "RFC822.SIZE RFC822", "RFC822.SIZE BODY[TEXT]<0.10>"]
+)  # fmt: skip
+def test_what_reads_the_message_anyway_is_told_the_truth(items: str) -> None:
+    with begun() as session:
+        session.play(SELECT)
+        assert session.asked(f"a2 FETCH 1 ({items})\r\n".encode()) == f"a2 FETCH 1 (UID {items})\r\n".encode()
+        assert session.server(b"* 1 FETCH (UID 5 RFC822.SIZE 77)\r\na2 OK done\r\n").endswith(b"RFC822.SIZE 77)\r\na2 OK done\r\n")
+
+
+def test_a_size_once_told_stays_whatever_the_truth_is() -> None:
+    with begun() as session:
+        session.play(
+            f"""
+            {SELECT}
+            C: a2 UID FETCH 5 (UID RFC822.SIZE)
+            to S: a2 UID FETCH 5 (UID)
+            S: * 1 FETCH (UID 5)
+            to C: * 1 FETCH (UID 5 RFC822.SIZE 5000)
+            S: a2 OK done
+
+            C: a3 UID FETCH 5 (RFC822.SIZE BODY.PEEK[])
+            to S: a3 UID FETCH 5 (UID RFC822.SIZE BODY.PEEK[])
+            S: * 1 FETCH (UID 5 RFC822.SIZE 7 BODY[] "letters")
+            to C: * 1 FETCH (UID 5 RFC822.SIZE 5000 BODY[] "letters")
+            S: a3 OK done
+
+            C: a4 UID FETCH 5 FAST
+            to S: a4 UID FETCH 5 (UID FLAGS INTERNALDATE)
+            S: * 1 FETCH (UID 5 FLAGS () INTERNALDATE "x")
+            to C: * 1 FETCH (UID 5 FLAGS () INTERNALDATE "x" RFC822.SIZE 5000)
+            S: a4 OK done
+            """
+        )
+        session.client(b"z LOGOUT\r\n")
+        session.server(b"* BYE\r\nz OK bye\r\n")
+        session.tell(Closed(MAIN))
+    assert [fields for event, fields in session.events if event == "sizes.told"] == [{"estimated": 2, "exact": 0, "off": 714.286}]
+
+
+def test_a_size_that_came_with_a_body_is_told_in_lists_from_then_on() -> None:
+    plugin = Guesses()
+    with begun(plugin) as session:
+        session.play(
+            f"""
+            {SELECT}
+            C: a2 UID FETCH 5 (UID BODY.PEEK[])
+
+            S: * 1 FETCH (UID 5 BODY[] {{7}}
+            S: letters)
+
+            S: a2 OK done
+
+            C: a3 UID FETCH 5 (UID RFC822.SIZE)
+            to S: a3 UID FETCH 5 (UID)
+            S: * 1 FETCH (UID 5)
+            to C: * 1 FETCH (UID 5 RFC822.SIZE 7)
+            S: a3 OK done
+            """
+        )
+    assert plugin.seen == []
+
+
+def test_a_few_messages_are_asked_for_the_truth_where_nothing_is_known() -> None:
+    plugin = Guesses(sample=2)
+    with begun(plugin) as session:
+        session.play(
+            f"""
+            {SELECT}
+            C: a2 FETCH 1:3 (FLAGS RFC822.SIZE ENVELOPE BODY.PEEK[HEADER])
+            to S: portico-m1 FETCH 1,3 (UID RFC822.SIZE ENVELOPE BODY.PEEK[HEADER])
+            S: * 1 FETCH (UID 5 RFC822.SIZE 77 ENVELOPE NIL BODY[HEADER] "")
+            to nobody
+            S: * 2 EXISTS
+
+            S: * 3 FETCH (UID 9 RFC822.SIZE 99 ENVELOPE NIL BODY[HEADER] "")
+            to nobody
+            S: portico-m1 OK done
+            to S: a2 FETCH 1:3 (UID FLAGS ENVELOPE BODY.PEEK[HEADER])
+            S: * 1 FETCH (UID 5 FLAGS () ENVELOPE NIL BODY[HEADER] "")
+            to C: * 1 FETCH (FLAGS () ENVELOPE NIL BODY[HEADER] "" RFC822.SIZE 77)
+            S: * 2 FETCH (UID 6 FLAGS () ENVELOPE NIL BODY[HEADER] "")
+            to C: * 2 FETCH (FLAGS () ENVELOPE NIL BODY[HEADER] "" RFC822.SIZE 6000)
+            S: a2 OK done
+            """
+        )
+    assert plugin.learned == [(5, 77), (9, 99)]
+
+
+@pytest.mark.parametrize("says", [0, -1, "many", None, ZeroDivisionError()])
+def test_a_plugin_that_cannot_say_does_no_harm(says: object) -> None:
+    plugin = Guesses(says=says if says is not None else 1 << 50)
+    with begun(plugin) as session:
+        session.play(SELECT)
+        session.client(b"a2 FETCH 1 RFC822.SIZE\r\n")
+        assert session.server(b"* 1 FETCH (UID 5)\r\na2 OK done\r\n") == b"* 1 FETCH (RFC822.SIZE 10000)\r\na2 OK done\r\n"
+        assert bool(session.faults) is isinstance(says, Exception)
+
+
+def test_searching_and_sorting_go_by_the_sizes_told() -> None:
+    with begun() as session:
+        session.play(
+            f"""
+            {SELECT}
+            C: a2 UID FETCH 1:* RFC822.SIZE
+            to S: a2 UID FETCH 1:* (UID)
+            S: * 1 FETCH (UID 5)
+            to C: * 1 FETCH (UID 5 RFC822.SIZE 5000)
+            S: * 2 FETCH (UID 6)
+            to C: * 2 FETCH (UID 6 RFC822.SIZE 6000)
+            S: a2 OK done
+
+            C: a3 SEARCH LARGER 5500 SUBJECT "LARGER 5"
+            to S: a3 SEARCH (OR (LARGER 5500 NOT UID 5:6) UID 6) SUBJECT "LARGER 5"
+            S: * SEARCH 2
+            S: a3 OK done
+
+            C: a4 UID SEARCH SMALLER 100
+            to S: a4 UID SEARCH (SMALLER 100 NOT UID 5:6)
+            S: a4 OK done
+
+            C: a5 UID SORT (REVERSE SIZE) UTF-8 ALL
+            to S: portico-m1 UID SORT (REVERSE SIZE) UTF-8 ALL
+            S: * SORT 5 9 6
+            to nobody
+            S: portico-m1 OK done
+            to S: portico-m2 UID FETCH 5:6,9 (UID RFC822.SIZE)
+            S: * 1 FETCH (UID 5 RFC822.SIZE 3)
+            to nobody
+            S: * 3 FETCH (UID 9 RFC822.SIZE 5500)
+            to nobody
+            S: * 2 FETCH (UID 6 RFC822.SIZE 2)
+            to nobody
+            S: portico-m2 OK done
+            to C: * SORT 6 9 5
+            to C: a5 OK done
+            """
+        )
+
+
+def test_the_size_of_a_mailbox_is_never_less_than_the_sum() -> None:
+    with begun() as session:
+        session.play(SELECT)
+        session.client(b"a2 FETCH 1 RFC822.SIZE\r\n")
+        session.server(b"* 1 FETCH (UID 5)\r\na2 OK done\r\n")
+        session.client(b"a3 STATUS INBOX (SIZE)\r\n")
+        assert session.server(b"* STATUS INBOX (SIZE 10)\r\n") == b"* STATUS INBOX (SIZE 5010)\r\n"
+        assert session.server(b"* STATUS Other (SIZE 10)\r\n") == b"* STATUS Other (SIZE 10)\r\n"
+
+
+def test_who_is_told_the_truth_has_a_session_in_which_nothing_changes() -> None:
+    with begun(user="exact") as session:
+        session.play(
+            f"""
+            {SELECT}
+            C: a2 FETCH 1:* (FLAGS RFC822.SIZE)
+
+            S: * 1 FETCH (FLAGS () RFC822.SIZE 77)
+
+            S: a2 OK done
+            """
+        )
+
+
+def test_a_mailbox_under_another_uidvalidity_is_another_one() -> None:
+    with begun() as session:
+        session.play(SELECT)
+        session.client(b"a2 FETCH 1 RFC822.SIZE\r\n")
+        session.server(b"* 1 FETCH (UID 5)\r\na2 OK done\r\n")
+        session.client(b"b1 SELECT INBOX\r\n")
+        session.server(b"* 3 EXISTS\r\n* OK [UIDVALIDITY 10] new\r\nb1 OK done\r\n")
+        session.client(b"b2 FETCH 1 (RFC822.SIZE BODY)\r\n")
+        assert b"RFC822.SIZE 77" in session.server(b"* 1 FETCH (UID 5 RFC822.SIZE 77 BODY NIL)\r\nb2 OK done\r\n")
