@@ -21,7 +21,7 @@ from portico.demo.ports import LOOPBACK, MailPorts, free_ports
 from tests.live.cyrus import ADMIN, Cyrus
 from tests.live.dialogue import Dialogue
 from tests.live.front import Front
-from tests.live.people import PASSWORD
+from tests.live.people import PASSWORD, USERS
 
 OWNER = ("librarian", "shelves")
 """Who has every right below ``Public/`` of the Dovecot, and may be used as a service account."""
@@ -95,7 +95,7 @@ def dovecot_store(directory: Path, certificates: Certificates) -> Dovecot:
     assert program is not None
     return Dovecot(
         directory,
-        users=READERS | NAMED | dict([OWNER]),
+        users=USERS | READERS | NAMED | dict([OWNER]),
         masters=dict([MASTER]),
         owner=OWNER[0],
         certificate=certificates.certificate,
@@ -175,6 +175,7 @@ PUBLIC_WAYS = {
     "whole": 'store = "store"\ninbox = true\n' + _STORED,
     "excluded": _PUBLIC + 'exclude_users = ["reader*"]\n',
     "not for testers": _PUBLIC + 'exclude_clients = ["tester*"]\n',
+    "with links": _PUBLIC + _STORED + '[listeners."with links".plugins.meeting_links]\nwebmail = "nextcloud"\nhost = "mail.example.org"\n',
     "down": 'store = "down"\n' + _STORED,
     "silent": 'store = "silent"\n' + _STORED,
 }

@@ -189,6 +189,22 @@ def test_a_target_that_is_not_there_is_to_be_created_first(journey: Journey, use
     assert kept(*journey.at_source) == before
 
 
+def test_a_message_that_a_plugin_shows_with_more_in_it_is_copied_as_it_is(
+    user: str, public: Public, dovecot: Dovecot, public_store: Dovecot
+) -> None:
+    request = messages.outlook_request(9)
+    with straight(dovecot, user) as client:
+        store(client, "Mine", request)
+    with public.client("with links", user) as client:
+        client.command(b"a SELECT Mine")
+        assert b"https://mail.example.org/" in client.command(b"f FETCH 1 BODY.PEEK[]")
+        assert b"c OK [COPYUID" in client.command(f'c COPY 1 "Public Folders/Open/{user}"'.encode())
+        client.command(f'a SELECT "Public Folders/Open/{user}"'.encode())
+        assert b"https://mail.example.org/" not in client.command(b"f FETCH 1 BODY.PEEK[]")
+    (arrived,) = kept(public_store, user, f"Public/Open/{user}").values()
+    assert arrived.digest == sha256(request)
+
+
 # -- rights
 
 
