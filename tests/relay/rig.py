@@ -40,8 +40,8 @@ def judge(client: bytes, server: bytes) -> Ending:
     """As the IMAP one, in small."""
     whole = server.endswith(b"\r\n") and b" OK" in server.rsplit(b"\r\n", 2)[-2]
     if client.endswith(b"LOGOUT\r\n"):
-        return Ending(Reason.LOGOUT, "client", whole)
-    return Ending(Reason.SERVER_BYE if b"* BYE" in server else Reason.SERVER_CLOSED, "server", whole)
+        return Ending(Reason.LOGOUT, "client", whole, whole)
+    return Ending(Reason.SERVER_BYE if b"* BYE" in server else Reason.SERVER_CLOSED, "server", whole, whole)
 
 
 class Plain:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import os
 import queue
@@ -274,6 +275,41 @@ def test_a_kick_in_the_middle_of_a_literal_says_nothing_and_looks_broken(server_
         rig.call(lambda: rig.sessions.kick("Maintenance", user="", address="127.0.0.1"))
         assert client.read_end() == b"* 1 FETCH (BODY[] {1000}\r\nabc"
         assert not client.notified
+
+
+def test_a_stop_waits_for_the_answer_that_is_under_way() -> None:
+    stopping = threading.Event()
+
+    def script(sock: socket.socket) -> None:
+        sock.sendall(b"* 1 FETCH (BODY[] {6}\r\nabc")
+        assert stopping.wait(PATIENCE)
+        sock.sendall(b"def)\r\na1 OK done\r\n")
+        read_all(sock)
+
+    with Backend(script) as backend, Rig(backend.world()) as rig:
+        client = rig.connect()
+        client.sendall(b"a1 FETCH 1 BODY[]\r\n")
+        read_exactly(client, 26)
+        stop = asyncio.run_coroutine_threadsafe(rig.sessions.stop("Maintenance", PATIENCE), rig.loop)
+        assert rig.call(lambda: len(rig.sessions)) == 1
+        stopping.set()
+        assert read_all(client) == b"def)\r\na1 OK done\r\n* BYE Maintenance\r\n"
+        assert stop.result(PATIENCE) == 0
+        assert rig.world.end().reason is Reason.SHUTDOWN
+
+
+def test_a_stop_does_not_wait_for_ever() -> None:
+    def script(sock: socket.socket) -> None:
+        sock.sendall(b"* 1 FETCH (BODY[] {6}\r\nabc")
+        read_all(sock)
+
+    with Backend(script) as backend, Rig(backend.world()) as rig:
+        client = rig.connect()
+        read_exactly(client, 26)
+        assert rig.wait(rig.sessions.stop("Maintenance", 0.2)) == 1
+        with pytest.raises(ConnectionResetError):
+            read_all(client)
+        assert rig.world.end().reason is Reason.SHUTDOWN
 
 
 def test_an_idle_tunnel_ends_and_says_so() -> None:

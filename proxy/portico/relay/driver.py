@@ -645,13 +645,13 @@ class Driver:
     def view(self) -> SessionView:
         return self._session.view
 
-    def kick(self, text: str, *, shutdown: bool = False) -> None:
+    def kick(self, text: str, *, shutdown: bool = False, patient: bool = False) -> None:
         """Tell the session to end; while there is nobody to tell it to, end it."""
         self._reactor.tick()
         if self._channel.holds & START:
             self._end(Reason.SHUTDOWN if shutdown else Reason.KICKED, "operator", whole=False)
         else:
-            self._feed(events.Kicked(text, shutdown))
+            self._feed(events.Kicked(text, shutdown, patient))
 
     def abort(self) -> None:
         """End it now."""

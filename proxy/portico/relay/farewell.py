@@ -143,7 +143,7 @@ class Farewell:
         assert self._session is not None
         return self._session.view
 
-    def kick(self, text: str, *, shutdown: bool = False) -> None:
+    def kick(self, text: str, *, shutdown: bool = False, patient: bool = False) -> None:
         """It is leaving already."""
 
     def abort(self) -> None:

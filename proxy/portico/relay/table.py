@@ -18,8 +18,8 @@ class Running(Protocol):
     @property
     def view(self) -> SessionView: ...
 
-    def kick(self, text: str, *, shutdown: bool = False) -> None:
-        """Tell it to end; the client is told `text` where that is possible."""
+    def kick(self, text: str, *, shutdown: bool = False, patient: bool = False) -> None:
+        """Tell it to end; the client is told `text` where that is possible. `patient`: once what is under way is done."""
 
     def abort(self) -> None:
         """End it now; nobody is told."""
@@ -73,8 +73,9 @@ class Sessions:
         return self._tell(self.find(id=id, user=user, address=address), lambda each: each.kick(text))
 
     async def stop(self, text: str, seconds: float) -> int:
-        """Tell all to end, wait until they have, at most `seconds`, then end the rest. Returns how many had to be ended so."""
-        self._tell(list(self), lambda each: each.kick(text, shutdown=True))
+        """Tell all to end when what is under way is done, wait until they have, at most `seconds`, then end the rest: with a word where
+        one may stand. Returns how many had to be ended so."""
+        self._tell(list(self), lambda each: each.kick(text, shutdown=True, patient=True))
         if self._running:
             self._empty = asyncio.Event()
             try:
@@ -83,7 +84,9 @@ class Sessions:
             except TimeoutError:
                 pass
             self._empty = None
-        return len(self._tell(list(self), lambda each: each.abort()))
+        late = self._tell(list(self), lambda each: each.kick(text, shutdown=True))
+        self._tell(list(self), lambda each: each.abort())
+        return len(late)
 
     def _tell(self, whom: list[Running], what: Callable[[Running], None]) -> list[str]:
         ids = [each.view.id for each in whom]

@@ -46,8 +46,8 @@ class Tunnel:
     """`client` and `server` are pumped into each other until one ends. `began` is the reactor's time at accept."""
 
     __slots__ = (
-        "_began", "_bye", "_client", "_from_client", "_from_server", "_generation", "_half", "_idle", "_judge", "_reactor", "_server",
-        "_session", "_sessions", "_talker", "_write", "active", "due",
+        "_began", "_bye", "_client", "_from_client", "_from_server", "_generation", "_half", "_idle", "_judge", "_leaving", "_reactor",
+        "_server", "_session", "_sessions", "_talker", "_write", "active", "due",
     )  # fmt: skip
 
     def __init__(
@@ -73,6 +73,7 @@ class Tunnel:
         self._from_server = b""
         self._talker = server
         self._half = False  # the client's half has ended
+        self._leaving = ""  # what the client is told when its last command has been answered, and it ends
         self._idle = generation.timeout(session, "idle")
         self._write = generation.timeout(session, "write")
         self.active = self._reactor.now
@@ -138,6 +139,9 @@ class Tunnel:
                 self._pass(channel, peer, data)
                 if peer.lost:
                     self._lost(peer)
+                    return
+                if self._leaving and self._resting():
+                    self.kick(self._leaving, shutdown=True)
                     return
             if channel.eof:
                 self._ended(channel)
@@ -270,8 +274,15 @@ class Tunnel:
             return
         self.due = due
 
-    def kick(self, text: str, *, shutdown: bool = False) -> None:
-        """End it; the client is told where a line of ours may stand."""
+    def _resting(self) -> bool:
+        """Nothing is under way, as far as the last octets tell."""
+        return self._talker is self._server and self._ending().answered
+
+    def kick(self, text: str, *, shutdown: bool = False, patient: bool = False) -> None:
+        """End it; the client is told where a line of ours may stand. `patient`: when its last command has been answered."""
+        if patient and not self._resting():
+            self._leaving = text
+            return
         self._reactor.tick()
         self._end(Reason.SHUTDOWN if shutdown else Reason.KICKED, "operator", whole=self._tell(text))
 

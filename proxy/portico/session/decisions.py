@@ -121,6 +121,8 @@ class Ending(NamedTuple):
     side: str
     whole: bool
     """The client has seen a whole status line last: a line of ours may follow."""
+    answered: bool = False
+    """And its last command has been answered, or is an IDLE."""
 
 
 @dataclass(slots=True)

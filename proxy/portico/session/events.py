@@ -110,10 +110,12 @@ class TimedOut:
 
 @dataclass(slots=True)
 class Kicked:
-    """Somebody who may do so wants the session to end. `shutdown`: the whole proxy ends."""
+    """Somebody who may do so wants the session to end. `shutdown`: the whole proxy ends. `patient`: the command that is under way is
+    to be finished first; whoever is patient comes again when it takes too long."""
 
     text: str
     shutdown: bool = False
+    patient: bool = False
 
 
 Event = (

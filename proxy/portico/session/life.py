@@ -151,6 +151,11 @@ class Watch(Protocol):
 
     commands: int
 
+    @property
+    def under_way(self) -> bool:
+        """Something of the client's has begun and is not done: a command that it is saying, or an answer. IDLE may be interrupted."""
+        ...
+
     def begin(self, from_client: bytes, from_server: bytes, out: list[Decision]) -> None: ...
 
     def handle(self, event: Event, out: list[Decision]) -> None: ...
@@ -165,6 +170,7 @@ class Life:
         "_before_watch",
         "_client_gone",
         "_front",
+        "_leaving",
         "_phase",
         "_prelude",
         "_refusal",
@@ -196,6 +202,7 @@ class Life:
         self._wrong = 0
         self._before_watch = 0
         self._client_gone = False
+        self._leaving: Kicked | None = None  # how it ends once nothing is under way
         self._prelude: list[Trace] = []
 
     def __repr__(self) -> str:
@@ -210,7 +217,12 @@ class Life:
         if self._phase == "closed":
             return out
         if self._watch is not None:
-            self._watch.handle(event, out)
+            if isinstance(event, Kicked) and event.patient:
+                self._leaving = Kicked(event.text, event.shutdown)
+            else:
+                self._watch.handle(event, out)
+            if self._leaving is not None and not self._watch.under_way and not (out and isinstance(out[-1], Close)):
+                self._watch.handle(self._leaving, out)
         else:
             getattr(self, _HANDLERS[type(event)])(event, out)
         if self.context.trace_users and self._watch is None:

@@ -55,6 +55,26 @@ def test_while_text_is_fetched_only_the_commands_own_tag_ends_it(fetch: bytes, t
     assert not judge(fetch, text).whole
 
 
+@pytest.mark.parametrize(
+    ("client", "server", "answered"),
+    [
+        (b"", b"", True),
+        (b"a1 NOOP\r\n", b"", False),
+        (b"a1 NOOP\r\n", b"a1 OK done\r\n", True),
+        (b"a1 NOOP\r\na2 NOOP\r\n", b"a1 OK done\r\n", False),
+        (b"a1 NOOP\r\n", b"* OK still here\r\n", False),
+        (b"a3 IDLE\r\n", b"+ idling\r\n* 1 EXISTS\r\n", True),
+        (b"a3 IDLE\r\nDONE\r\n", b"* 1 EXISTS\r\n", False),
+        (b"a3 IDLE\r\nDONE\r\n", b"a3 OK done\r\n", True),
+        (b"a4 APPEND INBOX {100}\r\nhalf", b"+ OK\r\n", False),
+        (b"with my regards\r\n\r\n", b"a4 OK Append completed.\r\n", True),
+        (b"a5 FETCH 1 BODY[]\r\n", b"* 1 FETCH (BODY[] {100}\r\n", False),
+    ],
+)
+def test_a_stop_ends_a_tunnel_once_the_last_command_is_answered(client: bytes, server: bytes, answered: bool) -> None:
+    assert judge(client, server).answered is answered
+
+
 def test_the_ending_is_named_by_who_said_goodbye() -> None:
     assert judge(b"a6 LOGOUT\r\n", b"* BYE Logging out\r\na6 OK Logout completed.\r\n").reason is Reason.LOGOUT
     assert judge(b"a6 IDLE\r\n", b"+ idling\r\n* BYE Server shutting down.\r\n").reason is Reason.SERVER_BYE

@@ -601,6 +601,59 @@ def test_a_connection_that_is_not_admitted_is_told_in_place_of_the_greeting() ->
     assert life.end == (Reason.LIMIT_ADDRESS, "portico")
 
 
+WATCHED = Interests(commands={"XYZZY": lambda view, command: None})
+
+
+def watched() -> Life:
+    life = opened(interests=WATCHED)
+    life.server(b"P2 OK [CAPABILITY IMAP4rev1] in\r\n")
+    return life
+
+
+def test_a_stop_in_the_literal_of_an_append_waits_for_its_end() -> None:
+    life = watched()
+    life.client(b"a2 APPEND INBOX {10}\r\n")
+    life.server(b"+ OK\r\n")
+    life.client(b"half ")
+    life.to_client = b""
+    life.tell(Kicked("Going down", shutdown=True, patient=True))
+    assert (life.to_client, life.end) == (b"", None)
+    assert life.asked(b"of it\r\n") == b"of it\r\n"
+    assert life.server(b"a2 OK Append completed.\r\n") == b"a2 OK Append completed.\r\n* BYE Going down\r\n"
+    assert life.end == (Reason.SHUTDOWN, "operator")
+
+
+def test_a_stop_waits_for_the_end_of_a_response_and_of_a_command_that_is_being_said() -> None:
+    life = watched()
+    life.client(b"a2 NOOP\r\n")
+    life.server(b"* 1 FETCH (BODY[] {4}\r\nab")
+    life.tell(Kicked("Going down", shutdown=True, patient=True))
+    life.client(b"a3 XYZZY {3}\r\n")
+    assert life.server(b"cd)\r\na2 OK done\r\n").endswith(b"a2 OK done\r\n")
+    assert life.end is None
+    life.client(b"abc\r\n")
+    assert life.server(b"a3 OK done\r\n") == b"a3 OK done\r\n* BYE Going down\r\n"
+
+
+@pytest.mark.parametrize("said", [b"", b"a2 IDLE\r\n"])
+def test_a_stop_interrupts_who_waits(said: bytes) -> None:
+    life = watched()
+    life.client(said)
+    life.server(b"+ idling\r\n" if said else b"* 1 EXISTS\r\n")
+    life.to_client = b""
+    life.tell(Kicked("Going down", shutdown=True, patient=True))
+    assert (life.to_client, life.end) == (b"* BYE Going down\r\n", (Reason.SHUTDOWN, "operator"))
+
+
+def test_whoever_is_patient_no_more_is_obeyed_at_once() -> None:
+    life = watched()
+    life.client(b"a2 APPEND INBOX {10}\r\n")
+    life.tell(Kicked("Going down", shutdown=True, patient=True))
+    assert life.end is None
+    life.tell(Kicked("Going down", shutdown=True))
+    assert life.end == (Reason.SHUTDOWN, "operator")
+
+
 def test_kicks_and_timeouts_are_told() -> None:
     life = Life()
     life.tell(Kicked("Going down", shutdown=True))

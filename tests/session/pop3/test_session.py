@@ -449,6 +449,16 @@ def test_a_user_with_too_many_sessions_is_told_that_the_maildrop_is_in_use() -> 
     assert life.client(b"PASS secret\r\n") == b"-ERR [IN-USE] Too many sessions of this user.\r\n"
 
 
+def test_a_stop_lets_the_answer_that_is_under_way_end_first() -> None:
+    life = opened(interests=Interests(commands={"NOOP": lambda view, command: None}))
+    life.client(b"RETR 1\r\n")
+    life.server(b"+OK\r\nhalf of the ")
+    life.tell(Kicked("Going down", shutdown=True, patient=True))
+    assert life.end is None
+    assert life.server(b"letter\r\n.\r\n") == b"letter\r\n.\r\n-ERR Going down\r\n"
+    assert life.end == (Reason.SHUTDOWN, "operator")
+
+
 def test_a_connection_that_is_not_admitted_is_told_in_place_of_the_greeting() -> None:
     life = Pop3Life(refusal=Refusal("Too many sessions.", "UNAVAILABLE", "limit_sessions"))
     assert life.to_client == b"-ERR [SYS/TEMP] Too many sessions.\r\n"
@@ -456,9 +466,9 @@ def test_a_connection_that_is_not_admitted_is_told_in_place_of_the_greeting() ->
 
 
 def test_the_end_of_a_tunnel_is_told_from_its_last_octets() -> None:
-    assert judge(b"RETR 1\r\nQUIT\r\n", b"+OK Logging out.\r\n") == (Reason.LOGOUT, "client", True)
-    assert judge(b"STAT\r\n", b"-ERR Disconnected for inactivity.\r\n") == (Reason.SERVER_BYE, "server", True)
-    assert judge(b"RETR 1\r\n", b"half a message") == (Reason.SERVER_CLOSED, "server", False)
+    assert judge(b"RETR 1\r\nQUIT\r\n", b"+OK Logging out.\r\n") == (Reason.LOGOUT, "client", True, True)
+    assert judge(b"STAT\r\n", b"-ERR Disconnected for inactivity.\r\n") == (Reason.SERVER_BYE, "server", True, True)
+    assert judge(b"RETR 1\r\n", b"half a message") == (Reason.SERVER_CLOSED, "server", False, False)
 
 
 # -- properties

@@ -27,11 +27,22 @@ BYE = b"* BYE %b\r\n"
 def judge(client: bytes, server: bytes) -> Ending:
     """RFC 9051 6.1.3 and 7.1.5: BYE answers LOGOUT, or says why the server goes. Both tails may begin in the middle of a line."""
     whole = _whole(client, server)
+    answered = whole and _answered(client, server)
     if _LOGOUT.search(client):
-        return Ending(Reason.LOGOUT, "client", whole)
+        return Ending(Reason.LOGOUT, "client", whole, answered)
     if _BYE.search(server):
-        return Ending(Reason.SERVER_BYE, "server", whole)
-    return Ending(Reason.SERVER_CLOSED, "server", whole)
+        return Ending(Reason.SERVER_BYE, "server", whole, answered)
+    return Ending(Reason.SERVER_CLOSED, "server", whole, answered)
+
+
+def _answered(client: bytes, server: bytes) -> bool:
+    """The last command has been answered, or may be interrupted: IDLE."""
+    if not client or _IDLE.search(client):
+        return True
+    status, tags = _STATUS.search(server), _TAGS.findall(client)
+    tag = status[1] if status else None
+    # A tag that has passed out of sight is that of a command with a long end, as the message of an APPEND.
+    return tag not in (None, b"*", b"+") and (tag not in tags or tag == tags[-1])
 
 
 def _whole(client: bytes, server: bytes) -> bool:

@@ -62,6 +62,10 @@ class AnnotatedWatch(Watch):
     def may_read(self) -> bool:
         return super().may_read() and not self._asking
 
+    @property
+    def under_way(self) -> bool:
+        return bool(self._delayed) or super().under_way
+
     def _command(self, data: bytes, text: bytes, out: list[Decision]) -> None:
         if self._uids is None and not self._asking and text[:4].upper().decode("latin-1").strip() in _NEEDS_UIDS:
             self._asking = True

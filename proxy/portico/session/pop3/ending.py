@@ -27,7 +27,7 @@ def judge(client: bytes, server: bytes) -> Ending:
     # Nothing yet: the last that the client saw is the +OK to its sign-in.
     whole = not server or refused or _DOT.search(server) is not None or (_OK.search(server) is not None and not _LINES.search(client))
     if _QUIT.search(client):
-        return Ending(Reason.LOGOUT, "client", whole)
+        return Ending(Reason.LOGOUT, "client", whole, whole)
     if refused:
-        return Ending(Reason.SERVER_BYE, "server", whole)
-    return Ending(Reason.SERVER_CLOSED, "server", whole)
+        return Ending(Reason.SERVER_BYE, "server", whole, whole)
+    return Ending(Reason.SERVER_CLOSED, "server", whole, whole)

@@ -102,6 +102,11 @@ class Watch:
             self._last_words(one_line(event.text), out)
             out.append(Close(Reason.SHUTDOWN if event.shutdown else Reason.KICKED, "operator"))
 
+    @property
+    def under_way(self) -> bool:
+        """See session.life.Watch."""
+        return bool(self._pending or self._line) or self._body is not None or self._answer is not None
+
     # -- from the client
 
     def _from_client(self, data: bytes, out: list[Decision]) -> None:
