@@ -620,7 +620,10 @@ class Mounts:
     def _transfer(self, head: CommandLine, arguments: bytes, target: int, mailbox: bytes) -> Job:
         """COPY and MOVE (RFC 9051 6.4.7, RFC 6851) where source and target are on different legs."""
         source = self._here
-        messages, *rest = (arguments[slice(*each)] for each in spans(arguments))
+        try:
+            messages, *rest = (arguments[slice(*each)] for each in spans(arguments))
+        except PeerError:
+            return Done(b"BAD Invalid arguments")
         if not _SET.fullmatch(messages) or len(rest) != 1:
             return Done(b"BAD Invalid arguments")
         remove = head.name == "MOVE"
