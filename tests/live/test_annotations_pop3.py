@@ -106,11 +106,10 @@ def test_once_seen_a_message_is_the_same_in_every_command(server: Server, front:
     with Dialogue(server.ports.pop3) as pop3:
         direct = Reader(pop3, user)
         originals = {number: direct.body(f"RETR {number}") for number in direct.sizes()}
-        # Courier wraps a message with 8-bit headers anew, in each session at least.
-        wrapped = b"From: Mail Delivery Subsystem <postmaster>\r\nSubject: Cannot display Unicode content\r\n"
-        unstable = {
-            number for number, original in originals.items() if original.startswith(wrapped) or direct.body(f"RETR {number}") != original
-        }
+    with Dialogue(server.ports.pop3) as pop3:
+        direct = Reader(pop3, user)
+        # Courier wraps a message that has 8-bit octets where none may be, with another boundary in each session.
+        unstable = {number for number, original in originals.items() if direct.body(f"RETR {number}") != original}
         sizes = direct.sizes()
         uids = direct.body("UIDL")
         tops = {number: direct.body(f"TOP {number} 7") for number in originals}
