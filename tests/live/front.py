@@ -98,7 +98,7 @@ server = "server"
         )
         self.child.start()
         try:
-            wait_until("Portico", self.answers, seconds=20, alive=lambda: self.child is not None and self.child.running)
+            wait_until("Portico", self.answers, seconds=60, alive=lambda: self.child is not None and self.child.running)
         except Exception:
             print(self.settings.read_text(), self.child.last_words(60), sep="\n")
             self.stop()

@@ -61,7 +61,7 @@ def test_dovecot_logs_the_clients_address_and_our_session_id(
     def ended() -> bool:
         return any(event["rip"] == CLIENT for event in front.events("session.closed")[before:])
 
-    wait_until("the end of the session in Portico's log", ended, seconds=10)
+    wait_until("the end of the session in Portico's log", ended, seconds=60)
     ours = next(event for event in front.events("session.closed")[before:] if event["rip"] == CLIENT)
     assert ours["user"] == "alice"
 
@@ -69,7 +69,7 @@ def test_dovecot_logs_the_clients_address_and_our_session_id(
         text = dovecot.log.read_text("utf-8", "replace")
         return re.search(rf"{protocol}-login: Info: Login: user=<alice>.*session=<{re.escape(ours['session'])}>", text)
 
-    wait_until("the login in Dovecot's log", lambda: joined() is not None, seconds=10)
+    wait_until("the login in Dovecot's log", lambda: joined() is not None, seconds=60)
     line = joined()
     assert line is not None
     assert f"rip={CLIENT}" in line[0]
