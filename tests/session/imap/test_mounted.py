@@ -599,3 +599,11 @@ def test_a_logout_is_said_to_all() -> None:
     )
     tree.event(Closed(MAIN))
     assert tree.closed is not None and tree.closed.reason is Reason.LOGOUT
+
+
+def test_losing_the_selected_store_while_a_command_waits_for_another_ends_in_bye_too() -> None:
+    tree = selected("store")
+    tree.play("C: a NOOP\nto 1: a NOOP\nC: b STATUS INBOX (MESSAGES)")
+    tree.close(1)
+    assert tree.to_client == b"* BYE [UNAVAILABLE] The server of the selected folder closed the connection.\r\n"
+    assert tree.closed is not None and tree.closed.reason is Reason.SERVER_CLOSED

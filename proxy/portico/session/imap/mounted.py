@@ -235,7 +235,7 @@ class MountedWatch(Watch):
         if self._mounts.selecting == leg:
             self.mailbox = None
         out.append(Record("mount.failed", {"server": store.mount.server, "prefix": store.mount.prefix, "reason": reason, "detail": detail}))
-        if self.outlet.floor == leg or (self._task is None and self._mounts.selected == leg):
+        if self.outlet.floor == leg or ((self._task is None or self._fresh) and self._mounts.selected == leg):
             self._say_bye(_SELECTED_GONE, out)
             out.append(Close(Reason.SERVER_CLOSED, "server", detail))
             return
@@ -352,8 +352,9 @@ class MountedWatch(Watch):
     def _finish(self, end: Forward | Done, out: list[Decision]) -> None:
         assert self._parked is not None
         (head, opening, _, message), self._parked = self._parked, None
-        if isinstance(end, Forward) and end.leg not in self.links:
-            end = Done(unavailable(self._stores[end.leg]))
+        lost = self._mounts.selected not in (None, *self.links)  # meanwhile
+        if isinstance(end, Forward) and (lost or end.leg not in self.links):
+            end = Done(unavailable(self._stores[end.leg if end.leg in self._stores else self._mounts.selected or end.leg]))
         if isinstance(end, Forward):
             self._to = end.leg
             Watch._send(self, head, opening, end.arguments, message, out)
@@ -363,8 +364,8 @@ class MountedWatch(Watch):
         self.outlet.compose(self._asked(Response("TAGGED", line, None, head.name, self.mailbox), out) or line, out)
         if message is not None:
             self._pass_over(message)
-        if self._mounts.selected not in (None, MAIN) and self._mounts.selected not in self.links:
-            self._say_bye(_SELECTED_GONE, out)  # the store was lost meanwhile
+        if lost:
+            self._say_bye(_SELECTED_GONE, out)
             out.append(Close(Reason.SERVER_CLOSED, "server"))
 
     def _stream(self, piece: Line | Literal, out: list[Decision]) -> None:
