@@ -83,7 +83,9 @@ def parse_listed(raw: bytes) -> Listed | None:
         # NIL is a name where a name stands (RFC 9051 9, mailbox).
         name = raw[head.end() : end]
     separator = b"" if head[3].upper() == b"NIL" else head[3][1:-1][-1:]
-    return Listed(head[1].decode("ascii").upper(), tuple(head[2].split()), separator, name, raw[end:].removesuffix(b"\n").removesuffix(b"\r"))
+    return Listed(
+        head[1].decode("ascii").upper(), tuple(head[2].split()), separator, name, raw[end:].removesuffix(b"\n").removesuffix(b"\r")
+    )
 
 
 def spans(raw: bytes, most: int = 1 << 30) -> list[tuple[int, int]]:

@@ -8,7 +8,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from portico.session.events import CLIENT, MAIN
+from portico.session.events import CLIENT, MAIN, Closed
+from portico.session.imap.annotate import mailbox_name
 from portico.testing import Correspondence
 
 from tests.session.imap.test_annotated import BLOCK, LOOK, PLAIN, SELECT, STRUCTURE, Annotates
@@ -299,3 +300,49 @@ def test_a_range_beside_the_whole_does_not_cut_the_whole() -> None:
         told, _ = session.letter(MAIN, b"* 2 FETCH (BODY[] {200}\r\n%b BODY[]<0> {10}\r\n%b)\r\n" % (message, message[:10]))
         whole = message[: len(header)] + b"see\r\n" + b"-~" * 18 + b"\r\n\r\n" + message[len(header) :]
         assert told == b"* 2 FETCH (BODY[] {%d}\r\n%b BODY[]<0> {10}\r\n%b)\r\n" % (len(whole), whole, whole[:10])
+
+
+def test_what_would_show_messages_in_ways_of_its_own_is_refused() -> None:
+    with seen() as session:
+        session.play(
+            """
+            C: a3 NOTIFY SET (selected (MessageNew (BODY.PEEK[]) MessageExpunge))
+            to C: a3 NO [CANNOT] This extension is not offered.
+
+            C: a4 URLFETCH "imap://x/INBOX;UID=20"
+            to C: a4 NO [CANNOT] This extension is not offered.
+
+            C: a5 CONVERT 2 ("text/plain" ("charset" "utf-8")) BINARY[1]
+            to C: a5 NO [CANNOT] This extension is not offered.
+            """
+        )
+
+
+def test_a_mailbox_is_one_in_whatever_way_it_is_named() -> None:
+    assert {mailbox_name(name) for name in ("Entwürfe".encode(), b"Entw&APw-rfe")} == {"Entw&APw-rfe"}
+    assert {mailbox_name(name) for name in (b"inbox", b"INBOX", b"Inbox")} == {"INBOX"}
+    assert mailbox_name(b"A&-B") == "A&-B"
+
+
+@pytest.mark.parametrize("end", ["", "S: * BYE shutting down"])
+def test_a_server_that_goes_in_the_middle_of_a_look_ends_the_session_in_words(end: str) -> None:
+    with begun() as session:
+        session.play(f"{SELECT}\nC: a2 FETCH 1:* RFC822.SIZE\nto S: portico2 FETCH 1:3 (UID BODYSTRUCTURE)\n\n{end}")
+        session.to_client = b""
+        session.tell(Closed(MAIN))
+        assert session.end is not None
+        assert session.to_client.startswith(b"* BYE") or end
+
+
+def test_a_client_that_goes_in_the_middle_of_a_look_is_waited_for_no_longer_than_its_command() -> None:
+    with begun() as session:
+        session.play(f"{SELECT}\nC: a2 FETCH 1:3 RFC822.SIZE\nC: a3 LOGOUT\nto S: portico2 FETCH 1:3 (UID BODYSTRUCTURE)")
+        session.tell(Closed(CLIENT))
+        assert session.end is None
+        asked = b"portico2 FETCH 1:3 (UID BODYSTRUCTURE)\r\n"
+        while asked.startswith(b"portico2"):
+            answer = b"".join(b"* %d FETCH (UID %d0 BODYSTRUCTURE %b)\r\n" % (each, each, PLAIN.encode()) for each in (1, 2, 3))
+            _, asked = session.letter(MAIN, answer + b"portico2 OK done\r\n")
+        assert asked == b"a2 FETCH 1:3 RFC822.SIZE\r\na3 LOGOUT\r\n"
+        session.letter(MAIN, b"a2 OK done\r\n* BYE bye\r\na3 OK done\r\n")
+        assert session.end is not None

@@ -27,6 +27,7 @@ from portico.session.imap.rewrite import FetchRewriter, Section
 from portico.wire.bodystructure import Part, decoded, parse_structure
 from portico.wire.fetch import FetchCommand, Item, chosen, parse_fetch_command, ranges_of
 from portico.wire.imap import FetchResponse, outside_strings, parse_arguments, parse_fetch, unquoted
+from portico.wire.mailbox import encode
 
 _BATCH: Final = 200
 """Messages whose structure is asked for in one errand."""
@@ -189,8 +190,7 @@ class Annotations:
         """SELECT or EXAMINE has been sent: what follows is about the new mailbox."""
         if not self._settled(out):
             return
-        text = (name or b"").decode("utf-8", "replace")
-        self._coming = Selected(Mailbox(self._account, "INBOX" if text.upper() == "INBOX" else text, 0), Known(0, {}))
+        self._coming = Selected(Mailbox(self._account, mailbox_name(name or b""), 0), Known(0, {}))
 
     def _settled(self, out: list[Decision]) -> bool:
         """Whether anything is done for this client."""
@@ -265,8 +265,7 @@ class Annotations:
         name = unquoted(raw[9:open_].strip())
         if name is None:
             return raw
-        text = name.decode("utf-8", "replace")
-        growth = self._ledger.growth(self._account, "INBOX" if text.upper() == "INBOX" else text)
+        growth = self._ledger.growth(self._account, mailbox_name(name))
         return raw[: found.start(1)] + b"%d" % (int(found[1]) + growth) + raw[found.end(1) :]
 
     # -- commands
@@ -401,8 +400,7 @@ class Annotations:
             return False
         if len(values) != 2 or not isinstance(values[0], bytes) or not isinstance(values[1], list) or self.selected is None:
             return False
-        text = values[0].decode("utf-8", "replace")
-        name = "INBOX" if text.upper() == "INBOX" else text
+        name = mailbox_name(values[0])
         return name == self.selected.mailbox.name and any(isinstance(item, bytes) and item.upper() == b"SIZE" for item in values[1])
 
     def _status(self, out: Callable[[], list[Decision]]) -> Job:
@@ -721,6 +719,13 @@ def _structure_in(response: FetchResponse) -> Part | None:
         return parse_structure(response.value("BODYSTRUCTURE") or b"")
     except PeerError:
         return None
+
+
+def mailbox_name(octets: bytes) -> str:
+    """One name for a mailbox, in modified UTF-7, whether the client names it so or in UTF-8 (RFC 6855 3)."""
+    text = octets.decode("utf-8", "replace")
+    text = text if text.isascii() else encode(text).decode("ascii")
+    return "INBOX" if text.upper() == "INBOX" else text
 
 
 def _is_body(item: Item) -> bool:

@@ -26,13 +26,15 @@ from portico.session.imap.rewrite import LITERAL, FetchRewriter, Section, rewrit
 from portico.session.imap.sized import SizedWatch
 from portico.session.imap.transform import Transformations
 from portico.session.imap.watch import UNTAGGED, Watch, pattern
-from portico.session.interests import Compiled
+from portico.session.interests import Compiled, Refuse
 from portico.wire.imap import CommandLine
 from portico.wire.lines import Line
 from portico.wire.skim import Piece
 
 _OURS = b"portico"
 _NUMBERS = frozenset(["EXISTS", "EXPUNGE", "VANISHED", "STATUS"])
+_REFUSED = frozenset(["NOTIFY", "CONVERT", "URLFETCH", "GENURLAUTH"])
+"""Commands that show messages in ways that are not handled, of extensions that are not announced."""
 _MOVES = frozenset(["SELECT", "EXAMINE", "CLOSE", "UNSELECT"])
 
 
@@ -44,7 +46,7 @@ class AnnotatedWatch(SizedWatch):
         "_sent", "_stale", "_waiting",
     )  # fmt: skip
 
-    gathered = Watch.gathered | frozenset(["FETCH", "SEARCH", "SORT", "STATUS", "CLOSE", "UNSELECT", "ID"])
+    gathered = Watch.gathered | frozenset(["FETCH", "SEARCH", "SORT", "STATUS", "CLOSE", "UNSELECT", "ID"]) | _REFUSED
 
     def __init__(
         self,
@@ -107,6 +109,9 @@ class AnnotatedWatch(SizedWatch):
         )
 
     def _send(self, head: CommandLine, opening: bytes, arguments: bytes, message: Line | None, out: list[Decision]) -> None:
+        if head.name in _REFUSED:
+            self._refuse_command(head, Refuse("This extension is not offered.", "CANNOT"), message, out)
+            return
         if head.name == "ID":
             self._heard_id(arguments)
         elif head.name == "FETCH" and not self.links[MAIN].pending and self._annotations.untouched(head.uid, arguments):
