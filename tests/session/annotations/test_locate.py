@@ -97,3 +97,13 @@ def test_where_the_server_numbers_parts_in_another_way_there_are_no_places() -> 
         locator = Locator(annotation(MESSAGE), structure)
         locator.feed(MESSAGE)
         assert (locator.finish() is None, locator.trouble) == (bool(trouble), trouble)
+
+
+def test_a_server_that_says_8bit_where_nothing_is_said_means_the_same_parts() -> None:
+    """As Courier does."""
+    structure = scan(MESSAGE).finish()
+    for part in structure.parts:
+        part.encoding = "8bit"
+    locator = Locator(annotation(MESSAGE), structure)
+    locator.feed(MESSAGE)
+    assert locator.finish() is not None

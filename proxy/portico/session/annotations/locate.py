@@ -75,8 +75,14 @@ class Locator:
             number = piece.part
             while number:
                 our, their = ours.get(number), theirs.get(number)
-                # Types may differ: a type that makes no sense is text/plain to one and unknown to the other (RFC 2045 5.2).
-                if our is None or their is None or (bool(our.parts), our.encoding) != (bool(their.parts), their.encoding):
+                # Types may differ: a type that makes no sense is text/plain to one and unknown to the other (RFC 2045 5.2). And where no
+                # encoding is told, Courier says 8bit.
+                if our is None or their is None or bool(our.parts) != bool(their.parts) or _coded(our) != _coded(their):
                     return False
                 number = number.rpartition(".")[0]
         return ("" in ours) == ("" in theirs)
+
+
+def _coded(part: Part) -> str:
+    """How the octets of a part are encoded; empty: they are as they are (RFC 2045 2)."""
+    return part.encoding if part.encoding in ("quoted-printable", "base64") else ""
