@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from portico.plugin import Answer, Insertion, Interests, Outline, Refuse, Session, hookimpl
 from portico.session.decisions import Decision, Pass
-from portico.session.events import CLIENT, MAIN, BytesReceived, Closed, Kicked, Passed
+from portico.session.events import CLIENT, MAIN, Closed, Kicked, Passed
 from portico.testing import Correspondence
 
 CALENDAR = b"BEGIN:VCALENDAR"
@@ -76,9 +76,7 @@ class Relayed(Correspondence):
         self.passed += count
         if last:
             self.passing = None
-            self.tell(Passed(leg))
-            if count < len(data):
-                self.tell(BytesReceived(leg, data[count:]))
+            self.tell(Passed(leg, data[count:]))
         return self.to_client, self.to_server
 
 

@@ -155,17 +155,19 @@ class Driver:
         """Octets that the session does not want to see: to the client, uncopied."""
         leg = passing.leg
         count, last = passing.take(data)
-        rest = bytes(data[count:])
+        rest = bytes(data[count:]) if count < len(data) else b""
         if count:
-            self._send_to(self._channel, data[:count], leg)
+            client = self._channel
+            if not client.push(data[:count] if rest else data):
+                self._blocked(client, leg)
+            elif client.lost:
+                self._lost(client)
             # What passes is the middle of a response; only what is known to be its end is a line's.
             self._line_open = not last or not passing.until
         if self._over or not last:
             return
         self._passing = None
-        self._feed(events.Passed(leg), leg)
-        if rest and not self._over:
-            self._feed(events.BytesReceived(leg, rest), leg)
+        self._feed(events.Passed(leg, rest), leg)
 
     def _closed(self, channel: Channel) -> None:
         clean = not channel.reset and not (channel.truncated and channel.leg != CLIENT)
@@ -276,9 +278,6 @@ class Driver:
         data = parts[0] if len(parts) == 1 else b"".join(parts)
         if to == CLIENT:
             self._line_open = data[-1] != 0x0A
-        self._send_to(channel, data, cause)
-
-    def _send_to(self, channel: Channel, data: bytes | memoryview, cause: int) -> None:
         if not channel.push(data) and not channel.flush():
             self._blocked(channel, cause)
         elif channel.lost:

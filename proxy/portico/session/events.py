@@ -39,9 +39,10 @@ class BytesReceived:
 
 @dataclass(slots=True)
 class Passed:
-    """All that a Pass was about has gone from `leg` to the client."""
+    """All that a Pass was about has gone from `leg` to the client; `data` came in behind it."""
 
     leg: int
+    data: bytes = b""
 
 
 @dataclass(slots=True)

@@ -6,7 +6,6 @@ Rule of this file: what is known of one leg and what is under way on it. Command
 
 from __future__ import annotations
 
-from collections import deque
 from dataclasses import dataclass, field
 
 from portico.session.decisions import Decision, SendToServer
@@ -39,7 +38,7 @@ class Link:
     asks: bool = False
     """Literals go only when the server has said ``+``, whatever it announces: one that refuses a command for what stands before
     the literal may take the octets of it for commands (Dovecot 2.3), which then nobody here has been asked about."""
-    _steps: deque[bytes] = field(default_factory=deque)
+    _steps: list[bytes] = field(default_factory=list)
     _tag: bytes = b""
 
     @property
@@ -70,7 +69,7 @@ class Link:
         """The leg said ``+``. True: it was for a command of ours, and the next step is sent."""
         if not self._steps:
             return False
-        out.append(SendToServer(self.leg, self._steps.popleft()))
+        out.append(SendToServer(self.leg, self._steps.pop(0)))
         return True
 
     def completed(self, tag: bytes) -> tuple[Pending | None, bool]:

@@ -51,7 +51,7 @@ _HOLDABLE_LITERAL = 1 << 16
 """A larger literal (APPEND's message) is never held: its command is `head_only`."""
 _MAX_PENDING = 1000
 """Commands in flight on one leg; the client is not read until some are answered."""
-_WORTH_PASSING = 1 << 15
+_WORTH_PASSING = 1 << 13
 """Octets of a literal that are worth two words with the relay."""
 _NOWHERE = -3
 """In place of a leg: the octets of a refused command that come all the same."""
@@ -167,6 +167,8 @@ class Watch:
         elif isinstance(event, Passed):
             if event.leg in self.links:
                 self._passed(self.links[event.leg])
+                if event.data:
+                    self._from_server(self.links[event.leg], event.data, out)
         elif isinstance(event, Closed):
             self._closed(event, out)
         elif isinstance(event, TimedOut):

@@ -91,7 +91,7 @@ class Watch:
                 self._from_server(event.data, out)
         elif isinstance(event, Passed):
             self._complete(out)
-            self._afterwards(out)
+            self._from_server(event.data, out)
         elif isinstance(event, Closed):
             self._closed(event, out)
         elif isinstance(event, TimedOut):
