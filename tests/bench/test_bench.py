@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import socket
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,8 @@ from mailbench.certificate import Certificate
 from mailbench.load import Target, parse
 from mailbench.main import plan_of
 from mailbench.measures import Row
-from mailbench.plan import MEASURES, QUICK
+from mailbench.plan import LINKS, MEASURES, QUICK, WITH_LINKS
+from mailbench.tally import Tally
 
 PRINTED = (
     '{"started":64,"finished":64,"failed":0,"why":"","timeout":0,"wall":0.5,"cmd_wall":0.25,"cmds":7,"literal_bytes":9,'
@@ -86,17 +88,44 @@ def test_every_measure_has_a_title() -> None:
     noted = set(re.findall(r'_note\(target, "(\w+)"', source))
     noted |= {f"{prefix}_{end}" for prefix in ("login", "resumed", "pop3_login") for end in ("ms", "per_s")}
     noted |= {f"{prefix}_{end}" for prefix in ("fetch", "retr") for end in ("s_gib", "mib_s")}
+    noted |= {"mail_each_us", "pop3_mail_us", "list_first_ms", "list_again_ms"}
     assert noted == set(report.METRICS)
 
 
 def options(**changed: object) -> argparse.Namespace:
-    defaults = {"quick": True, "measures": ",".join(MEASURES), "peers": "nginx", "rounds": None, "idle": None, "sessions": None}
+    defaults = {
+        "quick": True,
+        "links": False,
+        "measures": ",".join(MEASURES),
+        "peers": "nginx",
+        "rounds": None,
+        "idle": None,
+        "sessions": None,
+    }
     return argparse.Namespace(**{**defaults, **changed})
 
 
 def test_options_change_the_plan() -> None:
     plan = plan_of(options(rounds=5, idle="9000,2000", measures="login,idle"))
     assert (plan.rounds, plan.idle, plan.measures, plan.sessions) == (5, (2000, 9000), ("login", "idle"), QUICK.sessions)
+
+
+def test_what_meeting_links_cost_is_a_plan_of_its_own() -> None:
+    assert plan_of(options(links=True, measures=None)) == WITH_LINKS
+    assert plan_of(options(links=True, measures="mail,idle", rounds=1)).measures == ("mail", "idle")
+    assert set(LINKS) - set(MEASURES) == {"mail", "mail_each", "pop3_mail", "list_first", "list_again"}
+
+
+def test_what_meeting_links_may_cost_is_judged_beside_portico_without_them() -> None:
+    rows = [
+        Row("portico", "fetch_s_gib", 0, 1.0), Row("portico-links", "fetch_s_gib", 0, 1.04),
+        Row("portico", "pop3_mail_us", 0, 100.0), Row("portico-links", "pop3_mail_us", 0, 200.0),
+        Row("portico", "list_again_ms", 0, 10.0), Row("portico-links", "list_again_ms", 0, 20.0),
+    ]  # fmt: skip
+    assert report.verdicts(report.compare(rows, "portico"), "portico-links", report.LINKS_EXPECTED) == [
+        "met: download by FETCH: CPU s/GiB: 1.04x, at most 1.05x expected",
+        "MISSED: ordinary mail by RETR: CPU us per message: 2.00x, at most 1.05x expected",
+    ]
 
 
 def test_a_measure_or_peer_that_is_not_known_is_said() -> None:
@@ -140,6 +169,33 @@ def test_the_backends_messages_are_as_long_as_their_names_say(tmp_path: Path) ->
     dovecot._fill(tmp_path / "box", [700, 2000, 99_999])
     sizes = sorted(path.stat().st_size for path in (tmp_path / "box" / "cur").iterdir())
     assert sizes == [700, 2000, 99_999]
+
+
+def test_ordinary_mail_has_no_line_that_pop3_would_write_otherwise() -> None:
+    messages = [dovecot._ordinary(number) for number in range(1, 60)] + [dovecot._invitation(1)]
+    for message in messages:
+        lines = message.split(b"\r\n")
+        assert lines[-1] == b""
+        assert not any(line.startswith(b".") or b"\n" in line or len(line) > 998 for line in lines)
+    assert len({len(message) for message in messages}) > 50
+    assert all(b"text/calendar" not in message for message in messages[:-1])
+
+
+def test_the_tally_counts_octets_both_ways_and_the_commands_of_the_proxy_itself() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as backend, socket.create_server(("127.0.0.1", 0)) as spare:
+        port = spare.getsockname()[1]
+        spare.close()
+        tally = Tally(port, backend.getsockname()[1])
+        with socket.create_connection(("127.0.0.1", port)) as proxy:
+            server, _ = backend.accept()
+            with server:
+                proxy.sendall(b"portico1 FETCH 1:2 (UID)\r\na1 NOOP\r\n")
+                assert server.recv(35, socket.MSG_WAITALL).startswith(b"portico1 ")
+                server.sendall(b"a1 OK\r\n")
+                assert proxy.recv(100) == b"a1 OK\r\n"
+        counts = tally.take()
+        tally.close()
+    assert (counts.commands, counts.up, counts.down) == (1, 35, 7)
 
 
 def test_a_process_is_counted_with_what_it_started() -> None:

@@ -25,8 +25,9 @@ from mailbench import build, certificate, dovecot, machine, report
 from mailbench.children import Children
 from mailbench.load import Load, Target
 from mailbench.measures import Measures
-from mailbench.peers import PEERS, Backend, Place, missing
-from mailbench.plan import MEASURES, QUICK, Plan
+from mailbench.peers import LINKS_PEERS, PEERS, Backend, Place, missing
+from mailbench.plan import LINKS, MEASURES, QUICK, WITH_LINKS, Plan
+from mailbench.tally import Tally
 
 DEFAULT_PEERS = ("nginx", "nginx-64k", "haproxy", "dovecot", "portico")
 REFERENCE = "nginx"
@@ -41,8 +42,11 @@ def say(text: str) -> None:
 def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="tests/bench/run.py", description="Portico beside nginx, HAProxy and Dovecot, on loopback.")
     parser.add_argument("--quick", action="store_true", help="some three minutes; good for large differences only")
+    parser.add_argument(
+        "--links", action="store_true", help="what meeting links cost: Portico with the plugin beside Portico without, 5 rounds"
+    )
     parser.add_argument("--peers", default=",".join(DEFAULT_PEERS), help=f"some of {', '.join(PEERS)} (default: %(default)s)")
-    parser.add_argument("--measures", default=",".join(MEASURES), help="some of %(default)s")
+    parser.add_argument("--measures", help=f"some of {','.join(MEASURES)} (default: all), with --links of {','.join(LINKS)}")
     parser.add_argument("--rounds", type=int, help="each measure, each peer, so many times")
     parser.add_argument("--idle", help="how many idle sessions, as 2000,9000")
     parser.add_argument("--sessions", type=int, help="sessions of a login measure")
@@ -50,14 +54,18 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--base-port", type=int, default=21300, help="first of some thirty ports on 127.0.0.1 (default: %(default)s)")
     parser.add_argument("--json", type=Path, default=_CACHE / "latest.json", help="where all figures go (.cache/bench/latest.json)")
     parser.add_argument("--keep", action="store_true", help="leave the directory with configurations and logs")
-    return parser.parse_args(argv)
+    options = parser.parse_args(argv)
+    options.reference = REFERENCE
+    if options.links:
+        options.peers, options.reference, options.backend = ",".join(LINKS_PEERS), "portico", "dovecot"
+    return options
 
 
 def plan_of(options: argparse.Namespace) -> Plan:
     """Raises SystemExit with a sentence for what is not known."""
-    plan = QUICK if options.quick else Plan()
-    measures = tuple(options.measures.split(","))
-    unknown = [name for name in measures if name not in MEASURES]
+    plan = WITH_LINKS if options.links else QUICK if options.quick else Plan()
+    measures = tuple(options.measures.split(",")) if options.measures else plan.measures
+    unknown = [name for name in measures if name not in (*MEASURES, *LINKS)]
     unknown += [name for name in options.peers.split(",") if name not in PEERS]
     if unknown:
         raise SystemExit(f"not known: {', '.join(unknown)}")
@@ -117,6 +125,7 @@ def start_peers(names: Sequence[str], base: int, backend: Backend, home: Path, c
     """Those that run, and a note for each that does not."""
     targets: list[Target] = []
     notes: list[str] = []
+    home.mkdir(exist_ok=True)
     made = certificate.make(home)
     for index, name in enumerate(names):
         packages = missing(name)
@@ -156,7 +165,9 @@ def measure(measures: Measures, targets: list[Target]) -> list[Target]:
                 continue
             say(f"round {number + 1} of {plan.rounds}: {name}")
             for target in targets[turn:] + targets[:turn]:
-                measures.measure(name, target)
+                # This one is as `portico-links`, but for what it looks at when it sees a mailbox for the first time.
+                if name == "list_first" or target.name != "portico-links-all":
+                    measures.measure(name, target)
     return targets
 
 
@@ -183,15 +194,18 @@ def main(argv: Sequence[str] | None = None) -> int:
             null = options.backend == "null"
             targets.insert(0, Target("direct", backend.imap, backend.pop3, [pid], tls=False))
             empty = (lambda: None) if null else (lambda: dovecot.empty_uploads(home / "backend"))
-            measures = Measures(plan, Load(programs.load, [pid], backend.imap if null else None), empty)
+            ordinary = dovecot.make_links_mailboxes(home / "backend", plan.rounds + 1) if options.links else 0
+            measures = Measures(plan, Load(programs.load, [pid], backend.imap if null else None), empty, ordinary)
             began = time.strftime("%Y-%m-%d %H:%M")
             measures.notes += notes
             targets = measure(measures, targets)
+            if options.links:
+                measures.notes += asked_of_server(measures, options.base_port, backend, home, children)
         finally:
             children.stop()
     about = {
         "began": began, "machine": machine.description(), "python": sys.version.split()[0], "backend": options.backend,
-        "rounds": plan.rounds, "reference": REFERENCE, "load": os.getloadavg(),
+        "rounds": plan.rounds, "reference": options.reference, "load": os.getloadavg(),
     }  # fmt: skip
     if measures.foreign:
         about["foreign_cores"] = round(median(measures.foreign), 2)
@@ -199,15 +213,42 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
+def asked_of_server(measures: Measures, base: int, backend: Backend, home: Path, children: Children) -> list[str]:
+    """What a listing asks of the server with meeting links off and on, first and again: sentences."""
+    notes = []
+    for index, name in enumerate(LINKS_PEERS):
+        tally = Tally(base + 3 + index, backend.imap)
+        try:
+            targets, failed = start_peers([name], base + 15 + 3 * index, replace(backend, imap=base + 3 + index), home / "tally", children)
+            notes += failed
+            for target in targets:
+                for when in ("first", "again"):
+                    tally.take()
+                    sample = measures.list_once(target, measures.plan.rounds + 1)
+                    counts = tally.take()
+                    if not sample.clean:
+                        notes.append(f"{name}: a listing ({when}) failed: {sample.why}")
+                        continue
+                    notes.append(
+                        f"{name}: a session that lists 20,000 messages, {when}: {counts.commands} commands of our own to the server,"
+                        f" {counts.up} octets to it, {counts.down / 1e6:.2f} MB from it"
+                    )
+        finally:
+            tally.close()
+    return notes
+
+
 def finish(measures: Measures, names: list[str], about: dict[str, object], file: Path) -> None:
     """Print the table and write the file. `direct` is in the file only: it does no TLS."""
-    table = report.compare(measures.rows, REFERENCE)
+    reference = str(about["reference"])
+    table = report.compare(measures.rows, reference)
+    said = report.verdicts(table) if reference == REFERENCE else report.verdicts(table, "portico-links", report.LINKS_EXPECTED)
     print(f"{about['machine']}; Python {about['python']}; {about['began']}; {about['rounds']} rounds; backend {about['backend']}")
-    print(f"CPU and memory are the proxy's own; medians, and ratios to {REFERENCE} in the same round (least-greatest).")
+    print(f"CPU and memory are the proxy's own; medians, and ratios to {reference} in the same round (least-greatest).")
     print(f"Cores used by other work meanwhile (median): {about.get('foreign_cores', '-')}\n")
-    print(report.markdown(table, names, REFERENCE))
-    for line in ["", *report.verdicts(table), *measures.notes]:
+    print(report.markdown(table, names, reference))
+    for line in ["", *said, *measures.notes]:
         print(line)
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps(report.as_json(table, measures.rows, measures.notes, about), indent=1) + "\n")
+    file.write_text(json.dumps(report.as_json(table, measures.rows, measures.notes, about, said), indent=1) + "\n")
     print(f"\nAll figures: {file}")

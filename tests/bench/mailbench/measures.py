@@ -16,6 +16,7 @@ from mailbench.load import Load, Sample, Target, parse
 from mailbench.plan import GIB, MIB, Plan
 
 _LIST_COMMAND = "UID FETCH 1:* (UID FLAGS RFC822.SIZE ENVELOPE)"
+_LINKS_LIST_COMMAND = "FETCH 1:* (FLAGS RFC822.SIZE ENVELOPE BODYSTRUCTURE)"
 _LEAST_LISTED = 200
 """Octets that one listed message has at least."""
 
@@ -31,7 +32,8 @@ class Row:
 class Measures:
     """Runs measures on targets; `rows` and `notes` are what came out."""
 
-    def __init__(self, plan: Plan, load: Load, empty_uploads: Callable[[], None]) -> None:
+    def __init__(self, plan: Plan, load: Load, empty_uploads: Callable[[], None], ordinary: int = 0) -> None:
+        """`ordinary`: octets of the ordinary mail that there is (dovecot.make_links_mailboxes)."""
         self.plan = plan
         self.rows: list[Row] = []
         self.notes: list[str] = []
@@ -39,6 +41,7 @@ class Measures:
         self.round = 0
         self._load = load
         self._empty_uploads = empty_uploads
+        self._ordinary = ordinary
 
     def _run(self, mode: str, target: Target, **options: str | float | bool | None) -> Sample:
         sample = self._load.run(mode, target, **options)  # type: ignore[arg-type]
@@ -76,10 +79,15 @@ class Measures:
             "retr": lambda at: self._download(at, pop3=True),
             "append": self._append,
             "list": self._list,
+            "mail": self._mail,
+            "mail_each": self._mail_each,
+            "pop3_mail": self._pop3_mail,
+            "list_first": self._list_first,
+            "list_again": self._list_again,
             "command": self._command,
             "commands": self._commands,
         }
-        if target.speaks_pop3 or name not in ("pop3_login", "retr"):
+        if target.speaks_pop3 or name not in ("pop3_login", "retr", "pop3_mail"):
             methods[name](target)
 
     def _login(self, target: Target, metric: str, *, resume: bool = False, pop3: bool = False) -> None:
@@ -126,6 +134,57 @@ class Measures:
             return
         self._note(target, "list_s_gib", sample.proxy_cpu / (sample.bytes_in / GIB))
         self._note(target, "list_mib_s", sample.bytes_in / MIB / sample.cmd_wall)
+
+    def _mail(self, target: Target) -> None:
+        """Ordinary mail, all by one command."""
+        count, octets = self.plan.mails, self._ordinary
+        command = f"FETCH 1:{dovecot.ORDINARY} (UID FLAGS BODY.PEEK[])"
+        sample = self._run("cmd", target, n=count, conns=1, user="mail", cmd=command, expect_lit=octets, nocompare=True)
+        if not sample.clean or sample.cmds != count:
+            self._refused(target, "mail", sample)
+            return
+        self._note(target, "mail_s_gib", sample.proxy_cpu / (octets * count / GIB))
+
+    def _mail_each(self, target: Target) -> None:
+        """The same, a command for each message."""
+        self._each(target, "mail_each", "FETCH # (UID FLAGS BODY.PEEK[])", pop3=False)
+
+    def _pop3_mail(self, target: Target) -> None:
+        """The same by POP3; each message is new to the session."""
+        self._each(target, "pop3_mail", "RETR #", pop3=True)
+
+    def _each(self, target: Target, metric: str, command: str, *, pop3: bool) -> None:
+        sessions = 4
+        count = dovecot.ORDINARY * sessions
+        sample = self._run(
+            "cmd", target, pop3=pop3, n=count, conns=sessions, user="mail", cmd=command, numbers=dovecot.ORDINARY, nocompare=True
+        )
+        if not sample.clean or sample.cmds != count or sample.literal_bytes != self._ordinary * sessions:
+            self._refused(target, metric, sample)
+            return
+        self._note(target, f"{metric}_us", sample.proxy_cpu / count * 1e6)
+
+    def _list_first(self, target: Target) -> None:
+        """A session that signs in and lists a mailbox that the proxy has not seen: the account is another one in each round."""
+        self._listed(target, "list_first_ms", 1)
+
+    def _list_again(self, target: Target) -> None:
+        """Sessions of the same account, after `list_first`."""
+        self._listed(target, "list_again_ms", max(1, self.plan.lists // 4))
+
+    def _listed(self, target: Target, metric: str, sessions: int) -> None:
+        total = 0.0
+        for _ in range(sessions):
+            sample = self.list_once(target, self.round + 1)
+            if not sample.clean or sample.cmds != 1 or sample.bytes_in < dovecot.BIG_LIST * _LEAST_LISTED:
+                self._refused(target, metric, sample)
+                return
+            total += sample.proxy_cpu
+        self._note(target, metric, total / sessions * 1e3)
+
+    def list_once(self, target: Target, reader: int) -> Sample:
+        """One session of the account ``list<reader>``: sign in, select, list all."""
+        return self._run("cmd", target, n=1, conns=1, user=f"list{reader}", cmd=_LINKS_LIST_COMMAND, expect_untagged=dovecot.BIG_LIST)
 
     def _command(self, target: Target) -> None:
         """One session alone, one command after the other."""

@@ -18,6 +18,8 @@ from pathlib import Path
 from mailbench import dovecot
 from mailbench.certificate import Certificate
 
+_LINKS = '[plugins.meeting_links]\nwebmail = "nextcloud"\nhost = "webmail.example.org"\n'
+
 
 @dataclass(slots=True, frozen=True)
 class Backend:
@@ -137,7 +139,12 @@ def portico_watched(place: Place) -> list[str]:
 
 def portico_links(place: Place) -> list[str]:
     """Portico with meeting links on: every IMAP and POP3 session is watched, and new mail is looked at."""
-    return _portico(place, place.backend.imap, '[plugins.meeting_links]\nwebmail = "nextcloud"\nhost = "webmail.example.org"\n')
+    return _portico(place, place.backend.imap, _LINKS)
+
+
+def portico_links_all(place: Place) -> list[str]:
+    """The same, and no message is too old to be looked at."""
+    return _portico(place, place.backend.imap, f"{_LINKS}\n[annotations]\nnewest = 1000000\n")
 
 
 def _portico(place: Place, imap: int, more: str = "") -> list[str]:
@@ -184,7 +191,9 @@ PEERS: dict[str, Callable[[Place], list[str]]] = {
     "portico": portico,
     "portico-watched": portico_watched,
     "portico-links": portico_links,
+    "portico-links-all": portico_links_all,
 }
+LINKS_PEERS = ("portico", "portico-links", "portico-links-all")
 _NEEDS = {
     "nginx": ("nginx", "nginx libnginx-mod-mail"),
     "nginx-64k": ("nginx", "nginx libnginx-mod-mail"),

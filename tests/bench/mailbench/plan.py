@@ -10,6 +10,8 @@ from dataclasses import dataclass
 MIB = 1 << 20
 GIB = 1 << 30
 
+LINKS = ("fetch", "retr", "mail", "mail_each", "pop3_mail", "list_first", "list_again", "commands", "idle")
+"""What meeting links cost."""
 MEASURES = ("login", "resumed", "pop3_login", "fetch", "retr", "append", "list", "command", "commands", "idle")
 
 
@@ -23,6 +25,8 @@ class Plan:
     downloads: int = 3
     upload: int = 50 * MIB
     uploads: int = 8
+    mails: int = 10
+    """Downloads of a mailbox of ordinary mail, some 30 MiB."""
     lists: int = 20
     """Listings of 20,000 messages, each some 9 MiB."""
     commands: int = 8000
@@ -32,4 +36,5 @@ class Plan:
     measures: tuple[str, ...] = MEASURES
 
 
-QUICK = Plan(rounds=2, sessions=600, downloads=1, uploads=3, lists=5, commands=2500, idle=(1000,))
+WITH_LINKS = Plan(rounds=5, downloads=2, mails=4, lists=12, commands=4000, idle=(1000,), measures=LINKS)
+QUICK = Plan(rounds=2, sessions=600, downloads=1, uploads=3, mails=3, lists=5, commands=2500, idle=(1000,))

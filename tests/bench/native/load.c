@@ -39,7 +39,7 @@ static const char *stname[] = { "connect", "tls", "greeting", "user", "login", "
 enum { M_SETUP, M_CMD, M_APPEND, M_IDLE };
 
 struct conn {
-    int fd, st, wantw, slot, reps;
+    int fd, st, wantw, slot, reps, nth;
     SSL *ssl;
     double t0, tc;
     char line[4096]; int llen;
@@ -49,6 +49,7 @@ struct conn {
 };
 static int mode, tls = 1, pop, n = 1, conns = 1, resume, nsrc = 1, compare = 1, timeout_s = 120, port;
 static const char *host = "127.0.0.1", *user = "user%d", *pass = "secret", *mailbox = "INBOX", *cmd = "NOOP";
+static int numbers = 1; /* a # in cmd stands for 1, 2, ... numbers, 1, 2, ... */
 static int quickack; /* acknowledge at once: takes Nagle stalls of the peer away */
 static double max_s;   /* issue no more commands after so many seconds */
 static long long expect_lit = -1, expect_untagged = -1, bytes = 1 << 20;
@@ -154,7 +155,12 @@ static void next(struct conn *c) /* logged in and selected */
     c->reps--; c->cmdlit = 0; c->untagged = 0; c->differs = 0;
     c->tc = now(); if (!t_first_cmd) t_first_cmd = c->tc;
     if (mode == M_APPEND) { c->st = S_CONT; put(c, "c1 APPEND %s {%lld}\r\n", mailbox, bytes); }
-    else { c->st = S_CMD; put(c, pop ? "%s\r\n" : "c1 %s\r\n", cmd); }
+    else {
+        const char *mark = strchr(cmd, '#');
+        c->st = S_CMD;
+        if (!mark) put(c, pop ? "%s\r\n" : "c1 %s\r\n", cmd);
+        else put(c, pop ? "%.*s%d%s\r\n" : "c1 %.*s%d%s\r\n", (int)(mark - cmd), cmd, 1 + c->nth++ % numbers, mark + 1);
+    }
 }
 static int fin_cmd(struct conn *c)
 {
@@ -373,6 +379,7 @@ int main(int ac, char **av)
         else if (!strcmp(o, "--expect-lit")) expect_lit = atoll(v); else if (!strcmp(o, "--expect-untagged")) expect_untagged = atoll(v);
         else if (!strcmp(o, "--bytes")) bytes = atoll(v); else if (!strcmp(o, "--nsrc")) nsrc = atoi(v);
         else if (!strcmp(o, "--timeout")) timeout_s = atoi(v);
+        else if (!strcmp(o, "--numbers")) numbers = atoi(v);
         else if (!strcmp(o, "--max-s")) max_s = atof(v);
         else { fprintf(stderr, "load: %s?\n", o); return 2; }
     }
