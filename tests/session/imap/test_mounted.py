@@ -344,6 +344,8 @@ def test_selecting_across_closes_the_other_without_expunging() -> None:
         to C: c OK done
         C: d NOOP
         to 1: d NOOP
+        to 0: portico-awake NOOP
+        0: portico-awake OK
         1: d OK done
         to C: d OK done
         C: e SELECT INBOX
@@ -389,6 +391,9 @@ def test_the_client_idles_on_the_selected_mailbox_whosever_it_is() -> None:
         """
         C: i IDLE
         to 1: i IDLE
+        to 0: portico-awake NOOP
+        0: * 4 EXISTS
+        0: portico-awake OK
         1: + idling
         to C: + idling
         0: * 5 EXISTS
@@ -401,6 +406,17 @@ def test_the_client_idles_on_the_selected_mailbox_whosever_it_is() -> None:
         """
     )
     assert tree.phases[1] == "", "who idles may be silent"
+
+
+def test_the_personal_server_hears_of_a_client_that_stays_in_a_public_folder() -> None:
+    """RFC 9051 5.4: it would log out who says nothing for half an hour."""
+    tree = selected("store")
+    tree.play("C: i IDLE\nto 1: i IDLE\nto 0: portico-awake NOOP\n1: + idling\nto C: + idling")
+    tree.play("0: portico-awake OK\nC: DONE\nto 1: DONE\n1: i OK\nto C: i OK")
+    tree.play(
+        "C: n NOOP\nto 1: n NOOP\nto 0: portico-awake NOOP\n1: n OK\nto C: n OK\n0: portico-awake BAD what\nC: s SEARCH ALL\nto 1: s SEARCH ALL"
+    )
+    selected("INBOX").play("C: n NOOP\nto 0: n NOOP")
 
 
 def test_commands_that_do_not_wait_are_answered_in_their_order() -> None:
@@ -603,7 +619,7 @@ def test_a_logout_is_said_to_all() -> None:
 
 def test_losing_the_selected_store_while_a_command_waits_for_another_ends_in_bye_too() -> None:
     tree = selected("store")
-    tree.play("C: a NOOP\nto 1: a NOOP\nC: b STATUS INBOX (MESSAGES)")
+    tree.play("C: a CHECK\nto 1: a CHECK\nC: b STATUS INBOX (MESSAGES)")
     tree.close(1)
     assert tree.to_client == b"* BYE [UNAVAILABLE] The server of the selected folder closed the connection.\r\n"
     assert tree.closed is not None and tree.closed.reason is Reason.SERVER_CLOSED

@@ -46,6 +46,9 @@ from portico.wire.lines import Line, Literal
 from portico.wire.skim import Piece
 
 _TAG: Final = b"portico-m"
+_AWAKE: Final = b"portico-awake"
+_RESTING: Final = frozenset(["IDLE", "NOOP"])
+"""What a client says now and then that has nothing else to say."""
 _OF_STORES: Final = NAMING | NOT_THE_CLIENTS | frozenset(["OK", "NO", "BAD"])
 _HIDDEN: Final = LISTS | frozenset(["STATUS"])
 """Responses of the main server that may name a mailbox which cannot be seen, because a mount has its name."""
@@ -283,6 +286,13 @@ class MountedWatch(Watch):
         self._task, self._fresh = job, True
         self._go(out)
 
+    def _forward(self, leg: int, tag: bytes, pending: Pending, line: Line, out: list[Decision]) -> None:
+        super()._forward(leg, tag, pending, line, out)
+        main = self.links.get(MAIN)
+        if leg in self._stores and pending.name in _RESTING and main is not None and not main.pending:
+            # The main server hears nothing while another one's mailbox is selected, and would take the client for gone (RFC 9051 5.4).
+            main.send_command(_AWAKE, Pending(""), _AWAKE + b" NOOP\r\n", out)
+
     # -- jobs
 
     def _go(self, out: list[Decision]) -> None:
@@ -487,6 +497,9 @@ class MountedWatch(Watch):
             self._with_tag = b""
             too_much = self._asked_octets > _ANSWER
             self._advance(Got(b"NO [LIMIT] This is too much.", []) if too_much else Got(rest.rstrip(b"\r\n"), self._got), out)
+        elif link.leg == MAIN and tag == _AWAKE:
+            self._completed(link, raw)
+            self._go(out)
         elif link.leg in self._stores and tag not in link.pending:
             return  # nobody asked it; the tag may be that of a command at another server
         elif isinstance(asked, Transfer) and tag.startswith(b"portico-"):
