@@ -33,6 +33,8 @@ class Server:
     def __init__(self) -> None:
         self.heard: list[str] = []
         self.writers: list[asyncio.StreamWriter] = []
+        self.patience = asyncio.Event()
+        """Set: WAIT is answered."""
 
     async def start(self) -> int:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
@@ -54,6 +56,8 @@ class Server:
                 writer.write(b"* CAPABILITY IMAP4rev1 ID\r\n")
             if command == "LOGOUT":
                 writer.write(b"* BYE bye\r\n")
+            if command == "WAIT":
+                await self.patience.wait()
             if command.startswith("LOGIN ") and PASSWORD not in command:
                 writer.write(f"{tag} NO [AUTHENTICATIONFAILED] Not {command.split()[-1]}\r\n".encode())
             else:
@@ -340,6 +344,31 @@ def test_sessions_are_told_when_the_proxy_stops_and_those_that_stay_are_cut(hous
     play(house, letters)
     assert all(line.startswith("* BYE") for line in said)
     assert {line["reason"] for line in house.events("session.closed")} == {"shutdown"}
+
+
+def test_a_command_that_is_under_way_when_the_proxy_stops_is_answered_first(house: House) -> None:
+    async def letters(proxy: Proxy, server: Server) -> None:
+        client = await Client.at(proxy.addresses["imap"][0])
+        await client.say(f'a1 LOGIN "alice" "{PASSWORD}"')
+        client.writer.write(b"a2 WAIT\r\n")
+        async with asyncio.timeout(PATIENCE):
+            while "a2 WAIT" not in server.heard:  # noqa: ASYNC110 (nobody says when)
+                await asyncio.sleep(0.01)
+        stopping = asyncio.create_task(proxy.stop(seconds=PATIENCE))
+        await asyncio.sleep(0.05)
+        assert len(proxy.sessions) == 1
+        server.patience.set()
+        assert await client.line() == "a2 OK [CAPABILITY IMAP4rev1 ID] done"
+        assert (await client.line()).startswith("* BYE")
+        await stopping
+
+        async def nothing(**_: Any) -> None: ...
+
+        proxy.stop = nothing  # type: ignore[method-assign]
+
+    play(house, letters)
+    assert house.events("session.closed")[0]["reason"] == "shutdown"
+    assert house.events("proxy.stopped")[0]["sessions"] == 0
 
 
 def test_a_user_can_be_kicked(house: House) -> None:

@@ -176,7 +176,7 @@ class World:
                 leg = source.choice(legs)
                 return TimedOut(self.phases[leg], leg)
         if kind == 255:
-            return Kicked("An operator ended this session.", shutdown=source.chance(128))
+            return Kicked("An operator ended this session.", shutdown=source.chance(128), patient=source.chance(128))
         return None
 
     def client_speaks(self) -> Event | None:
