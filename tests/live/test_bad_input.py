@@ -7,6 +7,7 @@ compared with what Portico shows of them.
 from __future__ import annotations
 
 import hashlib
+import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -227,7 +228,7 @@ def test_after_a_restart_with_other_settings_what_was_seen_is_as_it_was(
     settings = {
         "as it was": OPTIONS.format(language="en"),
         "other links, in another language": other,
-        "no new ones": other + 'exclude_users = ["nobody"]\n',
+        "no new ones": other + f'exclude_users = ["{user}"]\n',
         "as it was again": OPTIONS.format(language="en"),
     }
     seen: dict[int, tuple[int, bytes]] = {}
@@ -254,6 +255,7 @@ def test_after_a_restart_with_other_settings_what_was_seen_is_as_it_was(
             front.stop()
     assert b"https://mail.example.org/apps/mail/open/" in fresh["as it was"]
     assert b"https://other.example.org/" in fresh["other links, in another language"]
+    assert b"https://" not in fresh["no new ones"]
     assert b"https://mail.example.org/apps/mail/open/" in fresh["as it was again"]
 
 
@@ -279,3 +281,35 @@ def test_a_copy_of_what_was_shown_gets_no_second_block_and_is_as_large_as_was_to
             part = unquoted(session.item(2, f"BODY.PEEK[{leaf.number}]", f"BODY[{leaf.number}]")) or b""
             assert (leaf.octets, leaf.lines) == (len(part), part.count(b"\n"))
     assert not front.events("annotations.contradicted")
+
+
+def test_while_the_memory_is_locked_mail_is_read_as_it_is_and_so_it_stays(
+    dovecot: Dovecot, place: Path, certificates: Certificates, people: People
+) -> None:
+    user = people.new(dovecot)
+    store(dovecot, user, invitations(1))
+    file = place / "locked.sqlite"
+    remembered = f'\n[annotations]\nfile = "{file}"\n'
+    front = Front(
+        place / "locked", dovecot.ports, certificates, "none", protocols=("imap",), more=OPTIONS.format(language="en") + remembered
+    )
+    front.start()
+    other = sqlite3.connect(file, isolation_level=None)
+    try:
+        with imap(front.clear.imap, user) as session:
+            first = session.whole(1)
+            assert b"https://mail.example.org/" in first
+        store(dovecot, user, invitations(1, start=1))
+        other.execute("BEGIN IMMEDIATE")
+        with imap(front.clear.imap, user) as session:
+            assert session.whole(1) == first
+            second = session.whole(2)
+            assert b"https://mail.example.org/" not in second
+        other.execute("ROLLBACK")
+        assert [event["level"] for event in front.events("annotations.not_remembered")] == ["error"]
+        with imap(front.clear.imap, user) as session:
+            assert [session.whole(1), session.whole(2)] == [first, second]
+        assert not front.events("session.bug")
+    finally:
+        other.close()
+        front.stop()

@@ -89,7 +89,9 @@ def build_generation(
     if problems:
         raise SettingsError(list(dict.fromkeys(problems)))
     gate = Gate(ways, settings.limits, shared.counts, host if host.active else None, partial(report_fault, shared.log))
-    ledger = shared.ledger(settings.annotations.file, settings.annotations.kept) if host.active else None
+    # What has been shown stays as it was shown, also where no plugin is left.
+    remembers = host.active or settings.annotations.file is not None or "" in shared.ledgers
+    ledger = shared.ledger(settings.annotations.file, settings.annotations.kept) if remembers else None
     return Generation(settings, desks, diallings, records, shared.records, gate, host, shared.log, shared.ids, ledger, shared.memory)
 
 

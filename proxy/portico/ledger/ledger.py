@@ -80,6 +80,10 @@ class SqliteLedger:
     def close(self) -> None:
         self._db.close()
 
+    def knows(self, account: str) -> bool:
+        query = "SELECT 1 FROM mailbox WHERE account = ? AND (watermark OR id IN (SELECT mailbox FROM annotation)) LIMIT 1"
+        return self._db.execute(query, (account,)).fetchone() is not None
+
     def known(self, mailbox: Mailbox) -> Known:
         row = self._db.execute("SELECT id, watermark FROM mailbox WHERE account = ? AND name = ? AND uid_validity = ?", mailbox).fetchone()
         if row is None:

@@ -43,6 +43,9 @@ class SafeLedger:
     def close(self) -> None:
         self._ledger.close()
 
+    def knows(self, account: str) -> bool:
+        return self._read(lambda: self._ledger.knows(account)) or False
+
     def known(self, mailbox: Mailbox) -> Known:
         known = self._read(lambda: self._ledger.known(mailbox))
         if known is None:

@@ -465,6 +465,12 @@ class Life:
 
     # -- open
 
+    @property
+    def _remembers(self) -> bool:
+        """Something has been shown to this user as a plugin wanted it: it stays so, though nobody may want it now."""
+        ledger = self.context.ledger
+        return ledger is not None and ledger.knows(f"{self.view.server}/{self.view.user}")
+
     def _session_opened(self, event: SessionOpened, out: list[Decision]) -> None:
         front, sign_in, signed_in = self._front, self._sign_in, self._signed_in
         assert front is not None and sign_in is not None and signed_in is not None
@@ -479,7 +485,7 @@ class Life:
         if withheld:
             names = [name.decode("ascii", "replace") for name in withheld]
             out.append(Record("session.capabilities_withheld", {"names": names}))
-        watched = interests is not None or bool(withheld) or traced
+        watched = interests is not None or bool(withheld) or traced or self._remembers
         plugins = interests.plugins if interests is not None else []
         out.append(Record("session.opened", {"mode": "watch" if watched else "tunnel", "plugins": plugins}))
         if not watched:

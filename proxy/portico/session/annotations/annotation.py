@@ -172,6 +172,10 @@ class Known:
 class Ledger(Protocol):
     """Remembers what was shown (portico.ledger supplies it; a session calls it a few times per mailbox)."""
 
+    def knows(self, account: str) -> bool:
+        """Whether messages of an account have been judged."""
+        ...
+
     def known(self, mailbox: Mailbox) -> Known:
         """What is remembered; nothing: watermark 0."""
         ...

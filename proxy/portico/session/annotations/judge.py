@@ -46,11 +46,13 @@ class Wishes:
 class Judge:
     """The annotators of one session, in order."""
 
-    __slots__ = ("_asked", "_named", "_settled", "_types", "_view", "single")
+    __slots__ = ("_asked", "_named", "_nobody", "_settled", "_types", "_view", "single")
 
     def __init__(self, view: SessionView, asked: Sequence[BoundAnnotator]) -> None:
         self._view = view
         self._settled = False
+        self._nobody = not asked
+        """Nobody annotates: what was shown before stays."""
         self._ask_only(asked)
 
     def _ask_only(self, asked: Sequence[BoundAnnotator]) -> None:
@@ -69,7 +71,7 @@ class Judge:
         if not self._settled:
             self._settled = True
             self._ask_only([each for each in self._asked if not hasattr(each.annotator, "serves") or self._ask(each, "serves", out)])
-        return bool(self._asked)
+        return bool(self._asked) or self._nobody
 
     def may_be(self, structure: bytes) -> bool:
         """A quick look at a BODYSTRUCTURE as it came: whether somebody may be interested."""

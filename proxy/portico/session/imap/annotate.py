@@ -445,7 +445,7 @@ class Annotations:
             return None
         result = yield Errand((b"UID SORT " if uid else b"SORT ") + arguments, frozenset(["SORT"]))
         if result.cut:
-            return Plan(arguments, refusal="Too many messages to be sorted by size.")
+            return Plan(arguments, refusal="Too many messages to be sorted by size.", code="LIMIT")
         found = _numbers(result.responses, b"SORT")
         if not result.ok or not found:
             return Plan(arguments)

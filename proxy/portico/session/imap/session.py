@@ -42,9 +42,9 @@ class ImapSession(Life):
     def _make_watch(self, interests: Compiled | None, capabilities: list[bytes], traced: bool) -> Watch:
         ledger = self.context.ledger
         attempt = self._wish.attempt if self._wish is not None and interests is not None and interests.mounts else None
-        if interests is not None and ledger is not None and (interests.annotators or interests.transformers):
-            judge = Judge(self.view, interests.annotators)
-            transforms = Transforms(self.view, interests.transformers, self.context.transform)
+        if ledger is not None and self._annotates(interests):
+            judge = Judge(self.view, interests.annotators if interests is not None else ())
+            transforms = Transforms(self.view, interests.transformers if interests is not None else (), self.context.transform)
             return AnnotatedWatch(
                 self.context, self.view, interests, capabilities, judge, transforms, ledger, traced=traced, attempt=attempt
             )
@@ -68,7 +68,8 @@ class ImapSession(Life):
         return [name for name in passed if kept(name)], withheld + [name for name in passed if not kept(name)]
 
     def _annotates(self, interests: Compiled | None) -> bool:
-        return interests is not None and bool(interests.annotators or interests.transformers) and self.context.ledger is not None
+        wanted = interests is not None and bool(interests.annotators or interests.transformers)
+        return self.context.ledger is not None and (wanted or self._remembers)
 
     def _yes(self, capabilities: list[bytes], text: bytes) -> bytes:
         return b"%b OK [CAPABILITY %b] %b\r\n" % (self._tag, b" ".join(capabilities), text)

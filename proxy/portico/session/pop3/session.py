@@ -133,10 +133,11 @@ class Pop3Session(Life):
 
     def _make_watch(self, interests: Compiled | None, capabilities: list[bytes], traced: bool) -> Watch:
         ledger = self.context.ledger
-        if interests is None or ledger is None or not (interests.annotators or interests.transformers):
+        wanted = interests is not None and bool(interests.annotators or interests.transformers)
+        if ledger is None or not (wanted or self._remembers):
             return Watch(self.context, self.view, interests, traced=traced)
-        judge = Judge(self.view, interests.annotators)
-        transforms = Transforms(self.view, interests.transformers, self.context.transform)
+        judge = Judge(self.view, interests.annotators if interests is not None else ())
+        transforms = Transforms(self.view, interests.transformers if interests is not None else (), self.context.transform)
         return TransformedWatch(self.context, self.view, interests, judge, transforms, ledger, traced=traced)
 
     def _filter(self, capabilities: list[bytes], interests: Compiled | None) -> tuple[list[bytes], list[bytes]]:
