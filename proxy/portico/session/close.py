@@ -30,7 +30,7 @@ class Reason(StrEnum):
     TIMEOUT_LOGIN = "timeout_login"  # told: the client did not sign in
     TIMEOUT_IDLE = "timeout_idle"  # told at a boundary
     TIMEOUT_WRITE = "timeout_write"  # not told: it does not read
-    TIMEOUT_DRAIN = "timeout_drain"  # told at a boundary
+    TIMEOUT_DRAIN = "timeout_drain"  # not told: when the proxy stopped it did not take what waited for it
     KICKED = "kicked"  # told at a boundary
-    SHUTDOWN = "shutdown"  # told at a boundary
+    SHUTDOWN = "shutdown"  # told at a boundary, once nothing was under way or the time for that had passed
     BUG = "bug"  # told: BYE; the traceback is in session.bug
