@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import socket
 import tomllib
+from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
-from portico.demo import dovecot, main
+from portico.demo import dovecot, main, plugins
 from portico.demo.certificates import Certificates
 from portico.demo.child import Child, DemoError
+from portico.demo.plugins import PluginPorts
 from portico.demo.ports import LOOPBACK, MailPorts, free_ports, is_free, wait_until
 from portico.demo.workplace import PREFIX, sweep, workplace
 
@@ -47,9 +49,11 @@ def test_a_missing_dovecot_is_said_with_the_package(capsys: pytest.CaptureFixtur
     assert "apt-get install dovecot-imapd" in capsys.readouterr().err
 
 
+CERTIFICATE = Certificates(Path("/ca"), Path("/cert"), Path("/key"))
+
+
 def test_the_settings_it_writes_have_four_listeners_and_verified_tls_to_the_server() -> None:
-    certificate = Certificates(Path("/ca"), Path("/cert"), Path("/key"))
-    settings = tomllib.loads(main.settings_text(MailPorts(1, 2, 3, 4), MailPorts(5, 6, 7, 8), certificate))
+    settings = tomllib.loads(main.settings_text(MailPorts(1, 2, 3, 4), MailPorts(5, 6, 7, 8), CERTIFICATE))
     assert settings["servers"]["dovecot"] == {
         "imap": "127.0.0.1:5", "pop3": "127.0.0.1:6", "tls": "starttls", "ca_file": "/ca", "name": "localhost"
     }  # fmt: skip
@@ -60,6 +64,44 @@ def test_the_settings_it_writes_have_four_listeners_and_verified_tls_to_the_serv
         "imap": ("imap", ["127.0.0.1:1"], "starttls"),
         "pop3": ("pop3", ["127.0.0.1:2"], "starttls"),
     }
+
+
+def test_with_the_plugins_two_more_listeners_have_them_and_the_others_stay_as_they_are() -> None:
+    plain = tomllib.loads(main.settings_text(MailPorts(1, 2, 3, 4), MailPorts(5, 6, 7, 8), CERTIFICATE))
+    with_plugins = main.settings_text(
+        MailPorts(1, 2, 3, 4), MailPorts(5, 6, 7, 8), CERTIFICATE, PluginPorts(9, 10), MailPorts(11, 12, 13, 14)
+    )
+    settings = tomllib.loads(with_plugins)
+    imaps, pop3s = settings["listeners"].pop("imaps-plugins"), settings["listeners"].pop("pop3s-plugins")
+    assert settings["listeners"] == plain["listeners"]
+    assert settings["servers"] == plain["servers"] | {"public": settings["servers"]["public"]}
+    assert settings["servers"]["public"]["imap"] == "127.0.0.1:11"
+    assert (imaps["addresses"], imaps["tls"], imaps["server"]) == (["127.0.0.1:9"], "implicit", "dovecot")
+    assert (pop3s["addresses"], pop3s["tls"], pop3s["server"]) == (["127.0.0.1:10"], "implicit", "dovecot")
+    assert imaps["plugins"]["public_folders"] == {"store": "public", "root": "Public"}
+    assert set(imaps["plugins"]) == set(plugins.NAMES)
+    assert set(pop3s["plugins"]) == {"meeting_links"}
+
+
+def test_the_plugins_are_there_only_if_all_of_them_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    def found(*names: str) -> None:
+        entries = [EntryPoint(name, "nowhere:Plugin", "portico.plugins") for name in names]
+        monkeypatch.setattr(plugins, "entry_points", lambda group: [entry for entry in entries if entry.group == group])
+
+    found(*plugins.NAMES, "client_allow_list")
+    assert plugins.installed()
+    found("meeting_links")
+    assert not plugins.installed()
+    found()
+    assert not plugins.installed()
+
+
+def test_no_two_of_its_listeners_want_the_same_port(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(main, "is_free", lambda port: False)
+    for base in (main.PORTS_RANGE.start, main.DEFAULT_BASE, main.PORTS_RANGE.stop - 1):
+        ports = main.taken(base)
+        assert len(set(ports)) == len(ports) == 10
+        assert max(ports) < 65536
 
 
 def test_what_a_killed_run_left_is_taken_away_and_what_is_in_use_is_not(tmp_path: Path) -> None:

@@ -13,14 +13,16 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from portico.demo import dovecot as demo_dovecot
-from portico.demo import mailbox
-from portico.demo.main import POLL_SECONDS, taken
-from portico.demo.ports import greets
+from portico.demo import mailbox, plugins
+from portico.demo.main import DOVECOT_OFFSET, POLL_SECONDS, taken
+from portico.demo.ports import MailPorts, greets
 
+from tests.live.clients import Account, imaplib_walk, poplib_walk
 from tests.live.conftest import lacking
 from tests.live.dialogue import eventually
 
@@ -28,12 +30,12 @@ pytestmark = pytest.mark.live
 
 
 class Demo:
-    """A running `portico demo`; `screen` is what it printed."""
+    """A running `portico demo`; with `code`, Python that is run instead of it."""
 
-    def __init__(self, base: int, directory: Path) -> None:
+    def __init__(self, base: int, directory: Path, code: str | None = None) -> None:
         self.directory = directory
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "portico", "demo", "--directory", str(directory)],
+            [sys.executable, *(["-m", "portico", "demo", "--directory", str(directory)] if code is None else ["-c", code, str(directory)])],
             env=os.environ | {"PORTS": str(base)},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -92,33 +94,96 @@ def demo(place: Path, base: int) -> Iterator[Demo]:
         running.end(signal.SIGTERM)
 
 
-def test_the_screen_fits_and_its_curl_line_works(demo: Demo, need: Callable[..., None]) -> None:
+WITHOUT_PLUGINS = """
+import os, sys
+from pathlib import Path
+from portico.demo import main, plugins
+plugins.installed = lambda: False
+sys.exit(main.run(os.environ["PORTS"], directory=Path(sys.argv[1])))
+"""
+
+
+def run(words: list[str], said: str = "") -> str:
+    """What a program that was started so prints; the authority that it is told to trust is there."""
+    done = subprocess.run(words, input=said, capture_output=True, text=True, timeout=60, check=False)
+    assert done.stdout, done.stderr
+    return done.stdout
+
+
+def curl_line(screen: str) -> list[str]:
+    command = re.search(r"^ +(curl .*?'\S+')$", screen, re.MULTILINE | re.DOTALL)
+    assert command is not None
+    return shlex.split(command[1].replace("\\\n", " "))
+
+
+def openssl_line(screen: str) -> tuple[list[str], str]:
+    """The command, and what to type then."""
+    command = re.search(r"^ +(openssl .*)\n +and then type: +(.*)\n +(b .*)$", screen, re.MULTILINE)
+    assert command is not None
+    return shlex.split(command[1]), f"{command[2]}\n{command[3]}\nc select INBOX\nd logout\n"
+
+
+def test_the_screen_fits_and_its_curl_line_shows_a_request_with_its_link(demo: Demo, need: Callable[..., None]) -> None:
     need("curl")
     screen = demo.wait_for_screen()
     assert len(screen.splitlines()) <= 26
-    for port in (993, 995, 143, 110):
+    for port in (993, 995, 143, 110, 1143, 1110, 2993, 2995):
         assert f"localhost:{demo.base + port}" in screen
     for user, password in mailbox.USERS.items():
         assert f"{user} / {password}" in screen
-    command = re.search(r"^ +(curl .*?'\S+')$", screen, re.MULTILINE | re.DOTALL)
-    assert command is not None
-    words = shlex.split(command[1].replace("\\\n", " "))
-    done = subprocess.run(words, capture_output=True, text=True, timeout=20, check=False, stdin=subprocess.DEVNULL)
-    assert "Subject: Welcome to Portico" in done.stdout, done.stderr
+    words = curl_line(screen)
     assert Path(words[words.index("--cacert") + 1]).read_text().startswith("-----BEGIN CERTIFICATE-----")
+    link = f"https://{plugins.HOST}/"
+    assert link in run(words)
+    assert link in run([*words[:-1], f"pop3s://localhost:{demo.base + 2995}/9"])
+    for url in (f"imaps://localhost:{demo.base + 993}/INBOX;MAILINDEX=9", f"pop3s://localhost:{demo.base + 995}/9"):
+        plain = run([*words[:-1], url])
+        assert "Subject: Quartalsplanung" in plain
+        assert link not in plain
 
 
-def test_its_openssl_line_reaches_the_mailbox(demo: Demo, need: Callable[..., None]) -> None:
+def test_its_openssl_line_reaches_the_mailbox_and_the_public_folders(demo: Demo, need: Callable[..., None]) -> None:
     need("openssl")
-    screen = demo.wait_for_screen()
-    command = re.search(r"^ +(openssl .*)$", screen, re.MULTILINE)
-    login = re.search(r"then type: +(.*)$", screen, re.MULTILINE)
-    assert command is not None
-    assert login is not None
-    said = f"{login[1]}\nb select INBOX\nc logout\n"
-    done = subprocess.run(shlex.split(command[1]), input=said, capture_output=True, text=True, timeout=20, check=False)
-    assert "a OK" in done.stdout, done.stderr
-    assert "* 14 EXISTS" in done.stdout
+    words, said = openssl_line(demo.wait_for_screen())
+    answer = run(words, said)
+    assert "a OK" in answer
+    assert "* 14 EXISTS" in answer
+    assert '"Public Folders/Team/Minutes"' in answer
+    words[-1] = f"localhost:{demo.base + 993}"
+    answer = run(words, said)
+    assert "* 14 EXISTS" in answer
+    assert "Public" not in answer
+
+
+def test_the_ports_without_plugins_say_what_the_server_says(demo: Demo) -> None:
+    """But for names and numbers of the moment: the separator, all folders and the messages of each, octet for octet."""
+    demo.wait_for_screen()
+    (place,) = demo.left
+    ports = MailPorts.standard_plus(demo.base)
+    through = Account(ports, "alice", mailbox.USERS["alice"], place / "ca.pem", "implicit")
+    direct = replace(through, ports=MailPorts.standard_plus(demo.base + DOVECOT_OFFSET))
+    for walk in (imaplib_walk, poplib_walk):
+        assert walk(through) == walk(direct)
+
+
+def test_without_the_plugins_it_is_the_same_server_with_public_folders_of_its_own(
+    place: Path, base: int, need: Callable[..., None]
+) -> None:
+    need("curl", "openssl")
+    directory = place / f"demo-{base}"
+    directory.mkdir(exist_ok=True)
+    bare = Demo(base, directory, WITHOUT_PLUGINS)
+    try:
+        screen = bare.wait_for_screen()
+        assert "lugin" not in screen
+        assert str(base + 2993) not in screen
+        assert "Subject: Welcome to Portico" in run(curl_line(screen))
+        answer = run(*openssl_line(screen))
+        assert '"/" Public/Team/Minutes' in answer
+        assert "* 14 EXISTS" in answer
+    finally:
+        assert bare.end() == 0
+    assert bare.left == []
 
 
 def test_it_goes_on_until_somebody_ends_it(demo: Demo) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import imaplib
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from portico.demo import messages
@@ -128,17 +128,32 @@ def fill(connection: imaplib.IMAP4, folders: Sequence[Folder], *, prefix: str = 
 
 
 def fill_all(host: str, port: int) -> int:
-    """Fill a Dovecot that has `USERS`; returns how many messages it stored."""
-    stored = 0
-    for user, folders in (("alice", alice()), ("bob", bob()), (OWNER, public())):
-        with imaplib.IMAP4(host, port) as connection:
-            connection.login(user, USERS[user])
-            stored += fill(connection, folders)
+    """Fill a Dovecot that has `USERS`, public folders too; returns how many messages it stored."""
+    stored = fill_people(host, port) + fill_public(host, port)
     with imaplib.IMAP4(host, port) as connection:
         # Thunderbird shows only what is subscribed, also of public folders.
         connection.login("alice", USERS["alice"])
         for folder in public():
             connection.subscribe(quoted(folder.name))
+    return stored
+
+
+def fill_people(host: str, port: int) -> int:
+    """Store what is somebody's own."""
+    return _fill_users(host, port, {"alice": alice(), "bob": bob()})
+
+
+def fill_public(host: str, port: int) -> int:
+    """Store the public tree."""
+    return _fill_users(host, port, {OWNER: public()})
+
+
+def _fill_users(host: str, port: int, folders: Mapping[str, Sequence[Folder]]) -> int:
+    stored = 0
+    for user, theirs in folders.items():
+        with imaplib.IMAP4(host, port) as connection:
+            connection.login(user, USERS[user])
+            stored += fill(connection, theirs)
     return stored
 
 

@@ -1,5 +1,7 @@
 """`portico demo`: a private Dovecot, a mailbox, and Portico in front of it, until Ctrl-C.
 
+Where the plugins that come with Portico are installed, also what they are for: demo/plugins.py.
+
 Rule of this file: the order of things and the one screen; how each is done is in the files beside it.
 """
 
@@ -14,16 +16,17 @@ from pathlib import Path
 from typing import TextIO
 
 from portico import __version__
-from portico.demo import certificates, dovecot, mailbox
+from portico.demo import certificates, dovecot, mailbox, plugins
 from portico.demo.certificates import Certificates
 from portico.demo.child import Child, DemoError
+from portico.demo.plugins import PluginPorts
 from portico.demo.ports import LOOPBACK, MailPorts, accepts, greets, is_free, wait_until, wait_while
 from portico.demo.workplace import sweep, workplace
 
 DEFAULT_BASE = 10000
 DOVECOT_OFFSET = 1000
 """Dovecot's ports are this much above Portico's."""
-PORTS_RANGE = range(1024, 63000)
+PORTS_RANGE = range(1024, 62000)
 POLL_SECONDS = 0.5
 
 
@@ -57,7 +60,7 @@ def parse_base(ports: str | int | None) -> int:
 
 def taken(base: int) -> list[int]:
     """The ports of the demo at `base` that somebody else has."""
-    wanted = [*MailPorts.standard_plus(base), *MailPorts.standard_plus(base + DOVECOT_OFFSET)]
+    wanted = [*MailPorts.standard_plus(base), *MailPorts.standard_plus(base + DOVECOT_OFFSET), *PluginPorts.standard_plus(base)]
     return [port for port in wanted if not is_free(port)]
 
 
@@ -73,40 +76,54 @@ def _run(base: int, directory: Path | None, screen: TextIO, stop: threading.Even
     with ExitStack() as stack:
         place = stack.enter_context(workplace(directory))
         certificate = certificates.issue(place)
-        server = dovecot.Dovecot(
-            place / "dovecot",
-            users=mailbox.USERS,
-            masters=mailbox.MASTERS,
-            owner=mailbox.OWNER,
-            certificate=certificate.certificate,
-            key=certificate.key,
-            ports=MailPorts.standard_plus(base + DOVECOT_OFFSET),
-        )
-        stack.enter_context(server)
-        mailbox.fill_all(LOOPBACK, server.ports.imap)
-        settings = place / "portico.toml"
         ports = MailPorts.standard_plus(base)
-        settings.write_text(settings_text(ports, server.ports, certificate))
-        proxy = start_portico(settings, ports, log=place / "portico.log")
+        plugged = PluginPorts.standard_plus(base) if plugins.installed() else None
+        server = _dovecot(place / "dovecot", certificate, MailPorts.standard_plus(base + DOVECOT_OFFSET), own=plugged is not None)
+        servers = [stack.enter_context(server)]
+        if plugged is None:
+            mailbox.fill_all(LOOPBACK, server.ports.imap)
+        else:
+            public = _dovecot(place / "public", certificate, MailPorts.free())
+            servers.append(stack.enter_context(public))
+            mailbox.fill_people(LOOPBACK, server.ports.imap)
+            mailbox.fill_public(LOOPBACK, public.ports.imap)
+        settings = place / "portico.toml"
+        settings.write_text(settings_text(ports, server.ports, certificate, plugged, servers[-1].ports))
+        proxy = start_portico(settings, ports, plugged, log=place / "portico.log")
         stack.callback(proxy.stop)
-        print(screen_text(ports, server, certificate, place), file=screen, flush=True)
+        print(screen_text(ports, server, certificate, place, plugged), file=screen, flush=True)
         while not stop.wait(POLL_SECONDS):
             if not proxy.running:
                 raise DemoError(f"Portico ended (exit code {proxy.returncode}):\n{proxy.last_words()}")
-            if not server.running:
-                raise DemoError(f"Dovecot ended; the end of its log:\n{server.log.read_text('utf-8', 'replace')[-2000:]}")
+            for one in servers:
+                if not one.running:
+                    raise DemoError(f"Dovecot ended; the end of its log:\n{one.log.read_text('utf-8', 'replace')[-2000:]}")
         print("\nEnding Portico and Dovecot.", file=screen, flush=True)
     return 0
 
 
-def start_portico(settings: Path, ports: MailPorts, *, log: Path) -> Child:
-    """Start `portico run` with a settings file; returns when it answers on `ports`. Raises `DemoError`."""
+def _dovecot(place: Path, certificate: Certificates, ports: MailPorts, *, own: bool = False) -> dovecot.Dovecot:
+    """Not started. `own`: it has no public folders."""
+    return dovecot.Dovecot(
+        place,
+        users=mailbox.USERS,
+        masters=mailbox.MASTERS,
+        owner=mailbox.OWNER,
+        certificate=certificate.certificate,
+        key=certificate.key,
+        ports=ports,
+        more=plugins.NO_PUBLIC_FOLDERS if own else "",
+    )
+
+
+def start_portico(settings: Path, ports: MailPorts, plugged: PluginPorts | None, *, log: Path) -> Child:
+    """Start `portico run` with a settings file; returns when it answers on all ports. Raises `DemoError`."""
     child = Child([sys.executable, "-m", "portico", "run", "-c", str(settings)], log=log)
     child.start()
     try:
         wait_until(
             "Portico",
-            lambda: greets(ports.imap) and greets(ports.pop3) and accepts(ports.imaps) and accepts(ports.pop3s),
+            lambda: greets(ports.imap) and greets(ports.pop3) and all(map(accepts, (ports.imaps, ports.pop3s, *(plugged or ())))),
             seconds=30,
             alive=lambda: child.running,
         )
@@ -117,61 +134,89 @@ def start_portico(settings: Path, ports: MailPorts, *, log: Path) -> Child:
     return child
 
 
-def settings_text(ports: MailPorts, server: MailPorts, certificate: Certificates) -> str:
-    """portico.toml: four listeners, and STARTTLS with verification towards Dovecot."""
+def settings_text(
+    ports: MailPorts, server: MailPorts, certificate: Certificates, plugged: PluginPorts | None = None, public: MailPorts | None = None
+) -> str:
+    """portico.toml: four listeners, and STARTTLS with verification towards Dovecot; where `plugged`, two more, with plugins, and the
+    Dovecot that has the public folders."""
+    tls = f'tls = "starttls"\nca_file = "{certificate.authority}"\nname = "localhost"\n'
     text = f"""# Made by `portico demo`.
 [servers.dovecot]
 imap = "{LOOPBACK}:{server.imap}"
 pop3 = "{LOOPBACK}:{server.pop3}"
-tls = "starttls"
-ca_file = "{certificate.authority}"
-name = "localhost"
-"""
-    for name in ("imaps", "pop3s", "imap", "pop3"):
-        text += f"""
+{tls}"""
+
+    def listener(name: str, protocol: str, port: int, implicit: bool) -> str:
+        return f"""
 [listeners.{name}]
-protocol = "{name.removesuffix("s")}"
-addresses = ["{LOOPBACK}:{getattr(ports, name)}"]
-tls = "{"implicit" if name.endswith("s") else "starttls"}"
+protocol = "{protocol}"
+addresses = ["{LOOPBACK}:{port}"]
+tls = "{"implicit" if implicit else "starttls"}"
 certificate = "{certificate.certificate}"
 key = "{certificate.key}"
 server = "dovecot"
 """
+
+    for name in ("imaps", "pop3s", "imap", "pop3"):
+        text += listener(name, name.removesuffix("s"), getattr(ports, name), name.endswith("s"))
+    if plugged is not None and public is not None:
+        text += plugins.server_text(public.imap, tls)
+        for protocol in ("imap", "pop3"):
+            name = f"{protocol}s-plugins"
+            text += listener(name, protocol, getattr(plugged, f"{protocol}s"), True) + plugins.options_text(name, protocol)
     return text
 
 
-def screen_text(ports: MailPorts, server: dovecot.Dovecot, certificate: Certificates, place: Path) -> str:
+def screen_text(
+    ports: MailPorts, server: dovecot.Dovecot, certificate: Certificates, place: Path, plugged: PluginPorts | None = None
+) -> str:
     """The one screen: where, who, what to trust, three things to try."""
     users = "   ".join(f"{user} / {password}" for user, password in mailbox.USERS.items())
     direct, ca, password = server.ports, certificate.authority, mailbox.USERS["alice"]
+    columns = [
+        ("TLS at once", ports.imaps, ports.pop3s),
+        ("STARTTLS, STLS", ports.imap, ports.pop3),
+        ("Dovecot itself", direct.imap, direct.pop3),
+    ]
+    if plugged is None:
+        best, about, message, notice = ports.imaps, "", 1, ""
+    else:
+        columns.insert(2, ("TLS and plugins", plugged.imaps, plugged.pop3s))
+        best, about, message, notice = plugged.imaps, plugins.ABOUT, plugins.REQUEST, plugins.NOTICE
+    headings, imap, pop3 = ("".join(f"{cell:<17}" for cell in row).rstrip() for row in zip(*map(_cells, columns), strict=True))
     return f"""
 Portico {__version__} is running in front of a private Dovecot. Ctrl-C ends both.
 
-          TLS from the start   STARTTLS, STLS    Dovecot itself
-  IMAP    localhost:{ports.imaps:<10} localhost:{ports.imap:<7} localhost:{direct.imap}
-  POP3    localhost:{ports.pop3s:<10} localhost:{ports.pop3:<7} localhost:{direct.pop3}
-
-  Users   {users}
-          ({mailbox.OWNER} owns the public folders)
+          {headings}
+  IMAP    {imap}
+  POP3    {pop3}
+{about}
+  Users   {users} (owns the public folders)
   Trust   {ca}
   Files   {place}: portico.toml, portico.log
 
 Three things to try, in another terminal:
 
   curl --cacert {ca} -u alice:{password} \\
-       'imaps://localhost:{ports.imaps}/INBOX;MAILINDEX=1'
-
-  openssl s_client -quiet -crlf -CAfile {ca} -connect localhost:{ports.imaps}
+       'imaps://localhost:{best}/INBOX;MAILINDEX={message}'
+{notice}
+  openssl s_client -quiet -crlf -CAfile {ca} -connect localhost:{best}
        and then type:  a login alice {password}
+                       b list "" *
 
-  Thunderbird: user alice, server localhost, IMAP, port {ports.imaps}, SSL/TLS, normal
+  Thunderbird: user alice, server localhost, IMAP, port {best}, SSL/TLS, normal
        password; import the certificate above under Settings, Certificates, Authorities
 """
 
 
+def _cells(column: tuple[str, int, int]) -> tuple[str, str, str]:
+    heading, imap, pop3 = column
+    return heading, f"localhost:{imap}", f"localhost:{pop3}"
+
+
 def _taken_text(busy: list[int], base: int) -> str:
     numbers = ", ".join(map(str, busy))
-    other = next((n for n in range(base + 10000, PORTS_RANGE.stop, 10000) if not taken(n)), base + 2000)
+    other = next((n for n in range(base + 10000, PORTS_RANGE.stop, 10000) if not taken(n)), base + 3000)
     what = "port" if len(busy) == 1 else "ports"
     return (
         f"{what} {numbers} on {LOOPBACK} taken (another demo?). Choose others: `make run PORTS={other}` or `portico demo --ports {other}`"
