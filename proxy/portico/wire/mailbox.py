@@ -17,6 +17,9 @@ _RUN: Final = re.compile(r"[^\x20-\x7e]+")
 _SHIFT: Final = re.compile(rb"&([A-Za-z0-9+,]*)-")
 _LISTED: Final = re.compile(rb'\* (LIST|LSUB|XLIST) +\(([^()]*)\) +("(?:\\?[^\r\n])"|NIL) +', re.IGNORECASE)
 
+_SIMPLE: Final = re.compile(rb'"([^"\\\r\n]*)"\r\n\Z|([^\x00-\x20"(){\\]+)\r\n\Z')
+"""A name and nothing behind it, as nearly all of many thousand lines have it."""
+
 
 def encode(name: str, *, utf8: bool = False) -> bytes:
     """A name in modified UTF-7 (RFC 9051 A.1), or in UTF-8 (RFC 6855 3)."""
@@ -74,6 +77,11 @@ def parse_listed(raw: bytes) -> Listed | None:
     head = _LISTED.match(raw)
     if head is None:
         return None
+    separator = b"" if head[3].upper() == b"NIL" else head[3][1:-1][-1:]
+    kind = head[1].decode("ascii").upper()
+    simple = _SIMPLE.match(raw, head.end())
+    if simple is not None:
+        return Listed(kind, tuple(head[2].split()), separator, simple[2] if simple[1] is None else simple[1], b"")
     try:
         end = value_end(raw, head.end())
     except PeerError:
@@ -82,10 +90,7 @@ def parse_listed(raw: bytes) -> Listed | None:
     if name is None:
         # NIL is a name where a name stands (RFC 9051 9, mailbox).
         name = raw[head.end() : end]
-    separator = b"" if head[3].upper() == b"NIL" else head[3][1:-1][-1:]
-    return Listed(
-        head[1].decode("ascii").upper(), tuple(head[2].split()), separator, name, raw[end:].removesuffix(b"\n").removesuffix(b"\r")
-    )
+    return Listed(kind, tuple(head[2].split()), separator, name, raw[end:].removesuffix(b"\n").removesuffix(b"\r"))
 
 
 def spans(raw: bytes, most: int = 1 << 30) -> list[tuple[int, int]]:

@@ -8,6 +8,7 @@ is no letter, digit, "+" or ",".
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Final
 
 from portico.session.mounts.mount import Mount
@@ -28,7 +29,7 @@ class Place:
         self.utf8 = utf8
 
     def _joined(self, levels: str, separator: bytes) -> bytes:
-        return separator.join(mailbox.encode(level, utf8=self.utf8) for level in levels.split("/") if level)
+        return _joined(levels, separator, self.utf8)
 
     @property
     def prefix(self) -> bytes:
@@ -110,6 +111,11 @@ class Place:
 
     def _decoded(self, level: bytes) -> str:
         return mailbox.decode(level, utf8=self.utf8)
+
+
+@lru_cache(maxsize=1024)
+def _joined(levels: str, separator: bytes, utf8: bool) -> bytes:
+    return separator.join(mailbox.encode(level, utf8=utf8) for level in levels.split("/") if level)
 
 
 def _exchanged(name: bytes, one: bytes, other: bytes, *, back: bool = False) -> bytes:
