@@ -32,7 +32,9 @@ class Asking:
         imap.line()
         for command in (f"LOGIN {user} {PASSWORD}", f"SELECT {mailbox}"):
             assert self.ask(command)[-1].startswith(b"t OK"), command
-        self.binary = any(b" BINARY" in response for response in self.ask("CAPABILITY"))
+        capabilities = b"".join(self.ask("CAPABILITY")).split()
+        self.binary = b"BINARY" in capabilities
+        self.sums = b"STATUS=SIZE" in capabilities
 
     def ask(self, command: str, tag: str = "t") -> list[bytes]:
         """All responses, the tagged one last."""

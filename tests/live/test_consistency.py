@@ -302,7 +302,9 @@ STEPS: Final = st.lists(
     min_size=6,
     max_size=24,
 )
-EXAMPLES: Final = 2
+LAST: Final = Step(way=3, message=0, item=0, place=0, length=0, fresh=False, at_once=False)
+"""Whatever was asked before, the sum of the sizes is told."""
+EXAMPLES: Final = 3
 """Of each mailbox. A hundred take some minutes, and are worth them after a change."""
 TOGETHER: Final = 3
 """Messages in one mailbox."""
@@ -336,7 +338,9 @@ def _ask_in_any_order(shelf: Shelf, stored: Stored, group: range) -> None:
         with ExitStack() as stack:
             one = stack.enter_context(asking(shelf.front.port, shelf.user, mailbox))
             waiting: list[tuple[str, Question]] = []
-            for place, step in enumerate(steps):
+            for place, step in enumerate([*steps, LAST]):
+                if step.way == LAST.way and not one.sums:
+                    continue
                 question = _question(step, told, original, mailbox)
                 if step.fresh or (question.key and question.key in [each.key for _, each in waiting]):
                     _answered(one, waiting, names)
