@@ -165,9 +165,9 @@ def _settings(personal: Dovecot, store: Dovecot, ports: dict[str, int]) -> str:
     for name, server in (("personal", personal), ("store", store)):
         text += f'[servers.{name}]\nimap = "{LOOPBACK}:{server.ports.imap}"\n'
     for way, plugin in WAYS.items():
-        server = "store" if way == "store" else "personal"
+        behind = "store" if way == "store" else "personal"
         text += f'[listeners.{way}]\nprotocol = "imap"\naddresses = ["{LOOPBACK}:{ports[way]}"]\ntls = "none"\nplain_login = true\n'
-        text += f'server = "{server}"\nlimits.wrong_login_delay = "1ms"\n' + plugin.replace("WAY", way)
+        text += f'server = "{behind}"\nlimits.wrong_login_delay = "1ms"\n' + plugin.replace("WAY", way)
     return text
 
 

@@ -241,7 +241,7 @@ def measured(world: World, octets: dict[Kind, int], kind: Kind) -> int:
                 world.wires[name, kind.at_once].arm("to", 1 << 40)  # type: ignore[index]
             answer = cross(client, kind, made)
             for name in ("main", "store"):
-                passed = world.wires[name, kind.at_once].disarm()  # type: ignore[index]
+                passed = world.wires[name, kind.at_once].disarm()
                 for direction in ("to", "from"):
                     octets[replace(kind, cut=name, direction=direction)] = passed[direction]  # type: ignore[arg-type]
         assert check(world, kind, made, answer, 0) == "done"
@@ -287,11 +287,15 @@ def test_a_store_that_is_killed_under_a_thousand_messages_loses_none(kind: Kind,
 def test_a_store_that_falls_silent_in_the_middle_is_given_up_and_delays_nobody_s_inbox(world: World, octets: dict[Kind, int]) -> None:
     kind = Kind("COPY", "in", True, "store", "to")
     made, logged, heard = journey(world, kind), len(world.doubled(kind)), threading.Event()
+
+    def hangs() -> None:
+        heard.wait(60)
+
     with world.client() as client, world.client() as other:
         begin(client, made)
         other.command(b's EXAMINE "Public Folders/Notices"')
         other.command(b"s SELECT INBOX")
-        world.wire(kind).arm("from", 40, lambda: bool(heard.wait(60)) and None)
+        world.wire(kind).arm("from", 40, hangs)
         client.send(f'x COPY 1:* "{made.target_name}"\r\n'.encode())
         assert b"OK" in other.command(b"n NOOP")
         assert eventually(lambda: b"x NO [UNAVAILABLE]" in client.line(), 30)

@@ -44,3 +44,26 @@ def test_there_and_back_a_name_is_the_same(name: bytes) -> None:
     assert shown is not None
     assert place.owns(shown)
     assert place.to_store(shown) == name
+
+
+_NAMES = st.text("abINBOX./=&-\\2F\u00f6\n", min_size=1, max_size=12)
+
+
+@given(_NAMES, st.sampled_from([b"/", b"."]), st.sampled_from(["", "Root"]), st.booleans())
+def test_a_name_that_is_taken_is_the_only_one_of_its_mailbox(name: str, separator: bytes, root: str, rights: bool) -> None:
+    place = Place(Mount("P", "store", root=root, rights=(lambda name: "lr") if rights else None), b"/", separator)
+    known = place.known(b"P/" + name.encode())
+    if known is not None:
+        assert place.from_store(place.to_store(known)) == known == place.known(known)
+        assert place.to_store(known).startswith(place.root)
+        assert not {b"", b".", b".."} & set(place.to_store(known).split(separator))
+
+
+@given(_NAMES, st.sampled_from([b"/", b"."]))
+def test_what_is_listed_can_be_named(name: str, separator: bytes) -> None:
+    """But for names that no server should have: levels that are empty, ``.`` or ``..``, and control characters."""
+    place = Place(Mount("P", "store"), b"/", separator)
+    shown = place.from_store(name.encode())
+    if shown is not None and not {"", ".", ".."} & set(name.split(separator.decode())) and "\n" not in name:
+        first = name.split(separator.decode())[0]
+        assert first.upper() == "INBOX" or place.known(shown) == shown or not {b".", b".."}.isdisjoint(shown.split(b"/"))
