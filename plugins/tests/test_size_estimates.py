@@ -22,7 +22,7 @@ def begun(**options: Any) -> Correspondence:
     session = Correspondence(SizeEstimates(), options, name="size_estimates")
     session.sign_in(user, client_id={"name": client} if client else None)
     if session.mode == "watch":
-        session.play("C: s SELECT INBOX\nS: * 2 EXISTS\nS: * OK [UIDVALIDITY 1] v\nS: s OK in")
+        session.play("C: s SELECT INBOX\nS: * 3 EXISTS\nS: * OK [UIDVALIDITY 1] v\nS: s OK in")
     return session
 
 
@@ -30,18 +30,18 @@ def test_a_folder_is_listed_by_what_a_few_of_its_messages_are_like() -> None:
     with begun(sample=2) as session:
         session.play(
             """
-            C: a FETCH 1:2 (FLAGS RFC822.SIZE)
-            to S: portico-m1 FETCH 1:2 (UID RFC822.SIZE)
+            C: a FETCH 1:* (FLAGS RFC822.SIZE)
+            to S: portico-m1 FETCH 1,3 (UID RFC822.SIZE)
             S: * 1 FETCH (UID 1 RFC822.SIZE 1000)
             to nobody
-            S: * 2 FETCH (UID 2 RFC822.SIZE 4000)
+            S: * 3 FETCH (UID 3 RFC822.SIZE 4000)
             to nobody
             S: portico-m1 OK done
-            to S: a FETCH 1:2 (UID FLAGS)
+            to S: a FETCH 1:* (UID FLAGS)
             S: * 1 FETCH (UID 1 FLAGS ())
             to C: * 1 FETCH (FLAGS () RFC822.SIZE 1000)
-            S: * 3 FETCH (UID 3 FLAGS ())
-            to C: * 3 FETCH (FLAGS () RFC822.SIZE 2000)
+            S: * 2 FETCH (UID 2 FLAGS ())
+            to C: * 2 FETCH (FLAGS () RFC822.SIZE 2000)
             S: a OK done
             """
         )

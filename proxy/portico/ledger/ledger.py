@@ -203,12 +203,17 @@ class SqliteLedger:
         return sizes
 
     def keep_sizes(self, mailbox: Mailbox, sizes: Sizes) -> None:
-        new = sizes.take_new()
-        if new:
+        if sizes.new:
             with self._db:
                 self._db.execute("BEGIN IMMEDIATE")
                 number = self._number(mailbox)
-                self._db.executemany("INSERT INTO size VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING", [(number, *row) for row in new])
+                self._db.executemany("INSERT INTO size VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING", [(number, *row) for row in sizes.new])
+            sizes.new.clear()
+
+    def forget_sizes(self, mailbox: Mailbox, uids: Collection[int]) -> None:
+        with self._db:
+            self._db.execute("BEGIN IMMEDIATE")
+            self._db.executemany(f"DELETE FROM size WHERE uid = ? AND mailbox = {_OF_MAILBOX}", [(uid, *mailbox) for uid in uids])
 
     def estimated(self, account: str, name: str) -> int:
         query = "SELECT sum(octets) FROM size JOIN mailbox ON mailbox.id = mailbox WHERE account = ? AND name = ? AND estimated"

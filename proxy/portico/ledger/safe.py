@@ -13,6 +13,7 @@ import zlib
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from typing import Any, Final, TypeVar
+from weakref import WeakValueDictionary
 
 from portico.config.units import SECONDS
 from portico.ledger.ledger import SqliteLedger
@@ -39,6 +40,10 @@ class SafeLedger:
         self._plain: dict[tuple[Mailbox, str], None] = {}
         """Messages that are not annotated, and the file does not know it."""
         self._subscribed: dict[tuple[str, str], bool] = {}
+        self._unwritten: dict[Mailbox, Sizes] = {}
+        """Sizes that have been told, and the file does not know all of them."""
+        self._unread: WeakValueDictionary[Mailbox, Sizes] = WeakValueDictionary()
+        """Where the file could not say which had been told; who has selected the mailbox is told the same."""
 
     def close(self) -> None:
         self._ledger.close()
@@ -88,11 +93,24 @@ class SafeLedger:
         self._done(lambda: self._ledger.gone(mailbox, uids))
 
     def sizes(self, mailbox: Mailbox) -> Sizes:
+        for memory in (self._unwritten, self._unread):
+            if (held := memory.get(mailbox)) is not None:
+                return held
         found = self._read(lambda: self._ledger.sizes(mailbox))
-        return Sizes(()) if found is None else found
+        if found is None:
+            self._unread[mailbox] = found = Sizes(())
+        return found
 
     def keep_sizes(self, mailbox: Mailbox, sizes: Sizes) -> None:
-        self._done(lambda: self._ledger.keep_sizes(mailbox, sizes))
+        if not sizes.new or self._done(lambda: self._ledger.keep_sizes(mailbox, sizes)):
+            self._unwritten.pop(mailbox, None)
+            return
+        self._unwritten[mailbox] = sizes
+        while len(self._unwritten) > 1 and sum(map(len, self._unwritten.values())) > _MOST:
+            del self._unwritten[next(iter(self._unwritten))]
+
+    def forget_sizes(self, mailbox: Mailbox, uids: Collection[int]) -> None:
+        self._done(lambda: self._ledger.forget_sizes(mailbox, uids))
 
     def estimated(self, account: str, name: str) -> int:
         return self._read(lambda: self._ledger.estimated(account, name)) or 0

@@ -221,16 +221,12 @@ def test_searching_and_sorting_go_by_the_sizes_told() -> None:
             S: a4 OK done
 
             C: a5 UID SORT (REVERSE SIZE) UTF-8 ALL
-            to S: portico-m1 UID SORT (REVERSE SIZE) UTF-8 ALL
-            S: * SORT 5 9 6
+            to S: portico-m1 UID SORT (ARRIVAL) UTF-8 ALL
+            S: * SORT 9 5 6
             to nobody
             S: portico-m1 OK done
-            to S: portico-m2 UID FETCH 5:6,9 (UID RFC822.SIZE)
-            S: * 1 FETCH (UID 5 RFC822.SIZE 3)
-            to nobody
+            to S: portico-m2 UID FETCH 9 (UID RFC822.SIZE)
             S: * 3 FETCH (UID 9 RFC822.SIZE 5500)
-            to nobody
-            S: * 2 FETCH (UID 6 RFC822.SIZE 2)
             to nobody
             S: portico-m2 OK done
             to C: * SORT 6 9 5
@@ -272,3 +268,230 @@ def test_a_mailbox_under_another_uidvalidity_is_another_one() -> None:
         session.server(b"* 3 EXISTS\r\n* OK [UIDVALIDITY 10] new\r\nb1 OK done\r\n")
         session.client(b"b2 FETCH 1 (RFC822.SIZE BODY)\r\n")
         assert b"RFC822.SIZE 77" in session.server(b"* 1 FETCH (UID 5 RFC822.SIZE 77 BODY NIL)\r\nb2 OK done\r\n")
+
+
+# -- attacks, and servers with ways of their own
+
+
+def listed(session: Correspondence, *uids: int) -> None:
+    """All messages of these UIDs are told of."""
+    assert session.asked(b"l UID FETCH 1:* RFC822.SIZE\r\n") == b"l UID FETCH 1:* (UID)\r\n"
+    for number, uid in enumerate(uids, 1):
+        said = b"* %d FETCH (UID %d)\r\n" % (number, uid)
+        assert session.server(said) == said[:-3] + b" RFC822.SIZE %d000)\r\n" % uid
+    session.server(b"l OK done\r\n")
+
+
+def test_who_asks_ahead_of_the_answer_to_select_is_told_of_the_mailbox_that_gets_selected() -> None:
+    with begun() as session:
+        session.play(SELECT)
+        assert session.asked(b"b1 SELECT Other\r\nb2 FETCH 1 RFC822.SIZE\r\n") == b"b1 SELECT Other\r\n"
+        session.server(b"b1 NO there is none\r\n")
+        assert session.to_server.endswith(b"b2 FETCH 1 RFC822.SIZE\r\n"), "nothing is selected: the server says what is wrong"
+        assert session.server(b"b2 BAD nothing is selected\r\n") == b"b2 BAD nothing is selected\r\n"
+
+
+def test_one_message_is_told_truly_where_nothing_is_known_because_a_sample_would_be_dearer() -> None:
+    plugin = Guesses(sample=2)
+    with begun(plugin) as session:
+        session.play(
+            f"""
+            {SELECT}
+            C: a2 UID FETCH 6 (UID RFC822.SIZE FLAGS)
+            to S: a2 UID FETCH 6 (UID RFC822.SIZE FLAGS)
+            S: * 2 FETCH (UID 6 RFC822.SIZE 77 FLAGS ())
+
+            S: a2 OK done
+            """
+        )
+    assert plugin.learned == [(6, 77)]
+
+
+def test_what_the_server_volunteers_during_a_sample_reaches_the_client_and_an_answer_too_large_does_not() -> None:
+    plugin = Guesses(sample=2)
+    with begun(plugin) as session:
+        session.play(
+            f"""
+            {SELECT}
+            C: a2 FETCH 1:3 (RFC822.SIZE RFC822.HEADER)
+            to S: portico-m1 FETCH 1,3 (UID RFC822.SIZE RFC822.HEADER)
+            S: * 2 FETCH (FLAGS (\\Seen))
+            to C: * 2 FETCH (FLAGS (\\Seen))
+            S: * 3 FETCH (UID 9 FLAGS (x) RFC822.SIZE 99 RFC822.HEADER "")
+            to C: * 3 FETCH (UID 9 FLAGS (x))
+            """
+        )
+        header = b"X" * 3_000_000
+        assert session.server(b"* 1 FETCH (UID 5 RFC822.SIZE 3000000 RFC822.HEADER {%d}\r\n%b)\r\n" % (len(header), header)) == b""
+        session.server(b"portico-m1 OK done\r\n")
+        assert session.to_server.endswith(b"a2 FETCH 1:3 (UID RFC822.HEADER)\r\n")
+    assert plugin.learned == [(9, 99)]
+
+
+def test_a_list_too_large_to_be_held_has_its_size_too() -> None:
+    header = b"X" * 3_000_000
+    with begun() as session:
+        session.play(SELECT)
+        session.client(b"a2 FETCH 1 (RFC822.SIZE RFC822.HEADER FLAGS)\r\n")
+        said = b"* 1 FETCH (UID 5 RFC822.HEADER {%d}\r\n%b FLAGS (x))\r\n" % (len(header), header)
+        assert session.server(said) == said[:-3] + b" RFC822.SIZE 5000)\r\n"
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        (b"UID 5 BODY[] {3}\r\nabc RFC822.SIZE 3", b"UID 5 BODY[] {3}\r\nabc RFC822.SIZE 5000"),
+        (b"RFC822.SIZE 3 BODY[] {3}\r\nabc UID 5", b"BODY[] {3}\r\nabc UID 5 RFC822.SIZE 5000"),
+        (b"FLAGS () RFC822.SIZE 3 BODY[] {3}\r\nabc UID 5", b"FLAGS () BODY[] {3}\r\nabc UID 5 RFC822.SIZE 5000"),
+        (b"RFC822.SIZE 3 BODY[] {3}\r\nabc", b"BODY[] {3}\r\nabc RFC822.SIZE 3"),
+    ],
+)
+def test_beside_a_body_the_size_that_was_told_stands_wherever_the_server_puts_the_uid(said: bytes, told: bytes) -> None:
+    with begun() as session:
+        session.play(SELECT)
+        listed(session, 5)
+        assert session.asked(b"a2 FETCH 1 (RFC822.SIZE BODY.PEEK[] UID)\r\n") == b"a2 FETCH 1 (UID RFC822.SIZE BODY.PEEK[])\r\n"
+        assert session.server(b"* 1 FETCH (%b)\r\n" % said) == b"* 1 FETCH (%b)\r\n" % told
+
+
+@pytest.mark.parametrize("uid", ["4294967296", "9999999999", "0"])
+@pytest.mark.parametrize("size", ["", " RFC822.SIZE 7", " RFC822.SIZE " + "9" * 5000, f" RFC822.SIZE {(1 << 63) + 7}"])
+def test_numbers_that_cannot_be_do_no_harm(uid: str, size: str) -> None:
+    plugin = Guesses(sample=1)
+    with begun(plugin) as session:
+        session.play(SELECT)
+        session.client(b"a2 FETCH 1:* RFC822.SIZE\r\n")
+        session.server(f"* 1 FETCH (UID {uid}{size})\r\nportico-m1 OK\r\n".encode())
+        assert session.server(f"* 1 FETCH (UID {uid}{size})\r\n".encode()) == f"* 1 FETCH (UID {uid}{size})\r\n".encode()
+        assert session.server(f"* 1 FETCH (UID 5{size})\r\na2 OK done\r\n".encode()).endswith(b"a2 OK done\r\n")
+    assert not session.faults
+
+
+def test_what_is_volunteered_under_qresync_keeps_its_uid() -> None:
+    with begun() as session:
+        session.play(
+            f"""
+            {SELECT}
+            C: a2 FETCH 1 RFC822.SIZE
+            to S: a2 FETCH 1 (UID)
+            S: * 2 FETCH (UID 6 FLAGS (x) MODSEQ (7))
+            to C: * 2 FETCH (UID 6 FLAGS (x) MODSEQ (7) RFC822.SIZE 6000)
+            S: * 1 FETCH (UID 5)
+            to C: * 1 FETCH (RFC822.SIZE 5000)
+            S: a2 OK done
+            """
+        )
+
+
+def test_a_sample_is_of_messages_that_are_there_though_some_have_vanished() -> None:
+    with begun(Guesses(sample=1)) as session:
+        session.play(SELECT)
+        session.server(b"* VANISHED 1:2\r\n* 7 EXISTS\r\n* VANISHED 3,8\r\n* 1 EXPUNGE\r\n* VANISHED (EARLIER) 1:900\r\n")
+        session.client(b"a2 UID FETCH 1:* RFC822.SIZE\r\n")
+        assert session.to_server.endswith(b"portico-m1 FETCH 1 (UID RFC822.SIZE)\r\n")
+        session.server(b"portico-m1 BAD no\r\n* 1 FETCH (UID 9)\r\na2 OK\r\n")
+        assert session.asked(b"a3 UID FETCH 1:* RFC822.SIZE\r\n") == b"a3 UID FETCH 1:* (UID)\r\n", (
+            "a question that failed is not asked again"
+        )
+
+
+@pytest.mark.parametrize(
+    ("asked", "sent"),
+    [
+        ("SEARCH SUBJECT LARGER 5", "SEARCH SUBJECT LARGER 5"),
+        ('SEARCH OR (NOT LARGER 5500) HEADER X LARGER SMALLER "1"', "SEARCH OR (NOT (OR (LARGER 5500 NOT UID 5:6) UID 6)) HEADER X LARGER (SMALLER \"1\" NOT UID 5:6)"),
+        ("SEARCH RETURN (SAVE) LARGER 5500", "SEARCH RETURN (SAVE) (OR (LARGER 5500 NOT UID 5:6) UID 6)"),
+        ("UID SEARCH $ SMALLER 5500", "UID SEARCH $ (OR (SMALLER 5500 NOT UID 5:6) UID 5)"),
+        ("SORT (DATE) UTF-8 LARGER 9999", "SORT (DATE) UTF-8 (LARGER 9999 NOT UID 5:6)"),
+        ("THREAD REFERENCES UTF-8 LARGER 9999", "THREAD REFERENCES UTF-8 (LARGER 9999 NOT UID 5:6)"),
+    ],
+)  # fmt: skip
+def test_conditions_by_size_are_known_from_words_that_look_like_them(asked: str, sent: str) -> None:
+    with begun() as session:
+        session.play(SELECT)
+        listed(session, 5, 6)
+        assert session.asked(f"a2 {asked}\r\n".encode()) == f"a2 {sent}\r\n".encode()
+
+
+def test_sorting_by_size_leaves_equal_ones_to_what_comes_next() -> None:
+    with begun(Guesses(says=5000)) as session:
+        session.play(
+            f"""
+            {SELECT}
+            C: l FETCH 1:* RFC822.SIZE
+            to S: l FETCH 1:* (UID)
+            S: * 1 FETCH (UID 5)
+            to C: * 1 FETCH (RFC822.SIZE 5000)
+            S: * 2 FETCH (UID 6)
+            to C: * 2 FETCH (RFC822.SIZE 5000)
+            S: l OK done
+
+            C: a2 SORT (SIZE SUBJECT) UTF-8 ALL
+            to S: portico-m1 SORT (SUBJECT) UTF-8 ALL
+            S: * SORT 3 2 1
+            to nobody
+            S: portico-m1 OK done
+            to S: portico-m2 FETCH 1:3 (UID)
+            S: * 1 FETCH (UID 5)
+            to nobody
+            S: * 2 FETCH (UID 6)
+            to nobody
+            S: * 3 FETCH (UID 7)
+            to nobody
+            S: portico-m2 OK done
+            to S: portico-m3 FETCH 3 (UID RFC822.SIZE)
+            S: * 3 FETCH (UID 7 RFC822.SIZE 9)
+            to nobody
+            S: portico-m3 OK done
+            to C: * SORT 3 2 1
+            to C: a2 OK done
+            """
+        )
+
+
+class Alternating(Guesses):
+    """Small, large, small, large: no set of them is short."""
+
+    def estimate(self, session: Session, sketch: Sketch) -> int:
+        return 9000 if sketch.uid % 2 else 100
+
+
+def scattered(session: Correspondence, messages: int) -> None:
+    session.client(b"l FETCH 1:* RFC822.SIZE\r\n")
+    session.server(b"".join(b"* %d FETCH (UID %d)\r\n" % (each, each) for each in range(1, messages + 1)) + b"l OK done\r\n")
+
+
+def test_a_search_longer_than_servers_take_is_asked_in_several() -> None:
+    with begun(Alternating()) as session:
+        session.play(SELECT)
+        scattered(session, 5000)
+        session.to_server = session.to_client = b""
+        session.client(b"a2 UID SEARCH RETURN (MIN MAX COUNT) LARGER 5000 UNSEEN\r\n")
+        asked = []
+        while not session.to_client.endswith(b"a2 OK Search completed.\r\n"):
+            asked.append(session.to_server)
+            assert len(session.to_server) < 8192
+            tag, _, command = session.to_server.partition(b" ")
+            low, _, _ = command.rpartition(b" ")[2].partition(b":")
+            session.to_server = b""
+            session.server(b"* SEARCH %b\r\n%b OK done\r\n" % (low, tag))
+        assert len(asked) > 10 and all(b"RETURN" not in each for each in asked)
+        assert b'* ESEARCH (TAG "a2") UID MIN 1 MAX' in session.to_client and b"COUNT %d" % len(asked) in session.to_client
+
+
+@pytest.mark.parametrize(
+    "asked", ["SEARCH RETURN (SAVE) LARGER 5000", "THREAD REFERENCES UTF-8 LARGER 5000", "SEARCH" + " LARGER 5000" * 21]
+)
+def test_a_search_that_cannot_be_asked_so_is_refused(asked: str) -> None:
+    with begun(Alternating()) as session:
+        session.play(SELECT)
+        scattered(session, 30_000)
+        assert session.asked(f"a2 {asked}\r\n".encode()) == b""
+        assert session.to_client.endswith(b"a2 NO [LIMIT] Too much to be searched by size.\r\n")
+
+
+def test_a_plugin_that_fails_for_every_message_is_blamed_once() -> None:
+    with begun(Guesses(says=ZeroDivisionError())) as session:
+        session.play(SELECT)
+        scattered(session, 100)
+        assert [event for event, _ in session.events].count("plugin.failed") == 1

@@ -228,7 +228,7 @@ class AnnotatedWatch(SizedWatch):
         """What is an errand's is given in pieces, so that none of it reaches the client, whatever its length. FETCH responses to the
         client are given in pieces too, but for those that a plugin wants to see whole and that are not too large for that."""
         match = UNTAGGED.match(line)
-        if match is None or self._is_ours(match):
+        if match is None or self._is_ours(match) or (self._finding and self._asks(match)):
             return match is not None
         if match[2].upper() != b"FETCH":
             return False
@@ -270,6 +270,8 @@ class AnnotatedWatch(SizedWatch):
             if not self._for_us:
                 self._answered(link, self._answer.take(), out)
             return
+        if rewriter is None and self._is_found(link, piece, octets, out):
+            return
         if rewriter is None:
             self._number = int(match[1]) if match is not None and match[1] else 0
             self._heard_line(octets)
@@ -279,6 +281,7 @@ class AnnotatedWatch(SizedWatch):
         if rewriter.done:
             self._rewriter = None
             self._annotations.ended(self._number, rewriter, out)
+            data = self._with_size(rewriter, data)
         self.outlet.put(link.leg, data, rewriter.done, out)
 
     def _annotated(self, uid: int) -> int | None:

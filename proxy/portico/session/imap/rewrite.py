@@ -23,6 +23,7 @@ _HEAD: Final = re.compile(rb"\* \d{1,10} FETCH +\(", re.IGNORECASE)
 _NAME: Final = rb"(BODY|BINARY)\[([^\]]*)\](?:<(\d{1,19})>)?|RFC822(?:\.TEXT)?"
 _BODY: Final = re.compile(rb"(?:\A|(?<=[ (]))(?:%b)" % _NAME, re.IGNORECASE)
 _BODY_LITERAL: Final = re.compile(rb"(?:\A|(?<=[ (]))((?:%b) +)(~?)\{(\d{1,19})\+?\}\r?\n\Z" % _NAME, re.IGNORECASE)
+_UID: Final = re.compile(rb"[ (]UID (\d{1,10})[ )]", re.IGNORECASE)
 LITERAL: Final = re.compile(rb"\{(\d{1,19})\+?\}\r?\n\Z")
 
 
@@ -33,7 +34,9 @@ class FetchRewriter:
     annotated, and only the ranges are cut.
     """
 
-    __slots__ = ("_annotation", "_left", "_limit", "_ranges", "_raw", "_splice", "_text", "_through", "done", "told", "trouble")
+    __slots__ = (
+        "_annotation", "_left", "_limit", "_ranges", "_raw", "_splice", "_text", "_through", "done", "owed", "told", "trouble", "uid",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -47,6 +50,10 @@ class FetchRewriter:
         self._limit = limit
         self.told = told
         """UID and true size to the size that is told (session.sizes)."""
+        self.uid: int | None = None
+        """Once it has been told, where sizes are."""
+        self.owed: int | None = None
+        """The true size, cut out of the response because its UID had not come."""
         self._text = bytearray()  # not given out yet: it may hold a literal that belongs to a structure
         self._splice: Splice | None = None
         self._through = False  # the literal now coming is a body that nobody changes
@@ -109,6 +116,8 @@ class FetchRewriter:
         self.trouble = "too large"
         self._raw = True
         text, self._text = bytes(self._text), bytearray()
+        if self.told is not None and self.uid is None and (found := _UID.search(text, 0, 1024)) is not None:
+            self.uid = int(found[1])
         return text
 
     # -- bodies
@@ -166,12 +175,21 @@ class FetchRewriter:
             if self._annotation is not None:
                 self.trouble = "not understood"
             return text
+        if self.told is not None:
+            self._heard_uid(items, text)
         made: list[bytes] = []
         pos = 0
         for name, start, end in items:
             value = self._value(name, text[start:end])
-            if name == "RFC822.SIZE" and self.told is not None:
-                value = self._told_size(items, text, value or text[start:end])
+            if name == "RFC822.SIZE" and self.told is not None and (size := value or text[start:end]).isdigit() and len(size) < 20:
+                if self.uid is None:
+                    begin = text.upper().rindex(b"RFC822.SIZE", pos, start)
+                    first = text[begin - 1 : begin] == b"("
+                    made.append(text[pos : begin if first else max(pos, begin - 1)])
+                    pos = end + (first and text[end : end + 1] == b" ")
+                    self.owed = int(size)
+                    continue
+                value = b"%d" % self.told(self.uid, int(size))
             if value is not None:
                 where = start
                 if (renamed := self._renamed(name)) is not None:
@@ -181,12 +199,10 @@ class FetchRewriter:
                 pos = end
         return b"".join([*made, text[pos:]])
 
-    def _told_size(self, items: list[tuple[str, int, int]], text: bytes, size: bytes) -> bytes:
-        """What is told in place of a size, where the UID stands beside it."""
-        uids = [text[start:end] for name, start, end in items if name == "UID"]
-        if self.told is None or not uids or not uids[0].isdigit() or not size.isdigit():
-            return size
-        return b"%d" % self.told(int(uids[0]), int(size))
+    def _heard_uid(self, items: list[tuple[str, int, int]], text: bytes) -> None:
+        for name, start, end in items:
+            if name == "UID" and end - start <= 10 and text[start:end].isdigit():
+                self.uid = int(text[start:end])
 
     def _renamed(self, name: str) -> bytes | None:
         """The name of a body of which another range was asked than the client did."""
@@ -204,7 +220,7 @@ class FetchRewriter:
         annotation = self._annotation
         if annotation is None:
             return None
-        if name == "RFC822.SIZE" and value.isdigit():
+        if name == "RFC822.SIZE" and value.isdigit() and len(value) < 20:
             if int(value) != annotation.size:
                 self.trouble = f"RFC822.SIZE {int(value)} in place of {annotation.size}"
             return b"%d" % (int(value) + annotation.octets)

@@ -18,17 +18,19 @@ from portico.session.ask import raised
 from portico.session.context import Context, LoginAttempt, SessionView
 from portico.session.decisions import Close, Decision, Record
 from portico.session.events import MAIN, Event
+from portico.session.imap import sized_search
 from portico.session.imap.annotate import withheld_for_annotations
+from portico.session.imap.errand import Answer, parted
 from portico.session.imap.link import Link
 from portico.session.imap.mounted import MountedWatch
-from portico.session.imap.mounts import Ask, Done, Forward, Got, Job, Say, Step
+from portico.session.imap.mounts import Ask, Forward, Got, Job, Step
 from portico.session.imap.rewrite import LITERAL, FetchRewriter
-from portico.session.imap.watch import UNTAGGED
+from portico.session.imap.watch import UNTAGGED, Watch
 from portico.session.interests import BoundSizer, Compiled
 from portico.session.sizes.sizer import Sketch
-from portico.session.sizes.sizes import Sizes, SizesLedger
-from portico.wire.fetch import MACROS, FetchCommand, parse_fetch_command, sequence_set
-from portico.wire.imap import CommandLine, FetchResponse, outside_strings, parse_fetch, unquoted
+from portico.session.sizes.sizes import MOST_OCTETS, MOST_UID, Sizes, SizesLedger
+from portico.wire.fetch import MACROS, FetchCommand, parse_fetch_command, ranges_of
+from portico.wire.imap import CommandLine, FetchResponse, parse_fetch, unquoted
 from portico.wire.lines import Line
 from portico.wire.skim import Piece
 
@@ -39,17 +41,22 @@ _FREE: Final = frozenset(["BODY", "BODYSTRUCTURE"])
 _READS: Final = frozenset(["RFC822", "RFC822.TEXT", "BINARY", "BINARY.PEEK", "BINARY.SIZE"])
 _SAMPLED: Final = frozenset(["ENVELOPE", "INTERNALDATE", "BODY.PEEK", "RFC822.HEADER"])
 """Items that may be asked along of messages in a sample: nothing changes by it."""
+_OWN: Final = frozenset(["UID", "RFC822.SIZE", "MODSEQ"])
 _NUMBERS: Final = frozenset(["EXISTS", "EXPUNGE", "VANISHED", "STATUS"])
+_MOVES: Final = frozenset(["SELECT", "EXAMINE", "CLOSE", "UNSELECT"])
+_SEARCHES: Final = frozenset(["SEARCH", "SORT", "THREAD"])
 _WHOLE: Final = re.compile(rb"[ (](?:BODY\[\]|RFC822) \{(\d{1,19})\}\r?\n\Z", re.IGNORECASE)
 _UID: Final = re.compile(rb"[ (]UID (\d{1,10})[ )]", re.IGNORECASE)
 _UID_VALIDITY: Final = re.compile(rb"\* OK \[UIDVALIDITY (\d{1,10})\]", re.IGNORECASE)
 _STATUS_SIZE: Final = re.compile(rb"[ (]SIZE (\d{1,19})(?=[ )])", re.IGNORECASE)
-_BY_SIZE: Final = re.compile(rb"(?<![^ (])(LARGER|SMALLER) +(\d{1,19})(?![^ )])", re.IGNORECASE)
-_SORT_SIZE: Final = re.compile(rb"\( *(REVERSE +)?SIZE\b", re.IGNORECASE)
 _DEFAULT: Final = 10_000
 """Octets, where a plugin fails."""
-_MOST_UID: Final = (1 << 32) - 1
-_MOST: Final = 1 << 40
+_ANSWER: Final = 32 << 20
+"""Octets of one answer to a question of ours."""
+_WRITTEN: Final = 2000
+"""Sizes that are written down at once: all sessions wait meanwhile."""
+_LEFT: Final = 1000
+"""And a quarter of the mailbox: when so many messages more are remembered than there are, it is found out which have left."""
 
 
 @dataclass(slots=True)
@@ -67,7 +74,7 @@ class Asked:
 
 @dataclass(slots=True)
 class Counts:
-    """What has been told in one mailbox."""
+    """What has been told in one session."""
 
     estimated: int = 0
     exact: int = 0
@@ -78,7 +85,10 @@ class Counts:
 class SizedWatch(MountedWatch):
     """As MountedWatch; without a sizer it is one."""
 
-    __slots__ = ("_answering", "_coming", "_counts", "_exists", "_ledger", "_mailbox", "_serves", "_sizer", "_sizes", "_sizing")
+    __slots__ = (
+        "_answering", "_blamed", "_blames", "_coming", "_counts", "_exists", "_finding", "_found", "_ledger", "_looked",
+        "_mailbox", "_serves", "_sizer", "_sizes", "_sizing",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -99,12 +109,17 @@ class SizedWatch(MountedWatch):
         self._mailbox: Mailbox | None = None
         self._sizes: Sizes | None = None  # of the selected mailbox, where sizes are estimated in it
         self._exists = 0
+        self._looked = False  # what could be found out about the mailbox has been asked
+        self._finding = False  # the question under way is ours
+        self._found: Answer | None = None  # the answer to it that is coming in pieces
         self._sizing: FetchRewriter | None = None  # of the response that passes in pieces
         self._answering: Asked | None = None
         self._counts = Counts()
+        self._blamed: set[str] = set()
+        self._blames: list[Decision] = []
         super().__init__(context, view, interests, capabilities, traced=traced, guarded=guarded or bool(sizers), attempt=attempt)
         if self._sizer is not None:
-            self.named = self.named | {"FETCH", "SEARCH", "SORT", "SELECT", "EXAMINE", "CLOSE", "UNSELECT"}
+            self.named = self.named | {"FETCH"} | _SEARCHES | _MOVES
 
     @property
     def kinds(self) -> frozenset[str]:
@@ -127,7 +142,7 @@ class SizedWatch(MountedWatch):
                 self._serves = bool(self._sizer.sizer.serves(self.view))
             except Exception as error:
                 self._serves = False
-                self._blame("serves", error, out)
+                self._blame("serves", error)
         if self._serves:
             self._coming = Mailbox(f"{self.view.server}/{self.view.user}", _name(mailbox), 0)
 
@@ -137,32 +152,55 @@ class SizedWatch(MountedWatch):
         name = super()._completed(link, raw)
         if self._answering is not None and tag == self._answering.tag:
             self._answering = None
-            if self._ledger is not None and self._mailbox is not None and self._sizes is not None:
-                self._ledger.keep_sizes(self._mailbox, self._sizes)
-        if self._sizer is None or pending is None or not name:
+            self._keep()
+        if self._sizer is None or pending is None or name not in _MOVES:
             return name
         kind = rest[:2].upper()
         if name in ("SELECT", "EXAMINE"):
             coming, self._coming = self._coming, None
-            if kind == b"OK" and link.leg == MAIN and coming is not None and coming.uid_validity and self._ledger is not None:
-                self._mailbox, self._sizes = coming, self._ledger.sizes(coming)
-            elif kind in (b"OK", b"NO"):
-                self._mailbox, self._sizes = None, None
-            self._settle_streams()
-        elif name in ("CLOSE", "UNSELECT") and kind == b"OK":
-            self._mailbox, self._sizes = None, None
-            self._settle_streams()
+            if kind in (b"OK", b"NO"):
+                self._leave(coming if kind == b"OK" and link.leg == MAIN else None)
+        elif kind == b"OK":
+            self._leave(None)
         return name
 
-    def _settle_streams(self) -> None:
+    def _leave(self, other: Mailbox | None) -> None:
+        """The selected mailbox is not selected any more; but `other` is."""
+        self._keep()
+        self._mailbox, self._sizes, self._looked = None, None, False
+        if other is not None and other.uid_validity and self._ledger is not None:
+            self._mailbox, self._sizes = other, self._ledger.sizes(other)
+            self._teach()
         if MAIN in self.links:
             self.links[MAIN].skimmer.streams = self._usual_streams(MAIN)
         self._tune_all()
 
+    def _keep(self) -> None:
+        if self._ledger is not None and self._mailbox is not None and self._sizes is not None:
+            self._ledger.keep_sizes(self._mailbox, self._sizes)
+
+    def _teach(self) -> None:
+        """What is remembered of true sizes, from before a restart, is told to the sizer; the newest, so many as a sample has."""
+        sizes = self._sizes
+        if sizes is None or sizes.taught:
+            return
+        sizes.taught = True
+        if self._sample_size:
+            for uid, octets in [(uid, octets) for uid, octets, estimated in sizes.each() if not estimated][-self._sample_size :]:
+                self._learns(Sketch(self._mailbox.name if self._mailbox is not None else "", uid), octets)
+
+    @property
+    def _sample_size(self) -> int:
+        sample = getattr(self._sizer.sizer, "sample", 0) if self._sizer is not None else 0
+        return max(0, sample) if isinstance(sample, int) else 0
+
     # -- commands
 
     def _must_wait(self) -> bool:
-        return self._answering is not None or super()._must_wait()
+        if self._answering is not None or super()._must_wait():
+            return True
+        # What a command asks for depends on the mailbox that is being selected.
+        return self._sizer is not None and any(pending.name in _MOVES for link in self.links.values() for pending in link.pending.values())
 
     def _send(self, head: CommandLine, opening: bytes, arguments: bytes, message: Line | None, out: list[Decision]) -> None:
         job = self._size_job(head, arguments) if self._sizes is not None and self._mounts.selected in (None, MAIN) else None
@@ -173,20 +211,24 @@ class SizedWatch(MountedWatch):
 
     def _size_job(self, head: CommandLine, arguments: bytes) -> Job | None:
         """What is to be done for a command that asks for sizes."""
-        assert self._sizes is not None
         if head.name == "FETCH":
             try:
                 command = parse_fetch_command(arguments)
             except PeerError:
                 return None  # the server says what is wrong
             return self._fetch(head, command) if "RFC822.SIZE" in command.names else None
-        if not self._sizes.estimated:
-            return None
-        if head.name == "SEARCH" and _BY_SIZE.search(arguments):
-            return self._search(arguments)
-        if head.name == "SORT" and _SORT_SIZE.match(arguments):
-            return self._sort(head, arguments)
+        if head.name in _SEARCHES:
+            job = sized_search.job(head, arguments, lambda: self._sizes)
+            return None if job is None else self._found_out(job)
         return None
+
+    def _found_out(self, job: Job) -> Job:
+        """A job whose questions are about messages."""
+        self._finding = True
+        try:
+            return (yield from job)
+        finally:
+            self._finding = False
 
     def _fetch(self, head: CommandLine, command: FetchCommand) -> Job:
         items = [word for item in command.items for word in _spelled(command, item.name, command.written(item))]
@@ -194,166 +236,168 @@ class SizedWatch(MountedWatch):
             item.section is None or (item.name.startswith("BODY") and _HEADERS.match(item.section)) for item in command.items
         )
         lists = lists and "BODY" not in command.names  # FULL
-        if lists and self._sizes is not None and not len(self._sizes):
-            yield from self._sample(command)
-        uid = head.uid or b"UID" in (item.upper() for item in items)
-        asked = [item for item in items if item.upper() != b"RFC822.SIZE"] if lists else items
-        if b"UID" not in (item.upper() for item in asked):
-            asked = [b"UID", *asked]
-        names = frozenset(item.name.replace(".PEEK", "") for item in command.items if item.name not in MACROS)
-        self._answering = Asked(head.tag, names - {"RFC822.SIZE"} if lists else names, uid, lists)
+        if lists and self._sizes is not None:
+            yield from self._found_out(self._prune())
+            count = min(self._sample_size, self._exists)
+            if len(self._sizes) < count and not self._looked:
+                if self._named(head, command) <= count:
+                    lists = False  # they are as good a sample as any
+                else:
+                    self._looked = True
+                    yield from self._found_out(self._sample(command, count))
+        wanted = [item.upper() for item in items]
+        asked = [
+            b"UID",
+            *(item for item, name in zip(items, wanted, strict=True) if name not in (b"UID", b"RFC822.SIZE" if lists else b"UID")),
+        ]
+        names = [name for item in command.items for name in MACROS.get(item.name, (item.answered_as[0],))]
+        self._answering = Asked(head.tag, frozenset(names) - _OWN, head.uid or b"UID" in wanted, lists)
         return Forward(MAIN, command.with_items(asked))
 
-    def _sample(self, command: FetchCommand) -> Generator[Step, Got, None]:
+    def _named(self, head: CommandLine, command: FetchCommand) -> int:
+        """How many messages a command names, at most."""
+        last = MOST_UID if head.uid else self._exists
+        return min(self._exists, sum(high - low + 1 for low, high in ranges_of(command.messages, last)))
+
+    def _sample(self, command: FetchCommand, count: int) -> Generator[Step, Got, Forward]:
         """The truth about a few messages of a mailbox of which nothing is known."""
-        sizer = self._sizer
-        count = min(max(0, getattr(sizer.sizer, "sample", 0)), self._exists) if sizer is not None else 0
-        if not count:
-            return
-        numbers = sorted({1 + round(index * (self._exists - 1) / max(1, count - 1)) for index in range(count)})
+        spread = sorted({1 + round(index * (self._exists - 1) / max(1, count - 1)) for index in range(count)})
         along = [command.written(item) for item in command.items if item.name in _SAMPLED]
-        ask = b"FETCH %b (%b)" % (sequence_set(numbers), b" ".join([b"UID", b"RFC822.SIZE", *along]))
-        yield Ask(MAIN, ask, frozenset(["FETCH"]), take=self._learn)
+        for part in sized_search.parts(spread):
+            ask = b"FETCH %b (%b)" % (part, b" ".join([b"UID", b"RFC822.SIZE", *along]))
+            yield Ask(MAIN, ask, frozenset(["FETCH"]), take=self._learn)
+        return Forward(MAIN, b"")
+
+    def _prune(self) -> Generator[Step, Got, Forward]:
+        """Messages that have left are forgotten, once they are many."""
+        sizes, mailbox = self._sizes, self._mailbox
+        if sizes is None or mailbox is None or self._ledger is None or self._looked:
+            return Forward(MAIN, b"")
+        if len(sizes) > self._exists + self._exists // 4 + _LEFT:
+            self._looked = True
+            got = yield Ask(MAIN, b"UID SEARCH ALL", frozenset(["SEARCH", "ESEARCH"]))
+            there = set(sized_search.numbers(got.responses, b"SEARCH"))
+            if got.ok and len(there) == self._exists:
+                self._keep()
+                self._ledger.forget_sizes(mailbox, sizes.only(there))
+        return Forward(MAIN, b"")
 
     def _learn(self, raw: bytes) -> None:
+        """An answer about a message of the sample."""
         try:
             response = parse_fetch(raw)
         except PeerError:
             return
-        size, uid = response.value("RFC822.SIZE"), response.uid
-        if size is None or not size.isdigit() or uid is None or self._sizes is None or self._sizer is None:
-            return
-        self._sizes.tell(uid, min(int(size), _MOST), estimated=False)
-        try:
-            self._sizer.sizer.learn(self.view, self._sketch(response), int(size))
-        except Exception as error:
-            self._blame("learn", error, [])
+        size, uid = _number(response.value("RFC822.SIZE")), _uid(response)
+        if size is not None and uid is not None:
+            self._exact(uid, size, response)
 
-    def _sketch(self, response: FetchResponse) -> Sketch:
-        items = {name: response.raw[start:end] for name, (start, end) in response.items.items()}
-        return Sketch(self._mailbox.name if self._mailbox is not None else "", response.uid or 0, items)
-
-    def _search(self, arguments: bytes) -> Job:
-        """RFC 9051 6.4.4: LARGER and SMALLER by the sizes that were told; the server does not know the estimates."""
-        yield from ()
-        assert self._sizes is not None
-        estimates = list(self._sizes.estimates())
-        every = sequence_set(uid for uid, _ in estimates)
-
-        def told(found: re.Match[bytes]) -> bytes:
-            limit, larger = int(found[2]), found[1].upper() == b"LARGER"
-            inside = [uid for uid, size in estimates if (size > limit if larger else size < limit)]
-            others = b"(%b NOT UID %b)" % (found[0], every)
-            return b"(OR %b UID %b)" % (others, sequence_set(inside)) if inside else others
-
-        return Forward(MAIN, _changed(arguments, told))
-
-    def _sort(self, head: CommandLine, arguments: bytes) -> Job:
-        """RFC 5256: the server sorts by its own sizes; we sort again by those that were told."""
-        assert self._sizes is not None
-        got = yield Ask(MAIN, (b"UID SORT " if head.uid else b"SORT ") + arguments, frozenset(["SORT"]))
-        found = [int(each) for raw in got.responses for each in raw[6:].split() if each.isdigit()]
-        if not got.ok or not found:
-            for raw in got.responses:
-                yield Say(raw)
-            return Done(got.rest or b"NO [UNAVAILABLE] The server closed the connection.")
-        known: dict[int, int] = {}
-
-        def take(raw: bytes) -> None:
-            try:
-                response = parse_fetch(raw)
-            except PeerError:
-                return
-            size = response.value("RFC822.SIZE") or b"0"
-            told = self._sizes.get(response.uid) if self._sizes is not None and response.uid is not None else None
-            known[(response.uid or 0) if head.uid else response.number] = told.octets if told is not None else int(size)
-
-        yield Ask(
-            MAIN,
-            b"%bFETCH %b (UID RFC822.SIZE)" % (b"UID " if head.uid else b"", sequence_set(sorted(found))),
-            frozenset(["FETCH"]),
-            take=take,
-        )
-        first = _SORT_SIZE.match(arguments)
-        sign = -1 if first is not None and first[1] else 1
-        ordered = sorted(found, key=lambda each: sign * known.get(each, 0))
-        yield Say(b"* SORT " + b" ".join(b"%d" % each for each in ordered) + b"\r\n")
-        return Done(got.rest)
+    def _sketch(self, uid: int, response: FetchResponse | None) -> Sketch:
+        items = {} if response is None else {name: response.raw[start:end] for name, (start, end) in response.items.items()}
+        return Sketch(self._mailbox.name if self._mailbox is not None else "", uid, items)
 
     # -- answers
 
     def _response(self, link: Link, raw: bytes, out: list[Decision]) -> None:
         if self._sizer is not None and link.leg == MAIN and (match := UNTAGGED.match(raw)) is not None:
             kind = match[2].upper()
-            if kind == b"FETCH" and self._sizes is not None and not isinstance(self._step, Ask):
-                raw = self._whole(raw, out)
+            if kind == b"FETCH" and self._sizes is not None:
+                if self._finding and self._asks(match):
+                    # What a server volunteers it does not tell again.
+                    ours, news = parted(raw)
+                    if news:
+                        Watch._response(self, link, news, out)
+                    if not ours:
+                        return
+                elif not isinstance(self._step, Ask):
+                    raw = self._whole(raw, out)
             elif kind == b"EXISTS" and match[1]:
                 self._exists = int(match[1])
             elif kind == b"EXPUNGE":
                 self._exists = max(0, self._exists - 1)
+            elif kind == b"VANISHED" and not raw[11:].upper().startswith(b"(EARLIER)"):
+                self._exists = max(0, self._exists - sum(high - low + 1 for low, high in ranges_of(raw[11:].strip(), 0)))
             elif kind == b"STATUS":
                 raw = self._status(raw)
             elif kind == b"OK" and self._coming is not None and (found := _UID_VALIDITY.match(raw)) is not None:
                 self._coming = self._coming._replace(uid_validity=int(found[1]))
         super()._response(link, raw, out)
+        if self._blames:
+            out += self._blames
+            self._blames = []
+
+    def _asks(self, untagged: re.Match[bytes]) -> bool:
+        """Whether a response of the main server is an answer to a question of ours, by its kind."""
+        return isinstance(self._step, Ask) and self._step.leg == MAIN and untagged[2].upper().decode("ascii") in self._step.kinds
 
     def _whole(self, raw: bytes, out: list[Decision]) -> bytes:
         """A FETCH response as the client gets it."""
-        asked, sizes = self._answering, self._sizes
-        assert sizes is not None
+        asked = self._answering
         try:
             response = parse_fetch(raw)
         except PeerError:
             return raw
-        uid = response.uid
-        if uid is None or uid > _MOST_UID:
+        uid = _uid(response)
+        if uid is None:
             return raw
-        value = response.value("RFC822.SIZE")
-        belongs = asked is not None and all(
-            any(name == each or name.startswith(each + "[") for name in response.items) for each in asked.names
-        )
-        if value is not None and value.isdigit():
-            told_size = self._exact(uid, int(value))
-            if told_size != int(value):
+        value = _number(response.value("RFC822.SIZE"))
+        names = {name.partition("[")[0] for name in response.items}
+        belongs = asked is not None and asked.names <= names
+        if value is not None:
+            told_size = self._exact(uid, value, response)
+            if told_size != value:
                 raw = response.replaced({"RFC822.SIZE": b"%d" % told_size})
         elif belongs and asked is not None and asked.removed:
-            known = self._annotated(uid)
-            if known is not None:
-                size = sizes.tell(uid, known, estimated=False)
-                self._counts.exact += 1
-            else:
-                size = self._estimate(uid, response, out)
+            size = self._estimate(uid, response)
             end = raw.rindex(b")")
             raw = raw[:end] + b" RFC822.SIZE %d" % size + raw[end:]
-        if belongs and asked is not None and not asked.uid:
+        if asked is not None and not asked.uid and names <= asked.names | _OWN:  # what has more may be volunteered, and need its UID
             raw = _without_uid(raw)
         return raw
 
-    def _exact(self, uid: int, size: int) -> int:
+    def _exact(self, uid: int, size: int, response: FetchResponse | None = None) -> int:
         """The truth about a message has come: what is told of it all the same."""
-        assert self._sizes is not None
-        known = self._sizes.get(uid)
+        sizes = self._sizes
+        if sizes is None or not 0 < uid <= MOST_UID:
+            return size
+        known = sizes.get(uid)
         if known is None:
-            return self._sizes.tell(uid, min(size, _MOST), estimated=False)
+            self._learns(self._sketch(uid, response), size)
+            return sizes.tell(uid, size, estimated=False)
         if known.estimated and size and len(self._counts.off) < 1000:
             self._counts.off.append(known.octets / size)
         return known.octets
 
-    def _estimate(self, uid: int, response: FetchResponse, out: list[Decision]) -> int:
-        assert self._sizes is not None and self._sizer is not None
-        known = self._sizes.get(uid)
-        if known is not None:
-            self._counts.exact += not known.estimated
-            self._counts.estimated += known.estimated
-            return known.octets
+    def _estimate(self, uid: int, response: FetchResponse | None) -> int:
+        sizes, sizer = self._sizes, self._sizer
+        assert sizes is not None and sizer is not None
+        known = sizes.get(uid)
+        if known is None:
+            true = self._annotated(uid)
+            if true is not None:
+                sizes.tell(uid, true, estimated=False)
+            else:
+                try:
+                    said = sizer.sizer.estimate(self.view, self._sketch(uid, response))
+                    size = said if isinstance(said, int) and 0 < said <= MOST_OCTETS else _DEFAULT
+                except Exception as error:
+                    self._blame("estimate", error)
+                    size = _DEFAULT
+                sizes.tell(uid, size, estimated=True)
+            if len(sizes.new) >= _WRITTEN:
+                self._keep()
+            known = sizes.get(uid)
+            assert known is not None
+        self._counts.exact += not known.estimated
+        self._counts.estimated += known.estimated
+        return known.octets
+
+    def _learns(self, sketch: Sketch, size: int) -> None:
+        assert self._sizer is not None
         try:
-            said = self._sizer.sizer.estimate(self.view, self._sketch(response))
-            size = said if isinstance(said, int) and 0 < said <= _MOST else _DEFAULT
+            self._sizer.sizer.learn(self.view, sketch, size)
         except Exception as error:
-            self._blame("estimate", error, out)
-            size = _DEFAULT
-        self._counts.estimated += 1
-        return self._sizes.tell(uid, size, estimated=True)
+            self._blame("learn", error)
 
     def _annotated(self, uid: int) -> int | None:
         """The size of a message that is known because it is annotated."""
@@ -372,16 +416,36 @@ class SizedWatch(MountedWatch):
         return self._in_pieces if leg == MAIN and self._sizes is not None else None
 
     def _in_pieces(self, line: bytes) -> bool:
-        """Of the first line of a response, whether it is given in pieces."""
+        """Of the first line of a response, whether it is given in pieces. An answer to a question of ours always is: none of it is the
+        client's, whatever its length."""
         match = UNTAGGED.match(line)
-        if match is None or match[2].upper() != b"FETCH" or isinstance(self._step, Ask):
+        if match is None:
+            return False
+        if self._finding and self._asks(match):
+            return True
+        if match[2].upper() != b"FETCH" or isinstance(self._step, Ask):
             return False
         found = LITERAL.search(line, max(0, len(line) - 32))
-        return not self._holds_fetch or (found is not None and int(found[1]) + len(line) > self.context.settings.limits.held)
+        return not self._holds_fetch or len(line) + (int(found[1]) if found is not None else 0) > self.context.settings.limits.held
+
+    def _is_found(self, link: Link, piece: Piece, octets: bytes, out: list[Decision]) -> bool:
+        """Whether a piece is of an answer to a question of ours; if so it is taken."""
+        if self._found is None:
+            match = UNTAGGED.match(octets) if self._finding and self._sizing is None and link.leg == MAIN else None
+            if match is None or not self._asks(match):
+                return False
+            self._found = Answer(self.context.settings.limits.held if match[2].upper() == b"FETCH" else _ANSWER)
+        if self._found.add(octets, line=piece is Piece.LINE):
+            raw, self._found = self._found.take(), None
+            if raw:
+                self._response(link, raw, out)
+        return True
 
     def _streamed(self, link: Link, piece: Piece, octets: bytes, out: list[Decision]) -> None:
         if link.leg != MAIN or self._sizes is None or self._transfers_from(MAIN):
             super()._streamed(link, piece, octets, out)
+            return
+        if self._is_found(link, piece, octets, out):
             return
         if self._sizing is None:
             self._heard_line(octets)
@@ -390,7 +454,20 @@ class SizedWatch(MountedWatch):
         data = rewriter.line(octets) if piece is Piece.LINE else rewriter.literal(octets)
         if rewriter.done:
             self._sizing = None
+            data = self._with_size(rewriter, data)
         self.outlet.put(link.leg, data, rewriter.done, out)
+
+    def _with_size(self, rewriter: FetchRewriter, end: bytes) -> bytes:
+        """The end of a FETCH response that has passed in pieces, with the size that is missing in it."""
+        close, uid = end.rfind(b")"), rewriter.uid
+        known = uid is not None and 0 < uid <= MOST_UID and self._sizes is not None
+        if rewriter.owed is not None:
+            size = self._exact(uid or 0, rewriter.owed) if known else rewriter.owed
+        elif known and uid is not None and self._answering is not None and self._answering.removed:
+            size = self._estimate(uid, None)
+        else:
+            return end
+        return end[:close] + b" RFC822.SIZE %d" % size + end[close:] if close >= 0 else end
 
     def _may_pass(self, link: Link) -> bool:
         return super()._may_pass(link) or (link.leg == MAIN and not self._traced and self._sizing is not None and self._sizing.passes)
@@ -404,24 +481,28 @@ class SizedWatch(MountedWatch):
         """The first line of a FETCH response that passes in pieces: a whole message tells its size."""
         whole = _WHOLE.search(line) if self._sizes is not None else None
         uid = _UID.search(line) if whole is not None else None
-        if whole is not None and uid is not None and int(uid[1]) <= _MOST_UID:
-            self._exact(int(uid[1]), int(whole[1]))
+        if whole is not None and uid is not None:
+            true = self._annotated(int(uid[1]))
+            self._exact(int(uid[1]), int(whole[1]) if true is None else true)
 
     def _status(self, raw: bytes) -> bytes:
         """RFC 8438: never less than the sum of the sizes told."""
         open_ = raw.rfind(b"(")
         found = _STATUS_SIZE.search(raw, max(0, open_))
         name = unquoted(raw[9:open_].strip()) if open_ > 0 else None
-        if found is None or name is None or self._ledger is None or not self._serves:
+        if found is None or name is None or self._ledger is None or self._serves is False:
             return raw
         more = self._ledger.estimated(f"{self.view.server}/{self.view.user}", _name(name))
         return raw[: found.start(1)] + b"%d" % (int(found[1]) + more) + raw[found.end(1) :]
 
     # -- what is said of it
 
-    def _blame(self, hook: str, error: BaseException, out: list[Decision]) -> None:
+    def _blame(self, hook: str, error: BaseException) -> None:
+        """A plugin's failure is said once in a session: it may be asked about a hundred thousand messages."""
         assert self._sizer is not None
-        out.append(Record("plugin.failed", {"plugin": self._sizer.plugin, "hook": f"sizer {hook}", "error": raised(error)}))
+        if hook not in self._blamed:
+            self._blamed.add(hook)
+            self._blames.append(Record("plugin.failed", {"plugin": self._sizer.plugin, "hook": f"sizer {hook}", "error": raised(error)}))
 
     def handle(self, event: Event, out: list[Decision]) -> None:
         super().handle(event, out)
@@ -431,8 +512,7 @@ class SizedWatch(MountedWatch):
     def _sum_up(self, out: list[Decision]) -> None:
         """For the log, before the session closes: what was told, and how far off it proved to be."""
         counts = self._counts
-        if self._ledger is not None and self._mailbox is not None and self._sizes is not None:
-            self._ledger.keep_sizes(self._mailbox, self._sizes)
+        self._keep()
         if counts.estimated or counts.exact:
             off = sorted(counts.off)
             fields: dict[str, object] = {"estimated": counts.estimated, "exact": counts.exact}
@@ -450,6 +530,16 @@ def _spelled(command: FetchCommand, name: str, written: bytes) -> list[bytes]:
     return [each.encode() for each in MACROS[name]] if name in MACROS else [written]
 
 
+def _number(value: bytes | None) -> int | None:
+    return int(value) if value is not None and len(value) < 20 and value.isdigit() else None
+
+
+def _uid(response: FetchResponse) -> int | None:
+    """One that can be."""
+    uid = response.uid
+    return uid if uid is not None and 0 < uid <= MOST_UID else None
+
+
 def _without_uid(raw: bytes) -> bytes:
     """A FETCH response without its UID, which the client has not asked for."""
     response = parse_fetch(raw)
@@ -458,12 +548,3 @@ def _without_uid(raw: bytes) -> bytes:
     if raw[begin - 1 : begin] == b"(":
         return raw[:begin] + raw[end:].lstrip(b" ")
     return raw[: begin - 1] + raw[end:]
-
-
-def _changed(arguments: bytes, change: Callable[[re.Match[bytes]], bytes]) -> bytes:
-    """The arguments of a SEARCH with other conditions by size."""
-    made, pos = b"", 0
-    for start, end in outside_strings(arguments):
-        made += arguments[pos:start] + _BY_SIZE.sub(change, arguments[start:end])
-        pos = end
-    return made + arguments[pos:]
