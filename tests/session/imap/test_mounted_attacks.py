@@ -109,6 +109,22 @@ def test_nil_is_the_name_of_a_mailbox() -> None:
 # -- commands
 
 
+@pytest.mark.parametrize("command", ["DELETE", "CREATE", "STATUS", "SUBSCRIBE"])
+def test_an_atom_that_ends_like_a_literal_lets_no_second_command_through(command: str) -> None:
+    """Whoever frames takes ``x{21+}`` for the announcement of a literal; the store would be sent it quoted, and what follows as a line."""
+    tree = begun(Mount("P", "public"))
+    tree.said = []
+    tree.event(BytesReceived(CLIENT, f"a {command} P/x{{21+}}\r\nx DELETE everything  \r\n".encode()))
+    assert tree.said == [("0", f"a {command} P/x{{21}}\r\n".encode())]
+
+
+@pytest.mark.parametrize("command", ["SELECT", "COPY 1", "STATUS", "RENAME x"])
+def test_a_name_that_is_too_long_to_be_held_is_none(command: str) -> None:
+    tree = selected("store")
+    assert says(tree, f"a {command} {{70000}}") == b"a NO [TOOBIG] This literal is too large.\r\n"
+    tree.play("C: b CHECK\nto 1: b CHECK")
+
+
 @pytest.mark.parametrize(
     "command",
     [

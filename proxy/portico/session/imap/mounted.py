@@ -38,7 +38,7 @@ from portico.session.imap.mounts import (
 from portico.session.imap.store import Store
 from portico.session.imap.transfer import Transfer, is_message
 from portico.session.imap.watch import UNTAGGED, Watch, pattern
-from portico.session.interests import BoundMount, Compiled, Response
+from portico.session.interests import BoundMount, Compiled, Refuse, Response
 from portico.session.mounts.memory import Memory
 from portico.session.mounts.tree import Place
 from portico.wire.imap import CommandLine
@@ -277,6 +277,9 @@ class MountedWatch(Watch):
     def _send(self, head: CommandLine, opening: bytes, arguments: bytes, message: Line | None, out: list[Decision]) -> None:
         if head.name not in self._mounts.names or (self._mounts.plain(head, arguments) and not self._elsewhere):
             super()._send(head, opening, arguments, message, out)
+            return
+        if message is not None and head.name != "APPEND":
+            self._refuse_command(head, Refuse("This literal is too large.", "TOOBIG"), message, out)  # no mailbox is called so
             return
         self._park(head, opening, arguments, message, self._mounts.job(head, arguments), out)
 

@@ -312,6 +312,8 @@ class Mounts:
             name = _name(arguments[slice(*where[index])])
         except (PeerError, IndexError):
             name = None
+        if name is not None and arguments[where[index][1] :][:1] not in (b"", b" "):
+            name = None  # ``a{5}CRLF`` is an atom to us and a literal to who framed it: what follows must not become a line of its own
         if name is None:
             # The main server says what is wrong with it, should it think so; a store is not to make of it what nobody has understood.
             return Forward(MAIN, arguments) if self._here == MAIN else Done(b"BAD Invalid arguments")
