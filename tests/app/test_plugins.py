@@ -77,7 +77,7 @@ class House:
             tls = "none"
             plain_login = true
             server = "main"
-            timeouts.plugin = "{self.patience}"
+            timeouts = {{plugin = "{self.patience}", connect = "60s", greeting = "60s"}}
             limits.wrong_login_delay = "300ms"
             [listeners.pop3]
             protocol = "pop3"
@@ -85,7 +85,7 @@ class House:
             tls = "none"
             plain_login = true
             server = "main"
-            timeouts.plugin = "{self.patience}"
+            timeouts = {{plugin = "{self.patience}", connect = "60s", greeting = "60s"}}
             [log]
             level = "debug"
             format = "json"

@@ -108,6 +108,8 @@ class House:
             tls = "none"
             plain_login = true
             server = "main"
+            timeouts.connect = "60s"
+            timeouts.greeting = "60s"
             {listener}
             [log]
             level = "debug"

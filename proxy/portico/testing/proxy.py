@@ -83,7 +83,9 @@ def running_proxy(
     protocol = protocol or ("imap" if isinstance(server, str) else server.protocol)
     with tempfile.TemporaryDirectory(prefix="portico-testing-") as place:
         directory = Path(place)
-        here: dict[str, Any] = {"protocol": protocol, "addresses": [f"{LOOPBACK}:0"], "server": "main", "tls": tls}
+        # A busy machine is no fault of a plugin.
+        patience = dict.fromkeys(("tls", "connect", "greeting", "plugin"), f"{PATIENCE:g}s")
+        here: dict[str, Any] = {"protocol": protocol, "addresses": [f"{LOOPBACK}:0"], "server": "main", "tls": tls, "timeouts": patience}
         main: dict[str, Any] = {protocol: address}
         certificates = None
         if tls == "none":
