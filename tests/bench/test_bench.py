@@ -8,6 +8,7 @@ import re
 import socket
 from pathlib import Path
 
+import folders
 import pytest
 from mailbench import build, dovecot, machine, peers, report
 from mailbench.certificate import Certificate
@@ -213,3 +214,15 @@ def test_cpu_is_counted_finer_than_in_ticks_and_only_grows() -> None:
 
 def test_a_target_without_tls_says_so_to_the_load_generator() -> None:
     assert Target("direct", 143, 110, [], tls=False).arguments(pop3=True) == ["--host", "127.0.0.1", "--port", "110", "--plain", "--pop3"]
+
+
+def test_the_time_of_a_list_or_copy_is_held_against_that_at_the_store_in_the_same_round() -> None:
+    figures = {
+        "LIST, at the store": [(10.0, 0.0), (20.0, 0.0), (10.0, 0.0)],
+        "LIST, with the personal tree": [(15.0, 4.0), (20.0, 6.0), (30.0, 5.0)],
+        "COPY across": [(3.0, 0.5)] * 3,
+        "APPEND at the store, in one command": [(2.0, 0.0)] * 3,
+    }
+    rows = folders.table(figures).splitlines()
+    assert rows[3] == "| LIST, with the personal tree | 20 ms | 1.50 (1.00-3.00) | 5 ms |"
+    assert rows[4] == "| COPY across | 3 ms | 1.50 (1.50-1.50) | 0.5 ms |"
