@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
+from portico.ledger.ledger import SqliteLedger
+from portico.ledger.safe import SafeLedger
 from portico.plugin import Interests, Session, Sketch, hookimpl
+from portico.session.annotations.annotation import Mailbox
 from portico.session.events import MAIN, Closed
 from portico.testing import Correspondence
+
+from tests.session.imap.test_annotated import BLOCK, LOOK, STRUCTURE, Annotates
+from tests.session.imap.test_annotated import SELECT as ANNOTATED_SELECT
 
 
 class Guesses:
@@ -268,6 +276,113 @@ def test_a_mailbox_under_another_uidvalidity_is_another_one() -> None:
         session.server(b"* 3 EXISTS\r\n* OK [UIDVALIDITY 10] new\r\nb1 OK done\r\n")
         session.client(b"b2 FETCH 1 (RFC822.SIZE BODY)\r\n")
         assert b"RFC822.SIZE 77" in session.server(b"* 1 FETCH (UID 5 RFC822.SIZE 77 BODY NIL)\r\nb2 OK done\r\n")
+
+
+# -- other sessions, other times
+
+
+def remembering(ledger: SqliteLedger, plugin: object) -> Correspondence:
+    """A session whose process has this memory."""
+    session = Correspondence(plugin)
+    session.session.context.sizes = session.session.context.ledger = ledger
+    session.sign_in()
+    return session
+
+
+def test_after_a_restart_the_sizes_are_those_that_were_told_and_the_sizer_knows_the_true_ones(tmp_path: Path) -> None:
+    path = tmp_path / "ledger"
+    with remembering(SqliteLedger(path), Guesses(sample=1)) as session:
+        session.play(SELECT)
+        session.client(b"a2 FETCH 1:* RFC822.SIZE\r\n")
+        session.server(b"* 1 FETCH (UID 5 RFC822.SIZE 77)\r\nportico-m1 OK\r\n")
+        session.server(b"* 1 FETCH (UID 5)\r\n* 2 FETCH (UID 6)\r\na2 OK done\r\n")
+    plugin = Guesses(sample=1, says=1)
+    with remembering(SqliteLedger(path), plugin) as session:
+        session.play(SELECT)
+        assert session.asked(b"a2 FETCH 1:* RFC822.SIZE\r\n") == b"a2 FETCH 1:* (UID)\r\n"
+        told = session.server(b"* 1 FETCH (UID 5)\r\n* 2 FETCH (UID 6)\r\n* 3 FETCH (UID 7)\r\na2 OK done\r\n")
+        assert told == b"* 1 FETCH (RFC822.SIZE 77)\r\n* 2 FETCH (RFC822.SIZE 6000)\r\n* 3 FETCH (RFC822.SIZE 1)\r\na2 OK done\r\n"
+    assert plugin.learned == [(5, 77)]
+
+
+def test_the_size_of_a_mailbox_is_never_less_than_the_sum_before_anything_is_selected_either(tmp_path: Path) -> None:
+    ledger = SqliteLedger(tmp_path / "ledger")
+    with remembering(ledger, Guesses()) as session:
+        session.play(SELECT)
+        listed(session, 5)
+    with remembering(ledger, Guesses()) as session:
+        session.client(b"a1 STATUS INBOX (SIZE)\r\n")
+        assert session.server(b"* STATUS INBOX (SIZE 10)\r\n") == b"* STATUS INBOX (SIZE 5010)\r\n"
+
+
+def test_messages_that_have_left_are_forgotten_once_they_are_many(tmp_path: Path) -> None:
+    ledger = SqliteLedger(tmp_path / "ledger")
+    with remembering(ledger, Guesses()) as session:
+        session.play(SELECT)
+        scattered(session, 3000)
+    with remembering(ledger, Guesses()) as session:
+        session.play(SELECT)
+        assert session.asked(b"a2 FETCH 1 RFC822.SIZE\r\n") == b"portico-m1 UID SEARCH ALL\r\n"
+        session.server(b"* SEARCH 7 8 2999\r\nportico-m1 OK done\r\n")
+        assert session.to_server.endswith(b"a2 FETCH 1 (UID)\r\n")
+        session.server(b"* 1 FETCH (UID 7)\r\na2 OK done\r\n")
+    told = [uid for uid, _, _ in SqliteLedger(tmp_path / "ledger").sizes(Mailbox("main/alice", "INBOX", 9)).each()]
+    assert told == [7, 8, 2999, 3000], "what came after the last one that is there may be new"
+
+
+def test_a_memory_that_fails_ends_no_session_and_changes_no_size(tmp_path: Path) -> None:
+    said: list[str] = []
+    inner = SqliteLedger(tmp_path / "ledger")
+    ledger = SafeLedger(inner, said.append)
+    inner._db.execute("PRAGMA query_only = ON")
+    for says in (None, 1):
+        with remembering(ledger, Guesses(says=says)) as session:  # type: ignore[arg-type]
+            session.play(SELECT)
+            listed(session, 5, 6)
+    assert len(said) == 1
+
+
+class Everything(Annotates, Guesses):
+    """Annotates invitations, and estimates sizes."""
+
+    portico_interests = ("annotations", "sizes")
+
+    @hookimpl
+    def session_opened(self) -> Interests:
+        return Interests(annotator=self, sizer=self)
+
+
+def test_an_annotated_message_has_its_own_size_however_it_became_known() -> None:
+    message = b"x" * 200
+    with Correspondence(Everything()) as session:
+        session.sign_in()
+        session.play(
+            f"""
+            {ANNOTATED_SELECT}
+            C: a2 UID FETCH 20 (UID FLAGS RFC822.SIZE)
+            {LOOK}
+            to S: a2 UID FETCH 20 (UID FLAGS)
+            S: * 2 FETCH (UID 20 FLAGS ())
+            to C: * 2 FETCH (UID 20 FLAGS () RFC822.SIZE {200 + BLOCK})
+            S: * 3 FETCH (UID 30 FLAGS ())
+            to C: * 3 FETCH (UID 30 FLAGS () RFC822.SIZE 30000)
+            S: a2 OK done
+            """
+        )
+        session.client(b"a3 SELECT Other\r\n")
+        session.server(b"* 1 EXISTS\r\n* OK [UIDVALIDITY 1] v\r\n* OK [UIDNEXT 2] n\r\na3 OK in\r\n")
+        session.client(b"a4 UID FETCH 1 (UID BODY.PEEK[])\r\n")
+        assert session.to_server.endswith(b"FETCH 1:1 (UID BODYSTRUCTURE)\r\n")
+        tag = session.to_server.rpartition(b"\r\n")[0].rpartition(b"\n")[2].partition(b" ")[0]
+        session.server(b"* 1 FETCH (UID 1 BODYSTRUCTURE %b)\r\n%b OK done\r\n" % (STRUCTURE.encode(), tag))
+        session.server(b'* 1 FETCH (UID 1 RFC822.SIZE 200 ENVELOPE (NIL "L" NIL NIL NIL NIL NIL NIL NIL "<m@x>"))\r\n%b OK done\r\n' % tag)
+        session.server(b'* 1 FETCH (UID 1 BODY[2] "BEGIN")\r\n%b OK done\r\n' % tag)
+        while not session.to_server.endswith(b"(UID BODY.PEEK[])\r\n"):
+            # Where the first part stands is found out from the whole; it is refused here, and the message stays as it is.
+            session.server(b"%b NO not now\r\n" % tag)
+        session.server(b"* 1 FETCH (UID 1 BODY[] {200}\r\n%b)\r\na4 OK done\r\n" % message)
+        session.client(b"a5 UID FETCH 1 (UID RFC822.SIZE)\r\n")
+        assert session.server(b"* 1 FETCH (UID 1)\r\na5 OK done\r\n") == b"* 1 FETCH (UID 1 RFC822.SIZE 245)\r\na5 OK done\r\n"
 
 
 # -- attacks, and servers with ways of their own

@@ -129,6 +129,7 @@ class AnnotatedWatch(SizedWatch):
             self._resume(partial(next, made), out)
 
     def _selects(self, leg: int, mailbox: bytes | None, out: list[Decision]) -> None:
+        super()._selects(leg, mailbox, out)
         if leg == MAIN:
             self._annotations.selecting(mailbox, out)
 

@@ -448,6 +448,9 @@ class SizedWatch(MountedWatch):
         if self._is_found(link, piece, octets, out):
             return
         if self._sizing is None:
+            if piece is Piece.LINE and b"822" not in octets and octets[-3:-2] != b"}":
+                self.outlet.put(link.leg, octets, True, out)  # flags, most of the time: no size, and no body to tell one
+                return
             self._heard_line(octets)
             self._sizing = FetchRewriter(None, {}, self.context.settings.limits.held, self._exact)
         rewriter = self._sizing
