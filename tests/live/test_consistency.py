@@ -302,6 +302,8 @@ STEPS: Final = st.lists(
     min_size=6,
     max_size=24,
 )
+BY_SIZE: Final = 2
+"""The way that is SEARCH LARGER or SMALLER."""
 LAST: Final = Step(way=3, message=0, item=0, place=0, length=0, fresh=False, at_once=False)
 """Whatever was asked before, the sum of the sizes is told."""
 EXAMPLES: Final = 3
@@ -339,8 +341,8 @@ def _ask_in_any_order(shelf: Shelf, stored: Stored, group: range) -> None:
             one = stack.enter_context(asking(shelf.front.port, shelf.user, mailbox))
             waiting: list[tuple[str, Question]] = []
             for place, step in enumerate([*steps, LAST]):
-                if step.way == LAST.way and not one.sums:
-                    continue
+                if (step.way == LAST.way and not one.sums) or (step.way == BY_SIZE and type(shelf.server).__name__ == "Courier"):
+                    continue  # Courier has no STATUS=SIZE, and its SMALLER finds messages of that very size (RFC 9051 6.4.4)
                 question = _question(step, told, original, mailbox)
                 if step.fresh or (question.key and question.key in [each.key for _, each in waiting]):
                     _answered(one, waiting, names)
@@ -397,7 +399,7 @@ def _question(step: Step, told: list[Values], original: list[Values], mailbox: s
             ("RFC822.SIZE", "ENVELOPE", "BODY") if macro == "FULL" else ("RFC822.SIZE", "ENVELOPE") if macro == "ALL" else ("RFC822.SIZE",)
         )
         return Question(f"FETCH 1:* {macro}", lambda responses: _same(_each(responses, len(told), *items), told))
-    if step.way == 2:
+    if step.way == BY_SIZE:
         key, limit = ("LARGER", "SMALLER")[step.item % 2], sizes[index] + step.place % 3 - 1
         right = [each for each, size in enumerate(sizes, 1) if (size > limit if key == "LARGER" else size < limit)]
         return Question(f"SEARCH {key} {limit}", lambda responses: _is(_found(responses), right), "found")
