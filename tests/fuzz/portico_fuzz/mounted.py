@@ -19,9 +19,11 @@ from portico.session.decisions import Close, Connect, Decision, Disconnect, Send
 from portico.session.events import CLIENT, MAIN, BytesReceived, Closed, Event, Kicked, ServerConnected, ServerFailed, TimedOut
 from portico.session.imap.annotated import AnnotatedWatch
 from portico.session.imap.mounted import MountedWatch
-from portico.session.interests import BoundAnnotator, BoundMount, Compiled
+from portico.session.imap.sized import SizedWatch
+from portico.session.interests import BoundAnnotator, BoundMount, BoundSizer, Compiled
 from portico.session.mounts.memory import Memory
 from portico.session.mounts.mount import Mount
+from portico.session.sizes.sizer import Sketch
 
 from portico_fuzz.session_targets import surroundings
 from portico_fuzz.source import Source, mutated
@@ -54,7 +56,8 @@ _COMMANDS = (
 )  # fmt: skip
 _PLAIN = (
     b"NOOP", b"NAMESPACE", b"ENABLE UTF8=ACCEPT", b"CAPABILITY", b"IDLE", b"FETCH 1 BODY[]", b"UID FETCH 1:* FLAGS", b"EXPUNGE", b"STORE 1 +FLAGS (\\Seen)",
-    b"STORE 1 FLAGS (\\Deleted x)", b"CLOSE", b"UNSELECT", b"CHECK", b"SEARCH ALL", b"LOGOUT",
+    b"STORE 1 FLAGS (\\Deleted x)", b"CLOSE", b"UNSELECT", b"CHECK", b"SEARCH ALL", b"LOGOUT", b"UID FETCH 1:* (FLAGS RFC822.SIZE)", b"FETCH 1:2 FAST",
+    b"FETCH 1 (BODY[] RFC822.SIZE)", b"UID SEARCH LARGER 100", b"SEARCH RETURN (COUNT) NOT SMALLER 9", b"SORT (SIZE DATE) UTF-8 ALL", b"STATUS INBOX (SIZE)",
 )  # fmt: skip
 _UNTAGGED = (
     b'* LIST (\\HasChildren) "/" Team\r\n', b'* LIST () "." "P/Team"\r\n', b"* LIST () NIL INBOX\r\n", b'* LSUB () "/" Team\r\n', b"* STATUS Team (MESSAGES 3)\r\n",
@@ -64,7 +67,8 @@ _UNTAGGED = (
     b"* BYE bored\r\n", b"* OK [ALERT] soon\r\n", b"* NAMESPACE ((\"\" \"/\")) NIL NIL\r\n", b"* ENABLED UTF8=ACCEPT\r\n", b"* MYRIGHTS Team lrste\r\n", b"* QUOTAROOT Team all\r\n",
     b'* 2 FETCH (UID 9 BODYSTRUCTURE (("text" "plain" ("charset" "utf-8") NIL NIL "7bit" 20 1)("text" "calendar" NIL NIL NIL "7bit" 5 1) "mixed"))\r\n',
     b'* 2 FETCH (UID 9 RFC822.SIZE 200 ENVELOPE (NIL "Lunch" NIL NIL NIL NIL NIL NIL NIL "<m@x>"))\r\n', b'* 2 FETCH (UID 9 BODY[2] "BEGIN")\r\n',
-    b"* CAPABILITY IMAP4rev1 X\r\n", b"* SEARCH 1 2\r\n", b'* LIST (\\Noselect) "." ""\r\n', b'* METADATA "" (/x "y")\r\n',
+    b"* CAPABILITY IMAP4rev1 X\r\n", b"* SEARCH 1 2\r\n", b"* SORT 2 1\r\n", b"* 1 FETCH (UID 7 RFC822.SIZE 5)\r\n", b"* 2 FETCH (UID 9)\r\n",
+    b"* 1 FETCH (UID 4294967296 RFC822.SIZE 5)\r\n", b"* 2 FETCH (RFC822.SIZE 5 BODY[] {2}\r\nhi UID 9)\r\n", b"* VANISHED 7\r\n", b'* LIST (\\Noselect) "." ""\r\n', b'* METADATA "" (/x "y")\r\n',
 )  # fmt: skip
 _ANSWERS = (
     b"OK done", b"OK done", b"OK [READ-WRITE] in", b"OK [APPENDUID 5 21:22] in", b"NO [TRYCREATE] none", b"BAD what", b"OK [READ-ONLY] in", b"NO [OVERQUOTA] full",
@@ -83,6 +87,23 @@ class _Annotator:
         return [Insertion("1", "see\n")]
 
 
+class _Sizer:
+    """Says one size of all."""
+
+    def __init__(self, sample: int) -> None:
+        self.sample = sample
+
+    def serves(self, session: SessionView) -> bool:
+        return True
+
+    def learn(self, session: SessionView, sketch: Sketch, size: int) -> None:
+        assert 0 < sketch.uid < 1 << 32
+
+    def estimate(self, session: SessionView, sketch: Sketch) -> int:
+        assert 0 < sketch.uid < 1 << 32
+        return 5000
+
+
 class _World:
     def __init__(self, source: Source) -> None:
         self.source = source
@@ -98,6 +119,9 @@ class _World:
             context.memory.learned(name, frozenset(abilities.upper().split()))
         compiled = Compiled(view, mounts=tuple(BoundMount("p", mount) for mount in mounts))
         attempt = LoginAttempt("alice", "PLAIN", Secret(b"hunter2"))
+        if source.chance(100):  # with sizes by estimate there
+            compiled.sizers = (BoundSizer("s", _Sizer(source.choice([0, 1, 100]))),)
+            context.sizes = SqliteLedger()
         if source.chance(100):  # with annotations in the personal mailboxes
             compiled.annotators = (BoundAnnotator("a", _Annotator()),)
             judge, transforms = Judge(view, compiled.annotators), Transforms(view, (), 1000)
@@ -106,7 +130,7 @@ class _World:
                 context, view, compiled, abilities.split(), judge, transforms, ledger, attempt=attempt
             )
         else:
-            self.watch = MountedWatch(context, view, compiled, abilities.split(), attempt=attempt)
+            self.watch = SizedWatch(context, view, compiled, abilities.split(), attempt=attempt)
         self.phases: dict[int, str] = {}
         self.open: set[int] = {MAIN}
         self.dialling: set[int] = set()
