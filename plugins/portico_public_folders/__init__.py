@@ -35,6 +35,8 @@ _LISTED: Final = {"all": "all", "on demand": "root", "subscribed": "subscribed",
 _SUBSCRIBED: Final = {"virtual": "all", "store": "store", "proxy": "none"}
 _NEEDED: Final = {"user": (), "master": ("master_user", "master_password"), "account": ("account", "account_password", "access")}
 """By `sign_in`: the options that it stands on, and that mean nothing without it."""
+_WITH_A_PASSWORD: Final = ("LOGIN", "PLAIN", "XOAUTH2", "OAUTHBEARER")
+"""Mechanisms after which there is something to sign in with at the store, a password or a token."""
 
 
 class PublicFolders:
@@ -109,6 +111,8 @@ class PublicFolders:
         if session.protocol != "imap":
             return None
         if named(session.user, options.exclude_users) or named(session.client_id.get("name", ""), options.exclude_clients):
+            return None
+        if options.sign_in == "user" and session.mechanism not in _WITH_A_PASSWORD:
             return None
         mount = {
             "prefix": options.prefix,

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from portico.plugin import Mount, Secret
+from portico.plugin import Mount, Peer, Secret, Session
 from portico.testing import Correspondence, check_plugin
 from portico_public_folders import PublicFolders
 from portico_public_folders.access import LETTERS, Permission, rights_of
@@ -91,6 +92,15 @@ def test_it_is_off_for_some_users_and_for_some_programs() -> None:
     assert mounts(off, "Alice@Migration.example.org") == []
     assert mounts(off, name="ImapSync 2.2") == []
     assert len(mounts(off, name="Thunderbird")) == 1
+
+
+@pytest.mark.parametrize(("options", "count"), [(STORE, 0), (MASTER, 1), (ACCOUNT, 1)])
+def test_who_gave_no_password_can_only_be_signed_in_by_another_one(options: dict[str, Any], count: int) -> None:
+    session = Session("sid", "imap", "here", Peer("192.0.2.1", 1, "192.0.2.2", 2), user="alice", mechanism="EXTERNAL")
+    values = {option.name: None if option.required else option.default for option in PublicFolders().settings_declared()} | options
+    values["access"] = rows((["*"], ["*"], "read"))
+    interests = PublicFolders().session_opened(session, SimpleNamespace(**values))
+    assert len(interests.mounts if interests is not None else ()) == count
 
 
 @pytest.mark.parametrize(
