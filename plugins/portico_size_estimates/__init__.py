@@ -50,7 +50,13 @@ class SizeEstimates:
             ),
             Option("users", list[str], "Patterns of the users for whom sizes are estimated.", ["*"]),
             Option("exact", list[str], "Patterns of users who are told the truth.", []),
-            Option("exact_clients", list[str], "Patterns of mail programs (the name in their IMAP ID) that are told the truth.", []),
+            Option(
+                "exact_clients",
+                list[str],
+                "Patterns of mail programs (the name in their IMAP ID) that are told the truth: those that take a size for the length "
+                "of what they download.",
+                ["Alpine*", "Roundcube*"],
+            ),
         ]
 
     @hookimpl

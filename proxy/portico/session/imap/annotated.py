@@ -10,7 +10,6 @@ import re
 from collections.abc import Callable
 from functools import partial
 
-from portico.errors import PeerError
 from portico.session.annotations.annotation import Ledger
 from portico.session.annotations.judge import Judge
 from portico.session.annotations.splice import Range
@@ -19,7 +18,6 @@ from portico.session.context import Context, LoginAttempt, SessionView
 from portico.session.decisions import Decision, Record
 from portico.session.events import MAIN, Event
 from portico.session.imap.annotate import Errand, Job, Plan, Result, Say, withheld_for_annotations
-from portico.session.imap.client_id import client_id
 from portico.session.imap.errand import Answer, parted
 from portico.session.imap.link import Link, Pending
 from portico.session.imap.rewrite import LITERAL, FetchRewriter, Section, rewrite_whole
@@ -132,13 +130,6 @@ class AnnotatedWatch(SizedWatch):
         super()._selects(leg, mailbox, out)
         if leg == MAIN:
             self._annotations.selecting(mailbox, out)
-
-    def _heard_id(self, arguments: bytes) -> None:
-        """Most mail programs say who they are when they have signed in (RFC 2971); annotators are asked about them at the first SELECT."""
-        try:
-            self.view.client_id = client_id(arguments)
-        except PeerError:
-            return  # the server will say what is wrong
 
     # -- errands
 

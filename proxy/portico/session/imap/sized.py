@@ -20,6 +20,7 @@ from portico.session.decisions import Close, Decision, Record
 from portico.session.events import MAIN, Event
 from portico.session.imap import sized_search
 from portico.session.imap.annotate import withheld_for_annotations
+from portico.session.imap.client_id import client_id
 from portico.session.imap.errand import Answer, parted
 from portico.session.imap.link import Link
 from portico.session.imap.mounted import MountedWatch
@@ -119,7 +120,7 @@ class SizedWatch(MountedWatch):
         self._blames: list[Decision] = []
         super().__init__(context, view, interests, capabilities, traced=traced, guarded=guarded or bool(sizers), attempt=attempt)
         if self._sizer is not None:
-            self.named = self.named | {"FETCH"} | _SEARCHES | _MOVES
+            self.named = self.named | {"FETCH", "ID"} | _SEARCHES | _MOVES
 
     @property
     def kinds(self) -> frozenset[str]:
@@ -203,11 +204,20 @@ class SizedWatch(MountedWatch):
         return self._sizer is not None and any(pending.name in _MOVES for link in self.links.values() for pending in link.pending.values())
 
     def _send(self, head: CommandLine, opening: bytes, arguments: bytes, message: Line | None, out: list[Decision]) -> None:
+        if head.name == "ID":
+            self._heard_id(arguments)
         job = self._size_job(head, arguments) if self._sizes is not None and self._mounts.selected in (None, MAIN) else None
         if job is None:
             super()._send(head, opening, arguments, message, out)
         else:
             self._park(head, opening, arguments, message, job, out)
+
+    def _heard_id(self, arguments: bytes) -> None:
+        """Most mail programs say who they are when they have signed in (RFC 2971); plugins are asked about them at the first SELECT."""
+        try:
+            self.view.client_id = client_id(arguments)
+        except PeerError:
+            return  # the server will say what is wrong
 
     def _size_job(self, head: CommandLine, arguments: bytes) -> Job | None:
         """What is to be done for a command that asks for sizes."""
