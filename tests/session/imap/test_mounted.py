@@ -217,9 +217,48 @@ def test_subscriptions_that_the_proxy_keeps_last_and_are_the_user_s_own() -> Non
         1: * LIST () "." Team
         1: * LIST () "." Notices
         1: portico-m5 OK done
-        to C: * LSUB (\\Noselect) "/" "Public Folders"
         to C: * LSUB () "/" "Public Folders/Notices"
         to C: a OK all
+        """
+    )
+
+
+def test_what_is_no_mailbox_is_not_subscribed_unless_the_user_said_so() -> None:
+    """Thunderbird asks for the rights in all that is subscribed, and shows its user each NO."""
+    tree = reached(Mount("Public Folders", "public", user="service", password=Secret(b"x"), subscribed="all"))
+    tree.play(
+        """
+        C: a LIST (SUBSCRIBED) "" "*"
+        to 0: portico-m4 LIST (SUBSCRIBED) "" "*"
+        0: portico-m4 OK all
+        to 1: portico-m5 LIST "" "*"
+        1: * LIST (\\NoSelect \\HasChildren) "." Level
+        1: * LIST (\\HasNoChildren) "." Level.Team
+        1: portico-m5 OK done
+        to C: * LIST (\\HasNoChildren \\Subscribed) "/" "Public Folders/Level/Team"
+        to C: a OK all
+        C: b LSUB "" "Public Folders/%"
+        to 0: portico-m6 LSUB "" "Public Folders/%"
+        0: portico-m6 OK all
+        to 1: portico-m7 LIST "" "%"
+        1: * LIST (\\NoSelect \\HasChildren) "." Level
+        1: * LIST () "." Notices
+        1: portico-m7 OK done
+        to C: * LSUB (\\HasChildren \\Noselect) "/" "Public Folders/Level"
+        to C: * LSUB () "/" "Public Folders/Notices"
+        to C: b OK all
+        C: c LSUB "" "%"
+        to 0: portico-m8 LSUB "" "%"
+        0: portico-m8 OK all
+        to C: * LSUB (\\Noselect) "/" "Public Folders"
+        to C: c OK all
+        C: d SUBSCRIBE "Public Folders"
+        to C: d OK Completed.
+        C: e LIST (SUBSCRIBED) "" "Public Folders"
+        to 0: portico-m9 LIST (SUBSCRIBED) "" "Public Folders"
+        0: portico-m9 OK all
+        to C: * LIST (\\Subscribed \\Noselect \\HasChildren) "/" "Public Folders"
+        to C: e OK all
         """
     )
 

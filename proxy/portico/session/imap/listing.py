@@ -176,9 +176,10 @@ class Listing:
 
     # -- what is shown
 
-    def subscribed(self, name: bytes) -> bool:
-        """Of a name in the user's tree, where the proxy keeps subscriptions."""
-        return self._overrides.get(self.place.text(name), self.mount.subscribed == "all")
+    def subscribed(self, name: bytes, *, mailbox: bool = True) -> bool:
+        """Of a name in the user's tree, where the proxy keeps subscriptions. `mailbox`: it can be selected. What cannot is subscribed only
+        if the user said so: Thunderbird asks for the rights in what is, and shows each NO to its user."""
+        return self._overrides.get(self.place.text(name), self.mount.subscribed == "all" and mailbox)
 
     def _subscribed_below(self, name: bytes) -> bool:
         if self.mount.subscribed == "all":
@@ -210,9 +211,10 @@ class Listing:
         kind = "LSUB" if request.name == "LSUB" else "LIST"
         extended = listed.extended
         if self._own and (request.subscribed_only or b"SUBSCRIBED" in request.returned):
-            on = self.subscribed(name)
+            mailbox = not any(each.lower() in (b"\\noselect", b"\\nonexistent") for each in attributes)
+            on = self.subscribed(name, mailbox=mailbox)
             if request.subscribed_only and not on:
-                below = self._subscribed_below(name) and self.mount.subscribed == "none"
+                below = self._subscribed_below(name) and not (mailbox and self.mount.subscribed == "all")
                 if kind == "LSUB" and self._hides_below(name) and below:
                     attributes = [*(each for each in attributes if each.lower() != b"\\noselect"), b"\\Noselect"]
                 elif b"RECURSIVEMATCH" in request.selected and below:
@@ -241,7 +243,7 @@ class Listing:
             extended = b""
             if request.subscribed_only:
                 below = self._subscribed_below(place.prefix) if self._own else any_below
-                on = name == place.prefix and self._overrides.get("", self.mount.subscribed == "all")
+                on = name == place.prefix and self.subscribed(name, mailbox=False)
                 if kind == "LIST":
                     if on:
                         attributes = (b"\\Subscribed", *attributes)
@@ -251,7 +253,7 @@ class Listing:
                         continue
                 elif not on and not (self._hides_below(place.prefix) if self._own else any_below and b"*" not in self._rests):
                     continue
-            elif b"SUBSCRIBED" in request.returned and name == place.prefix and self._overrides.get("", self.mount.subscribed == "all"):
+            elif b"SUBSCRIBED" in request.returned and name == place.prefix and self.subscribed(name, mailbox=False):
                 attributes = (*attributes, b"\\Subscribed")
             found.append(Listed(kind, attributes, place.separator, name, extended))
         return found
