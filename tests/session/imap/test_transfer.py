@@ -94,6 +94,74 @@ def test_without_multiappend_each_message_is_stored_and_a_failure_takes_back_wha
     assert tree.events("transfer.doubled") == []
 
 
+def half_stored() -> Tree:
+    """The first of two messages is at a store without MULTIAPPEND; the second is asked for."""
+    tree = selected(store=NO_MULTI)
+    tree.play(
+        f"""
+        {ASKED}
+        0: ~ * 1 FETCH (UID 7 BODY[] {{5}}\\r\\nhello)\\r\\n
+        to 1: ~ portico-t2 APPEND "Team" (\\Seen) "01-Jan-2026 10:00:00 +0100" {{5}}\\r\\n
+        0: portico-t1 OK done
+        1: + go
+        to 1: ~ hello\\r\\n
+        1: portico-t2 OK [APPENDUID 99 21] done
+        to 0: portico-t3 UID FETCH 9 (UID BODY.PEEK[])
+        """
+    )
+    return tree
+
+
+def test_a_store_that_is_lost_is_opened_once_more_to_take_back_what_was_stored() -> None:
+    tree = half_stored()
+    tree.close(1)
+    tree.said = []
+    tree.event(BytesReceived(0, b"* 3 FETCH (UID 9 BODY[] {5}\r\nworld)\r\nportico-t3 OK done\r\n"))
+    assert tree.said == [("1", b'portico-m5 LIST "" ""\r\n')], "it has been signed in at"
+    tree.play(
+        """
+        1: * LIST () "." ""
+        1: portico-m5 OK done
+        to 1: portico-m6 SELECT "Team"
+        1: * OK [UIDVALIDITY 99] the same
+        1: portico-m6 OK in
+        to 1: portico-m7 UID STORE 21 +FLAGS.SILENT (\\Deleted)
+        1: portico-m7 OK
+        to 1: portico-m8 UID EXPUNGE 21
+        1: portico-m8 OK
+        to 1: portico-m9 UNSELECT
+        1: portico-m9 OK
+        to C: c NO [UNAVAILABLE] The server closed the connection.
+        C: d NOOP
+        to 0: d NOOP
+        """
+    )
+    assert tree.events("transfer.doubled") == []
+
+
+def test_a_store_that_stays_away_keeps_what_was_stored_and_the_log_says_so() -> None:
+    tree = half_stored()
+    tree.answers = False
+    tree.close(1)
+    tree.event(BytesReceived(0, b"portico-t3 OK done\r\n"))
+    tree.said = []
+    tree.fail(1)
+    assert tree.to_client == b"c NO [UNAVAILABLE] The server closed the connection.\r\n"
+    assert [each["messages"] for each in tree.events("transfer.doubled")] == [1]
+    assert tree.phases[1] == "store_retry"
+
+
+def test_of_a_message_that_was_sent_whole_and_not_answered_nobody_knows() -> None:
+    tree = half_stored()
+    tree.event(BytesReceived(0, b"* 3 FETCH (UID 9 BODY[] {5}\r\nworld)\r\nportico-t3 OK done\r\n"))
+    tree.event(BytesReceived(1, b"+ go\r\n"))
+    tree.close(1)
+    for answer in ("portico-m5 OK", "* OK [UIDVALIDITY 99] x\r\nportico-m6 OK", "portico-m7 OK", "portico-m8 OK", "portico-m9 OK"):
+        tree.event(BytesReceived(1, answer.encode() + b"\r\n"))
+    assert tree.to_client.startswith(b"c NO [UNAVAILABLE] ")
+    assert len(tree.events("transfer.doubled")) == 1
+
+
 @pytest.mark.parametrize("answer", ["NO [TRYCREATE] none", "NO [OVERQUOTA] full", "NO [NOPERM] not you"])
 def test_what_the_target_says_is_told_as_it_said_it_and_nothing_is_stored(answer: str) -> None:
     tree = selected()

@@ -29,6 +29,7 @@ from portico.session.imap.mounts import (
     Got,
     Job,
     Mounts,
+    Reopen,
     Say,
     Step,
     announced_with_mounts,
@@ -336,6 +337,10 @@ class MountedWatch(Watch):
             self._stores[step.leg].state = "closed"
             self._mounts.left(step.leg)
             out.append(step)
+            return Got(b"OK", [])
+        if isinstance(step, Reopen):
+            if step.store.state == "resting":
+                step.store.state = "closed"
             return Got(b"OK", [])
         if isinstance(step, Store):
             if step.state == "closed":

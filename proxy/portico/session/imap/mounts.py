@@ -120,6 +120,12 @@ class Say(NamedTuple):
     data: bytes
 
 
+class Reopen(NamedTuple):
+    """A store that has just been lost is tried once more, though it rests."""
+
+    store: Store
+
+
 class Got(NamedTuple):
     """The tagged answer without its tag; empty: the leg is gone, or could not be opened."""
 
@@ -144,7 +150,7 @@ class Done(NamedTuple):
     rest: bytes
 
 
-Step = Ask | Say | Store | Transfer | Record | Disconnect
+Step = Ask | Say | Store | Reopen | Transfer | Record | Disconnect
 Job = Generator[Step, Got, Forward | Done]
 Part = Generator[Step, Got, bool]
 
@@ -732,6 +738,10 @@ class Mounts:
         if not transfer.stored or transfer.cut:
             return not (transfer.stored or transfer.doubtful)
         leg, hidden = transfer.target, NEWS | frozenset(["OK"])
+        store = self.stores.get(leg)
+        if transfer.appended and leg not in self.links and store is not None:
+            yield Reopen(store)
+            yield from self._reach(store)
         link = self.links.get(leg)
         if transfer.appended and link is not None and b"UIDPLUS" in link.capabilities:
             uids = sequence_set(sorted(transfer.appended))
@@ -744,7 +754,7 @@ class Mounts:
             if got.ok:
                 got = yield Ask(leg, b"UID EXPUNGE " + uids, hidden)
             yield Ask(leg, b"UNSELECT" if b"UNSELECT" in link.capabilities else _NOWHERE, hidden)
-            return got.ok
+            return got.ok and not transfer.doubtful
         return False
 
 
