@@ -3,7 +3,8 @@
 #   make run [PORTS=20000]   Portico in front of a private Dovecot with a small mailbox, until Ctrl-C
 #   make test [T=tests/wire] all tests, the live ones with real servers and clients too
 #   make check               ruff, mypy --strict, import contracts, unit tests with coverage
-#   make pythons             unit tests with each supported Python that this machine has
+#   make lint                the first three of these
+#   make pythons             unit tests with each supported Python that this machine has (EXCEPT=3.11: but that)
 #   make bench               the benchmark against nginx and HAProxy
 #   make fuzz                the fuzz targets of wire and session
 #   make docs                the generated pages of docs/reference
@@ -28,7 +29,7 @@ PEERS = nginx=nginx /usr/lib/nginx/modules/ngx_mail_module.so=libnginx-mod-mail 
 	/usr/include/openssl/ssl.h=libssl-dev openssl=openssl
 NODE = $(CACHE)/node/node_modules/imapflow/package.json
 
-.PHONY: run test check pythons bench fuzz docs clean install
+.PHONY: run test check lint pythons bench fuzz docs clean install
 
 run: $(STAMP)
 	@.ci/install $(SERVERS)
@@ -39,15 +40,17 @@ test: $(STAMP) $(NODE)
 	@$(BIN)/python -m tests.live.fetch $(CACHE)/servers
 	PORTICO_LIVE=require $(BIN)/python -m pytest $(T)
 
-check: $(STAMP)
+check: lint
+	$(BIN)/python -m pytest -m "not live" --cov --cov-report=term:skip-covered
+
+lint: $(STAMP)
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest -m "not live" --cov --cov-report=term:skip-covered
 
 pythons:
-	@for python in $$(.ci/pythons); do \
+	@for python in $$(.ci/pythons $(EXCEPT)); do \
 		venv=$(CACHE)/pythons/$$(basename $$python) && echo "$$python" && \
 		{ [ $$venv/installed -nt setup.cfg ] && [ $$venv/installed -nt plugins/setup.cfg ] || \
 			{ $$python -m venv --clear $$venv && $$venv/bin/python -m pip --quiet --disable-pip-version-check --no-input \
