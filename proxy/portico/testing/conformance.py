@@ -19,11 +19,12 @@ from portico.plugin.loading import Loaded, inspect
 from portico.plugin.options import read
 from portico.session.context import Protocol, SessionView
 from portico.session.events import CLIENT, MAIN
-from portico.session.interests import Bound, BoundAnnotator, BoundTransformer, Compiled
+from portico.session.interests import Bound, BoundAnnotator, BoundSizer, BoundTransformer, Compiled
 from portico.testing import transcripts
 from portico.testing.annotators import check_annotator, shown
 from portico.testing.correspondence import Correspondence
 from portico.testing.playbook import difference
+from portico.testing.sizers import check_sizer
 from portico.testing.transcripts import Exchange
 from portico.testing.transformers import check_transformer, transformed_by
 
@@ -85,6 +86,7 @@ def check_plugin(
       says the same of a message each time and in each session of a user; and keeps nobody waiting;
     - its transformer, asked likewise, raises nothing, and makes whole messages, the same of a message each time and in each session of
       a user;
+    - its sizer, asked about messages of every kind, before it has learned anything and after, raises nothing, and says octets, quickly;
     - it writes no password to standard output, standard error or Python's logging.
 
     `plugin`: an object, class or module, as an entry point names it. To be called outside of an event loop.
@@ -98,6 +100,7 @@ def check_plugin(
             given = {f"message {number} of those given": message for number, message in enumerate(messages, 1)}
             stage.check_annotators(given)
             stage.check_transformers(given)
+            stage.check_sizers()
 
 
 def annotated(
@@ -186,6 +189,12 @@ class _Stage:
         for row in zip(*made, strict=True):
             check_transformer(f"{self.name}: {self.protocol.upper()}, transformer", row, messages)
 
+    def check_sizers(self) -> None:
+        """Likewise."""
+        made = [self.sizers(sid, rport) for sid, rport in (("one", 4711), ("two", 4712))]
+        for row in zip(*made, strict=True):
+            check_sizer(f"{self.name}: {self.protocol.upper()}, sizer", row)
+
     def annotators(self, sid: str, rport: int) -> list[tuple[SessionView, BoundAnnotator]]:
         view, brought = self._brought(sid, rport)
         return [(view, bound) for compiled in brought for bound in compiled.annotators]
@@ -193,6 +202,10 @@ class _Stage:
     def transformers(self, sid: str, rport: int) -> list[tuple[SessionView, BoundTransformer]]:
         view, brought = self._brought(sid, rport)
         return [(view, bound) for compiled in brought for bound in compiled.transformers]
+
+    def sizers(self, sid: str, rport: int) -> list[tuple[SessionView, BoundSizer]]:
+        view, brought = self._brought(sid, rport)
+        return [(view, bound) for compiled in brought for bound in compiled.sizers]
 
     def _brought(self, sid: str, rport: int) -> tuple[SessionView, list[Compiled]]:
         """What the plugin sees of a session, and what it brings to it."""
@@ -345,7 +358,7 @@ def _raising(compiled: Compiled, spoke: list[bool]) -> Compiled | None:
 
 
 def _with(compiled: Compiled, change: Callable[[Bound], Bound]) -> Compiled | None:
-    """With other handlers, without annotators and transformers: what those say is looked at by itself. None: nothing is left."""
+    """With other handlers, without annotators, transformers and sizers: what those say is looked at by itself. None: nothing is left."""
 
     def changed(rows: dict[str, tuple[Bound, ...]]) -> dict[str, tuple[Bound, ...]]:
         return {name: tuple(change(bound) for bound in row) for name, row in rows.items()}
@@ -357,6 +370,7 @@ def _with(compiled: Compiled, change: Callable[[Bound], Bound]) -> Compiled | No
         fetch_items=changed(compiled.fetch_items),
         annotators=(),
         transformers=(),
+        sizers=(),
     )
     return made if made.plugins else None
 
