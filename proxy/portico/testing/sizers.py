@@ -1,7 +1,7 @@
 """What every sizer must keep, whatever it guesses.
 
-Rule of this file: as portico.testing.annotators. A guess may be wrong; it may not be nothing, and it may keep nobody waiting: one is made for
-each message of a list while all sessions wait.
+Rule of this file: as portico.testing.annotators. A guess may be wrong; it may not be nothing, and it may keep nobody waiting, because all
+sessions wait while one is made for each message of a list.
 """
 
 from __future__ import annotations
