@@ -310,6 +310,18 @@ def test_a_store_whose_answer_never_ends_is_left_and_the_rest_goes_on() -> None:
     tree.play("C: b NOOP\nto 0: b NOOP")
 
 
+def test_many_short_lines_are_too_much_as_well() -> None:
+    tree = begun()
+    tree.play('C: a LIST "" "*"\nto 0: portico-m3 LIST "" "*"\n0: portico-m3 OK all\nto 1: portico-m4 LIST "" ""\n1: portico-m4 OK done\n'
+              'to 1: portico-m5 LIST "" "*"')  # fmt: skip
+    tree.said = []
+    lines = 0
+    while not tree.said:
+        tree.event(BytesReceived(1, b'* LIST () "/" a\r\n' * 4000))
+        lines += 4000
+    assert tree.to_client.startswith(b"a NO [UNAVAILABLE] ") and lines < 300_000
+
+
 def test_a_store_whose_last_line_never_ends_is_left_too() -> None:
     tree = reached()
     tree.play('C: a STATUS "Public Folders/x" (MESSAGES)\nto 1: a STATUS "x" (MESSAGES)')

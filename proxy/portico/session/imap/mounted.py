@@ -55,8 +55,9 @@ _HIDDEN: Final = LISTS | frozenset(["STATUS"])
 """Responses of the main server that may name a mailbox which cannot be seen, because a mount has its name."""
 _GONE: Final = Got(b"", [])
 _SELECTED_GONE: Final = b"* BYE [UNAVAILABLE] The server of the selected folder closed the connection.\r\n"
-_ANSWER: Final = 32 << 20
-"""Octets of all that a server may answer to one question of ours."""
+_ANSWER: Final = 64 << 20
+_EACH: Final = 256
+"""Octets of all that a server may answer to one question of ours; each response counts for so many more, which it costs here."""
 _ALL: Final = re.compile(rb"")
 """Of a store whose mailbox is not the selected one every response is looked at: nothing of it is the client's unless somebody knows why."""
 
@@ -453,7 +454,7 @@ class MountedWatch(Watch):
         told: bytes | None = raw
         asked = self._step
         if isinstance(asked, Ask) and asked.leg == link.leg and kind in asked.kinds and b"[ALERT]" not in raw[:64].upper():
-            self._asked_octets += len(raw)
+            self._asked_octets += len(raw) + _EACH
             if self._asked_octets > _ANSWER:
                 self._spoilt = store  # of the main server no more is kept, and the answer is no
             elif asked.take is not None:
