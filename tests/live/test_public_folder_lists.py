@@ -179,6 +179,14 @@ def test_virtually_all_is_subscribed_until_the_user_unsubscribes_and_that_lasts(
         assert {name for name in settled(names(client.command(b'l LSUB "" *'))) if name.startswith("Public Folders/")} == MOUNTED
 
 
+@pytest.mark.parametrize("way", ["virtual", "user", "on demand"])
+def test_the_mount_itself_does_not_count_as_subscribed(way: str, public: Public, user: str) -> None:
+    """Thunderbird asks for the rights of whatever is, with the namespace's prefix before the name, and shows its user the NO."""
+    with public.client(way, user) as client:
+        for asked in (b'LIST (SUBSCRIBED) "" *', b'LIST (SUBSCRIBED) "" %', b'LSUB "" *', b'LIST (SUBSCRIBED) "" "Public Folders/*"'):
+            assert "Public Folders" not in names(client.command(b"l " + asked))
+
+
 def test_subscriptions_kept_here_are_each_users_own(public: Public, readers: Iterator[str]) -> None:
     one, other = next(readers), next(readers)
     with public.client("proxy", one) as client:
