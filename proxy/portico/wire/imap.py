@@ -19,7 +19,6 @@ Value = bytes | list["Value"] | None
 _COMMAND: Final = re.compile(rb"([^\x00-\x20\x7f(){%*\"\\+]{1,128}) +([A-Za-z][A-Za-z0-9.=\-]*)(?: (.*))?\Z", re.DOTALL)
 _TAG: Final = re.compile(rb"[^\x00-\x20\x7f(){%*\"\\+]+")
 _LITERAL_HEAD: Final = re.compile(rb"~?\{0*(\d{1,19})\+?\}\r?\n")
-_A_STRING: Final = re.compile(rb'"(?:[^"\\\r\n]++|\\.)*+(?:"|)|\{(\d{1,10})\+?\}\r?\n')
 _ATOM_END: Final = re.compile(rb"[ ()\r\n\"]|\Z")
 _STATUS: Final = re.compile(
     rb"(OK|NO|BAD|BYE|PREAUTH)(?: +|\r?\n|\Z)(?:\[([A-Za-z0-9\-./]+)(?: ([^\]]*))?\] ?)?(.*)\Z", re.DOTALL | re.IGNORECASE
@@ -255,15 +254,3 @@ def value_end(raw: bytes, pos: int) -> int:
         if depth == 0:
             return pos
     raise PeerError("FETCH value cut short")
-
-
-def outside_strings(arguments: bytes) -> list[tuple[int, int]]:
-    """The stretches of arguments that are not within quoted strings or literals."""
-    found: list[tuple[int, int]] = []
-    pos = 0
-    while True:
-        string = _A_STRING.search(arguments, pos)
-        if string is None:
-            return [*found, (pos, len(arguments))]
-        found.append((pos, string.start()))
-        pos = string.end() + int(string[1] or 0)

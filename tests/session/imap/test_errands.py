@@ -279,6 +279,53 @@ def test_a_mailbox_may_be_named_like_a_size() -> None:
         )
 
 
+@pytest.mark.parametrize(
+    ("asked", "sent"),
+    [
+        ("SEARCH SMALLER 201", "SEARCH (SMALLER 201 NOT UID 20)"),
+        ("UID SEARCH NOT (LARGER 210)", "UID SEARCH NOT ((OR LARGER 210 UID 20))"),
+        ("SORT (DATE) UTF-8 LARGER 210", "SORT (DATE) UTF-8 (OR LARGER 210 UID 20)"),
+        ("UID SORT (SUBJECT SIZE) UTF-8 UNSEEN LARGER 210", "UID SORT (SUBJECT SIZE) UTF-8 UNSEEN (OR LARGER 210 UID 20)"),
+        ("THREAD REFERENCES UTF-8 LARGER 210 ALL", "THREAD REFERENCES UTF-8 (OR LARGER 210 UID 20) ALL"),
+        ("UID THREAD ORDEREDSUBJECT US-ASCII SMALLER 210", "UID THREAD ORDEREDSUBJECT US-ASCII (SMALLER 210 NOT UID 20)"),
+        ("SEARCH LARGER 300 SMALLER 100", "SEARCH LARGER 300 SMALLER 100"),
+        ("SEARCH SUBJECT LARGER 210", "SEARCH SUBJECT LARGER 210"),  # a word that is looked for, and a message number
+        ('SEARCH SUBJECT "LARGER 210"', 'SEARCH SUBJECT "LARGER 210"'),
+        ("SORT (ARRIVAL) UTF-8 FROM LARGER", "SORT (ARRIVAL) UTF-8 FROM LARGER"),
+    ],
+)
+def test_conditions_by_size_are_those_of_the_annotated_sizes_wherever_they_stand(asked: str, sent: str) -> None:
+    with seen() as session:
+        session.play(
+            f"""
+            C: a3 {asked}
+            to S: a3 {sent}
+            S: a3 OK done
+            """
+        )
+
+
+def test_what_is_sorted_by_size_is_chosen_by_the_annotated_sizes_too() -> None:
+    with seen() as session:
+        session.play(
+            f"""
+            C: a3 SORT (SIZE) UTF-8 LARGER 210
+            to S: portico3 SORT (SIZE) UTF-8 (OR LARGER 210 UID 20)
+            S: * SORT 2 3
+            to nobody
+            S: portico3 OK done
+            to S: portico3 FETCH 2:3 (UID RFC822.SIZE)
+            S: * 2 FETCH (UID 20 RFC822.SIZE 200)
+            to nobody
+            S: * 3 FETCH (UID 30 RFC822.SIZE {200 + BLOCK - 1})
+            to nobody
+            S: portico3 OK done
+            to C: * SORT 3 2
+            to C: a3 OK Completed.
+            """
+        )
+
+
 def test_a_search_of_many_open_quotes_costs_no_more_than_its_length() -> None:
     with seen() as session:
         command = b'a3 SEARCH LARGER 1 SUBJECT "' + b'\\"' * 30_000 + b"\r\n"

@@ -26,8 +26,9 @@ from portico.session.imap.errand import STRUCTURE
 from portico.session.imap.rewrite import FetchRewriter, Section
 from portico.wire.bodystructure import Part, decoded, parse_structure
 from portico.wire.fetch import FetchCommand, Item, chosen, parse_fetch_command, ranges_of
-from portico.wire.imap import FetchResponse, outside_strings, parse_arguments, parse_fetch, unquoted
+from portico.wire.imap import FetchResponse, parse_arguments, parse_fetch, unquoted
 from portico.wire.mailbox import encode
+from portico.wire.search import SizeKey, size_keys
 
 _BATCH: Final = 200
 """Messages whose structure is asked for in one errand."""
@@ -39,7 +40,8 @@ _TOUCHED: Final = frozenset(
 )
 _MACROS_TOUCHED: Final = frozenset(["RFC822.SIZE"])
 _HEADERS: Final = ("HEADER", "MIME")
-_BY_SIZE: Final = re.compile(rb"(?<![^ (])(LARGER|SMALLER) +(\d{1,19})(?![^ )])", re.IGNORECASE)
+_SEARCHES: Final = {"SEARCH": 0, "SORT": 2, "THREAD": 2}
+"""Commands with a search program, and how many arguments stand before it (RFC 5256)."""
 _STATUS_SIZE: Final = re.compile(rb"[ (]SIZE (\d{1,19})(?=[ )])", re.IGNORECASE)
 _ALL: Final = re.compile(rb" ALL ([0-9:,]+)", re.IGNORECASE)
 _TRIES: Final = 3
@@ -289,10 +291,11 @@ class Annotations:
             return None
         elif name == "STATUS" and self._sums_selected(arguments):
             return self._status(out)
-        elif name == "SEARCH" and _BY_SIZE.search(arguments):
-            return self._search(arguments, out)
-        elif name == "SORT" and re.match(rb"\([^)]*\bSIZE\b", arguments, re.IGNORECASE):
-            return self._sort(arguments, uid, out)
+        elif name in _SEARCHES:
+            keys = size_keys(arguments, skip=_SEARCHES[name])
+            if name == "SORT" and re.match(rb"\([^)]*\bSIZE\b", arguments, re.IGNORECASE):
+                return self._sort(arguments, keys, uid, out)
+            return self._search(arguments, keys, out) if keys else None
         return None
 
     def untouched(self, uid: bool, arguments: bytes) -> bool:
@@ -408,41 +411,39 @@ class Annotations:
         yield from self._discover(out)
         return None
 
-    def _search(self, arguments: bytes, out: Callable[[], list[Decision]]) -> Job:
+    def _search(self, arguments: bytes, keys: Sequence[SizeKey], out: Callable[[], list[Decision]]) -> Job:
         yield IDLE
         yield from self._discover(out)
-        if not self.any:
-            return None
-        changed = b""
-        pos = 0
-        for start, end in outside_strings(arguments):
-            changed += arguments[pos:start] + _BY_SIZE.sub(self._by_size, arguments[start:end])
-            pos = end
-        return Plan(changed + arguments[pos:])
+        return Plan(self._by_size(arguments, keys)) if self.any else None
 
-    def _by_size(self, found: re.Match[bytes]) -> bytes:
+    def _by_size(self, arguments: bytes, keys: Sequence[SizeKey]) -> bytes:
         """RFC 9051 6.4.4: LARGER and SMALLER of the annotated sizes, told by the sizes that the server knows."""
-        limit = int(found[2])
         state = self.selected
         assert state is not None
-        larger = found[1].upper() == b"LARGER"
-        come: list[bytes] = []
-        go: list[bytes] = []
-        for uid in sorted(state.numbers.values(), key=int):
-            made = state.known.annotations[uid]
-            theirs, ours = (size > limit if larger else size < limit for size in (made.size, made.size + made.octets))
-            if theirs != ours:
-                (come if ours else go).append(uid.encode())
-        key = b"(%b NOT UID %b)" % (found[0], b",".join(go)) if go else found[0]
-        return b"(OR %b UID %b)" % (key, b",".join(come)) if come else key
+        shown = [(int(uid), state.known.annotations[uid]) for uid in state.numbers.values()]
+        changed, pos = b"", 0
+        for key in keys:
+            condition = arguments[key.start : key.end]
+            go = [uid for uid, made in shown if key.holds(made.size) and not key.holds(made.size + made.octets)]
+            come = [uid for uid, made in shown if key.holds(made.size + made.octets) and not key.holds(made.size)]
+            if go:
+                condition = b"(%b NOT UID %b)" % (condition, _set(go))
+            if come:
+                condition = b"(OR %b UID %b)" % (condition, _set(come))
+            changed += arguments[pos : key.start] + condition
+            pos = key.end
+        return changed + arguments[pos:]
 
-    def _sort(self, arguments: bytes, uid: bool, out: Callable[[], list[Decision]]) -> Job:
+    def _sort(self, arguments: bytes, keys: Sequence[SizeKey], uid: bool, out: Callable[[], list[Decision]]) -> Job:
         """RFC 5256: the server sorts by its own sizes. Where SIZE is the first key we sort again; behind other keys it only breaks ties."""
         yield IDLE
         yield from self._discover(out)
         first = re.match(rb"\( *(REVERSE +)?SIZE\b", arguments, re.IGNORECASE)
-        if not self.any or first is None:
+        if not self.any:
             return None
+        arguments = self._by_size(arguments, keys)
+        if first is None:
+            return Plan(arguments)
         result = yield Errand((b"UID SORT " if uid else b"SORT ") + arguments, frozenset(["SORT"]))
         if result.cut:
             return Plan(arguments, refusal="Too many messages to be sorted by size.", code="LIMIT")

@@ -44,7 +44,7 @@ class AnnotatedWatch(SizedWatch):
         "_sent", "_stale", "_waiting",
     )  # fmt: skip
 
-    gathered = Watch.gathered | frozenset(["FETCH", "SEARCH", "SORT", "STATUS", "CLOSE", "UNSELECT", "ID"]) | _REFUSED
+    gathered = Watch.gathered | frozenset(["FETCH", "SEARCH", "SORT", "THREAD", "STATUS", "CLOSE", "UNSELECT", "ID"]) | _REFUSED
 
     def __init__(
         self,
