@@ -48,6 +48,12 @@ class SizeEstimates:
                 "(Thunderbird from 96 KiB on).",
                 "60 KiB",
             ),
+            Option(
+                "pop3",
+                bool,
+                "On a POP3 listener too: LIST and STAT by estimate. RFC 1939 wants exact numbers there, and mail programs count on them.",
+                False,
+            ),
             Option("users", list[str], "Patterns of the users for whom sizes are estimated.", ["*"]),
             Option("exact", list[str], "Patterns of users who are told the truth.", []),
             Option(
@@ -69,7 +75,11 @@ class SizeEstimates:
 
     @hookimpl
     def session_opened(self, session: Session, options: Any) -> Interests | None:
-        if session.protocol != "imap" or not _named(session.user, options.users) or _named(session.user, options.exact):
+        if (
+            (session.protocol == "pop3" and not options.pop3)
+            or not _named(session.user, options.users)
+            or _named(session.user, options.exact)
+        ):
             return None
         key = (session.listener, options.estimator, options.fixed, options.most)
         estimator = self._estimators.get(key)

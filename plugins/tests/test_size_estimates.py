@@ -66,6 +66,17 @@ def test_who_is_told_the_truth_has_a_session_as_without_the_plugin(options: dict
         assert session.mode == "tunnel"
 
 
+def test_over_pop3_sizes_are_true_unless_that_is_asked_for() -> None:
+    with Correspondence(SizeEstimates(), {}, name="size_estimates", protocol="pop3") as session:
+        session.sign_in()
+        assert session.mode == "tunnel"
+    with Correspondence(SizeEstimates(), {"pop3": True, "sample": 0}, name="size_estimates", protocol="pop3") as session:
+        session.sign_in()
+        session.client(b"STAT\r\n")
+        assert session.server(b"+OK\r\n1 a\r\n2 b\r\n.\r\n") == b"+OK 2 16384\r\n"
+    check_plugin(SizeEstimates(), {"pop3": True})
+
+
 def test_a_mail_program_that_is_told_the_truth() -> None:
     with begun(exact_clients=["fussy*"], client="Fussy 3.0") as session:
         session.play("C: a FETCH 1 RFC822.SIZE\n\nS: * 1 FETCH (RFC822.SIZE 77)\n\nS: a OK done")

@@ -25,6 +25,7 @@ from portico.session.life import Life, Wish
 from portico.session.pop3.ending import BYE, judge
 from portico.session.pop3.front import Front
 from portico.session.pop3.sign_in import SignIn, pop3_code
+from portico.session.pop3.sized import SizedWatch
 from portico.session.pop3.transformed import TransformedWatch
 from portico.session.pop3.watch import Watch
 from portico.wire.capability import filter_pop3
@@ -134,11 +135,24 @@ class Pop3Session(Life):
     def _make_watch(self, interests: Compiled | None, capabilities: list[bytes], traced: bool) -> Watch:
         ledger = self.context.ledger
         wanted = interests is not None and bool(interests.annotators or interests.transformers)
+        if not (wanted or self._remembers) and (sized := self._sized(interests, traced)) is not None:
+            return sized
         if ledger is None or not (wanted or self._remembers):
             return Watch(self.context, self.view, interests, traced=traced)
         judge = Judge(self.view, interests.annotators if interests is not None else ())
         transforms = Transforms(self.view, interests.transformers if interests is not None else (), self.context.transform)
         return TransformedWatch(self.context, self.view, interests, judge, transforms, ledger, traced=traced)
+
+    def _sized(self, interests: Compiled | None, traced: bool) -> Watch | None:
+        """Where sizes are told by estimate. What is annotated has its own, and then all are true."""
+        if interests is None or not interests.sizers or self.context.sizes is None:
+            return None
+        sizer = interests.sizers[0]
+        try:
+            serves = bool(sizer.sizer.serves(self.view))
+        except Exception:
+            serves = False
+        return SizedWatch(self.context, self.view, interests, sizer, self.context.sizes, traced=traced) if serves else None
 
     def _filter(self, capabilities: list[bytes], interests: Compiled | None) -> tuple[list[bytes], list[bytes]]:
         passed, withheld = filter_pop3(capabilities)
