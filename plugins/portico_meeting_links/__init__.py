@@ -96,7 +96,7 @@ class MeetingLinks:
         ]
 
     @hookimpl
-    def settings_checked(self, protocol: str, options: Any) -> str | None:
+    def settings_checked(self, protocol: str, servers: Sequence[str], options: Any) -> str | None:
         """What would give no link, or a dead one."""
         if options.webmail == "custom":
             if not options.template:
@@ -107,6 +107,8 @@ class MeetingLinks:
                 return "no host says where the links lead"
             if options.target == "recipient" and not options.hosts:
                 return "target is recipient, and hosts does not say which web host belongs to which server"
+            if options.target == "recipient" and servers and options.hosts.keys().isdisjoint(servers):
+                return f"hosts says nothing of {' and '.join(servers)}, so there would be no links"
             path = links.PRESETS[options.webmail]
         unknown = sorted(links.IMAP_ONLY & set(links.names_in(path)))
         if protocol == "pop3" and unknown:

@@ -76,6 +76,17 @@ def test_a_restart_changes_nothing_and_two_processes_share_a_file(tmp_path: Path
     assert SqliteLedger(tmp_path / "l").known(INBOX).annotations == {"7": MADE}
 
 
+def test_nobody_else_may_read_what_is_remembered_of_mail(tmp_path: Path) -> None:
+    """Names, subjects and whole messages are in it, also in what SQLite puts beside it while it is used."""
+    ledger = SqliteLedger(tmp_path / "l")
+    ledger.judged(INBOX, 40, {"7": MADE})
+    assert {file.name: oct(file.stat().st_mode & 0o777) for file in tmp_path.iterdir()} == dict.fromkeys(["l", "l-shm", "l-wal"], "0o600")
+    ledger.close()
+    (tmp_path / "l").chmod(0o640)  # as its owner wants it: that stays
+    SqliteLedger(tmp_path / "l").close()
+    assert (tmp_path / "l").stat().st_mode & 0o777 == 0o640
+
+
 def test_in_memory_the_number_of_mailboxes_is_bounded() -> None:
     ledger = SqliteLedger(most=3)
     for name in "abcde":

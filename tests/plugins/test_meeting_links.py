@@ -209,7 +209,7 @@ def objection(protocol: str, **options: Any) -> str:
     loaded = inspect("meeting_links", MeetingLinks)
     values, wrong = read(loaded.model, options)
     assert values is not None, wrong
-    return " ".join(loaded.objections("here", protocol, values))
+    return " ".join(loaded.objections("here", protocol, values, ["east", "west"]))
 
 
 def test_what_would_give_dead_links_is_told_at_start() -> None:
@@ -219,6 +219,9 @@ def test_what_would_give_dead_links_is_told_at_start() -> None:
     assert objection("imap", webmail="roundcube", host="mail.example.org:8443") == ""
     assert "no host" in objection("imap", webmail="roundcube")
     assert "hosts does not say" in objection("imap", webmail="roundcube", target="recipient")
+    misspelt = objection("imap", webmail="roundcube", target="recipient", hosts={"eats": "e.example.org"})
+    assert "nothing of east and west" in misspelt
+    assert objection("imap", webmail="roundcube", target="recipient", hosts={"east": "e.example.org"}) == ""
     assert "no template" in objection("imap", webmail="custom")
     assert "{uid}" in objection("pop3", webmail="custom", template="https://mail.example.org/?{uid}")
 

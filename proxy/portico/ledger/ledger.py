@@ -64,6 +64,8 @@ class SqliteLedger:
         self._kept = -1
         """Octets of transformed messages, or more; -1: not counted yet."""
         try:
+            if path is not None:
+                path.touch(0o600)  # it has mail in it; SQLite gives what it puts beside it the same mode
             self._db = sqlite3.connect(
                 str(path) if path is not None else ":memory:", timeout=_PATIENCE, isolation_level=None, check_same_thread=False
             )
@@ -74,7 +76,7 @@ class SqliteLedger:
                 "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA foreign_keys = ON;"
                 f"{_SCHEMA} PRAGMA user_version = {_VERSION}"
             )
-        except sqlite3.Error as error:
+        except (sqlite3.Error, OSError) as error:
             raise SettingsError([f"{path}: cannot be used: {error}"]) from None
 
     def close(self) -> None:
