@@ -17,7 +17,7 @@ from portico.demo import messages
 from portico.demo.certificates import Certificates
 from portico.demo.dovecot import Dovecot
 from portico.demo.mailbox import Folder, Message
-from portico.demo.ports import MailPorts
+from portico.demo.ports import LOOPBACK, MailPorts
 from portico.testing import running_proxy
 from portico_size_estimates import SizeEstimates
 
@@ -166,3 +166,24 @@ def test_a_size_stays_whichever_program_asks_and_whenever(account: Account) -> N
         assert [before[int(number) - 1] for number in found] == sorted(before, reverse=True)
         assert one.ask(f"SEARCH LARGER {max(before)}")[0].split()[2:] == []
         assert len(one.ask(f"SEARCH LARGER {max(before) - 1}")[0].split()[2:]) == before.count(max(before))
+
+
+@pytest.mark.parametrize("how", sorted(WRONG))
+def test_over_pop3_every_message_is_retrieved_whole_though_its_size_was_wrong(
+    dovecot: Dovecot, people: People, tmp_path: Path, certificates: Certificates, how: str, need: Callable[..., None]
+) -> None:
+    need("fetchmail")
+    user = people.new(dovecot)
+    load(dovecot, user, [Folder("INBOX", [Message(octets) for octets in MAIL])])
+    settings = {"estimator": "fixed", "fixed": WRONG[how], "pop3": True}
+    server = f"{LOOPBACK}:{dovecot.ports.pop3}"
+    with running_proxy(SizeEstimates(), settings, server=server, protocol="pop3", name="size_estimates") as proxy:
+        account = Account(MailPorts(0, proxy.port, 0, 0), user, PASSWORD, certificates.authority, "none")
+        pop = clients.poplib_connect(account)
+        listed = [int(row.split()[1]) for row in pop.list()[1]]
+        assert len(set(listed)) == 1 and pop.stat() == (len(MAIL), sum(listed))
+        assert [b"\r\n".join([*pop.retr(number)[1], b""]) for number in range(1, len(MAIL) + 1)] == list(MAIL)
+        assert pop.stat() == (len(MAIL), sum(listed))
+        pop.quit()
+        clients.fetchmail(account, tmp_path / "f", "pop3")
+    assert bodies([path.read_bytes() for path in (tmp_path / "f/in").iterdir()]) == bodies(MAIL)
