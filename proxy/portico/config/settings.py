@@ -169,7 +169,9 @@ class Annotations(Settings):
     """What plugins insert into messages, and how it is remembered: a message that was shown once stays as it was shown."""
 
     file: WrittenFile | None = Field(
-        None, description="SQLite file that remembers it; default: in memory, so that after a restart plugins are asked again."
+        None,
+        description="SQLite file that remembers it, made so that only its owner can read it; default: in memory, so that after a "
+        "restart plugins are asked again.",
     )
     newest: int = Field(
         1000, ge=0, description="Of a mailbox seen for the first time, so many of the newest messages are looked at; older ones never."
