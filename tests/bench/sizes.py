@@ -210,7 +210,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="What sizes by estimate save.")
     parser.add_argument("--messages", type=int, default=20_000)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--servers", default="maildir,sdbox,cyrus", help="of maildir, sdbox, mdbox, cyrus (default: %(default)s)")
+    parser.add_argument("--servers", default="maildir,sdbox", help="of maildir, sdbox, mdbox, cyrus (default: %(default)s)")
     options = parser.parse_args()
     lines = [
         "| server | list of | memory | way | time | read by the server | its CPU | CPU of Portico |",
