@@ -305,6 +305,25 @@ def test_conditions_by_size_are_those_of_the_annotated_sizes_wherever_they_stand
         )
 
 
+@pytest.mark.parametrize("item", ["BODY.PEEK[1.1]", "BODY[01]<0.5>", "BODY[0]", "BODY[1.0.TEXT]", "BINARY[1.1]", "BINARY.SIZE[01]"])
+def test_a_part_by_a_name_that_it_does_not_have_is_not_shown_without_its_block(item: str) -> None:
+    """Dovecot takes 1.1, 01 and 0 for the part 1."""
+    with seen() as session:
+        session.play(
+            f"""
+            C: a3 FETCH 2 ({item})
+            to C: a3 NO [CANNOT] There is no such part.
+
+            C: a4 FETCH 1 ({item})
+            to S: a4 FETCH 1 ({item})
+            S: a4 OK done
+
+            C: a5 FETCH 2 (BODY.PEEK[1.MIME] BODY.PEEK[HEADER.FIELDS (X-01)])
+            S: a5 OK done
+            """
+        )
+
+
 def test_what_is_sorted_by_size_is_chosen_by_the_annotated_sizes_too() -> None:
     with seen() as session:
         session.play(

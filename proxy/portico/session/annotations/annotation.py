@@ -104,6 +104,12 @@ class Annotation:
         """Whether BODY[section] has a piece in it."""
         return section in _WHOLE or any(_within(piece.part, section) for piece in self.pieces)
 
+    def misnames(self, section: str) -> bool:
+        """Whether a section is below a part that has none below it, or has a number with 0 in front (RFC 9051 9 knows neither): there are
+        servers that take it for the part, and their answer would be one without the piece."""
+        number = section.removesuffix(".TEXT")
+        return any(step.startswith("0") for step in number.split(".")) or any(number.startswith(piece.part + ".") for piece in self.pieces)
+
     def inserts(self, section: str) -> list[Insert]:
         """The insertions in BODY[section] as the server has it. The message must have been located."""
         located = self.located

@@ -369,7 +369,10 @@ class Annotations:
     def _planned(self, command: FetchCommand, uid: bool, out: Callable[[], list[Decision]]) -> Generator[Errand | Say | None, Result, Plan]:
         """What the server is asked in place of a FETCH, once all messages have been judged."""
         bodies = [item for item in command.items if _is_body(item)]
-        hit = self._hit(command.messages, uid) if bodies else {}
+        sections = {item.section for item in command.items if item.section and (_is_body(item) or item.name == "BINARY.SIZE")}
+        hit = self._hit(command.messages, uid) if bodies or sections else {}
+        if any(made.misnames(section) for section in sections for made in hit.values()):
+            return Plan(command.raw, refusal="There is no such part.")
         touched = {section for made in hit.values() for section in made.sections}
         bodies = [item for item in bodies if _key(item) in touched]
         if not bodies or any(item.length == 0 for item in bodies):
