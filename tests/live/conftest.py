@@ -31,7 +31,7 @@ from tests.live.courier import NAMESPACES, Courier
 from tests.live.cyrus import Cyrus
 from tests.live.fetch import CannotFetch, fetch
 from tests.live.front import Front, ServerTls
-from tests.live.people import PASSWORD, USERS, People, load
+from tests.live.people import MANY, PASSWORD, USERS, People, load
 from tests.live.scripted import Connection, Scripted
 from tests.live.stores import CYRUS_WAYS, NAMED, PUBLIC_WAYS, READERS, Public, dovecot_store, fill_cyrus, fill_dovecot, public_front
 
@@ -262,7 +262,7 @@ def _dovecot(directory: Path, certificates: Certificates, *, compress: bool = Fa
         lacking(f"not installed: {' '.join(packages)} (make test installs it)")
     server = Dovecot(
         directory,
-        users=mailbox.USERS | USERS | READERS | NAMED,
+        users=mailbox.USERS | MANY | READERS | NAMED,
         masters=mailbox.MASTERS,
         owner=mailbox.OWNER,
         certificate=certificates.certificate,

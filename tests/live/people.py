@@ -13,7 +13,10 @@ from portico.demo.mailbox import Folder, fill
 from portico.demo.ports import LOOPBACK, MailPorts
 
 PASSWORD = "wonderland"
-USERS = {f"user{number}": PASSWORD for number in range(100)}
+MANY = {f"user{number}": PASSWORD for number in range(400)}
+"""Dovecot's, for which a user is a line in a file."""
+USERS = dict(list(MANY.items())[:100])
+"""Of servers that have to make a mailbox for each."""
 
 
 class Server(Protocol):
@@ -27,7 +30,7 @@ class People:
         self._names: dict[MailPorts, Iterator[str]] = {}
 
     def new(self, server: Server) -> str:
-        return next(self._names.setdefault(server.ports, iter(USERS)))
+        return next(self._names.setdefault(server.ports, iter(MANY)))
 
 
 def load(server: Server, user: str, folders: Sequence[Folder]) -> None:

@@ -21,7 +21,7 @@ from portico.demo.ports import LOOPBACK, MailPorts, free_ports
 from tests.live.cyrus import ADMIN, Cyrus
 from tests.live.dialogue import Dialogue
 from tests.live.front import Front
-from tests.live.people import PASSWORD, USERS
+from tests.live.people import MANY, PASSWORD
 
 OWNER = ("librarian", "shelves")
 """Who has every right below ``Public/`` of the Dovecot, and may be used as a service account."""
@@ -95,7 +95,7 @@ def dovecot_store(directory: Path, certificates: Certificates) -> Dovecot:
     assert program is not None
     return Dovecot(
         directory,
-        users=USERS | READERS | NAMED | dict([OWNER]),
+        users=MANY | READERS | NAMED | dict([OWNER]),
         masters=dict([MASTER]),
         owner=OWNER[0],
         certificate=certificates.certificate,
