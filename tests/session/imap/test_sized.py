@@ -369,6 +369,21 @@ def test_an_annotated_message_has_its_own_size_however_it_became_known() -> None
             S: a2 OK done
             """
         )
+        session.play(
+            """
+            C: s1 UID SORT (SIZE) UTF-8 ALL
+            to S: portico-m1 UID SORT (ARRIVAL) UTF-8 ALL
+            S: * SORT 10 20 30
+            to nobody
+            S: portico-m1 OK done
+            to S: portico-m2 UID FETCH 10 (UID RFC822.SIZE)
+            S: * 1 FETCH (UID 10 RFC822.SIZE 900)
+            to nobody
+            S: portico-m2 OK done
+            to C: * SORT 20 10 30
+            to C: s1 OK done
+            """
+        )
         session.client(b"a3 SELECT Other\r\n")
         session.server(b"* 1 EXISTS\r\n* OK [UIDVALIDITY 1] v\r\n* OK [UIDNEXT 2] n\r\na3 OK in\r\n")
         session.client(b"a4 UID FETCH 1 (UID BODY.PEEK[])\r\n")

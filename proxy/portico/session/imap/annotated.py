@@ -60,7 +60,7 @@ class AnnotatedWatch(SizedWatch):
         attempt: LoginAttempt | None = None,
     ) -> None:
         held = context.settings.limits.held
-        account = f"{view.server}/{view.user}"
+        account = view.reader
         self._annotations = Transformations(judge, transforms, ledger, account, newest=context.newest, held=held)
         self._now: list[Decision] = []
         self._job: Job | None = None
@@ -115,7 +115,8 @@ class AnnotatedWatch(SizedWatch):
         elif head.name == "FETCH" and not self.links[MAIN].pending and self._annotations.untouched(head.uid, arguments):
             super()._send(head, opening, arguments, message, out)
             return
-        made = self._annotations.job(head.name, head.uid, arguments, lambda: self._now) if message is None else None
+        ours = message is None and not (head.name == "SORT" and self._sizes is not None and self._sizes.estimated)  # else by the sizes told
+        made = self._annotations.job(head.name, head.uid, arguments, lambda: self._now) if ours else None
         if made is None:
             super()._send(head, opening, arguments, message, out)
             return
