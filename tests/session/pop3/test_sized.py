@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from portico.ledger.ledger import SqliteLedger
 from portico.plugin import Answer, Command, Interests, Session, Sketch, hookimpl
 from portico.session.events import CLIENT, MAIN, Closed
@@ -122,6 +123,17 @@ def test_who_is_told_the_truth_and_a_plugin_that_fails() -> None:
         session.client(b"STAT\r\n")
         assert session.server(UIDS) == b"+OK 3 30000\r\n"
         assert len(session.faults) == 1
+
+
+@pytest.mark.parametrize("cut", [1, 2, 7])
+def test_however_the_octets_arrive_the_answers_are_the_same(cut: int) -> None:
+    with begun(Guesses(sample=1)) as session:
+        assert session.pieces(CLIENT, b"LIST\r\nRETR 2\r\nSTAT\r\n", cut) == (b"", b"UIDL\r\n")
+        assert session.pieces(MAIN, UIDS, cut) == (b"", b"LIST 1\r\n")
+        told, asked = session.pieces(MAIN, b"+OK 1 77\r\n", cut)
+        assert told == b"+OK 3 messages\r\n1 77\r\n2 5000\r\n3 5001\r\n.\r\n" and asked == b"RETR 2\r\n"
+        body = b"+OK 5 octets\r\n..a\r\n.\r\n"
+        assert session.pieces(MAIN, body, cut) == (body + b"+OK 3 10078\r\n", b"")
 
 
 class Looks(Guesses):
