@@ -189,5 +189,10 @@ class SessionView:
     """The server's capability list after login, before filtering."""
     data: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def reader(self) -> str:
+        """To whom messages are shown as they were: the user, through one virtual server. On another one other settings hold."""
+        return f"{self.listener}/{self.server}/{self.user}"
+
     def __repr__(self) -> str:
         return f"<session {self.id} {self.protocol} {self.user or '-'} -> {self.server or '-'}>"

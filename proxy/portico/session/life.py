@@ -469,7 +469,7 @@ class Life:
     def _remembers(self) -> bool:
         """Something has been shown to this user as a plugin wanted it: it stays so, though nobody may want it now."""
         ledger = self.context.ledger
-        return ledger is not None and ledger.knows(f"{self.view.server}/{self.view.user}")
+        return ledger is not None and ledger.knows(self.view.reader)
 
     def _session_opened(self, event: SessionOpened, out: list[Decision]) -> None:
         front, sign_in, signed_in = self._front, self._sign_in, self._signed_in

@@ -57,7 +57,7 @@ def test_without_the_plugin_an_annotated_message_stays_and_no_other_becomes_one(
             S: a2 OK done
             """
         )
-    assert ledger.known(Mailbox("main/alice", "INBOX", 9)).watermark == 31  # with the plugin again it stays as it is
+    assert ledger.known(Mailbox("here/main/alice", "INBOX", 9)).watermark == 31  # with the plugin again it stays as it is
 
 
 def test_who_has_never_been_shown_anything_has_a_tunnel() -> None:

@@ -235,14 +235,14 @@ def test_a_client_that_leaves_in_the_middle_finds_what_was_done_when_it_comes_ag
     with begun(Scans(), ledger) as session:
         session.play("C: a1 SELECT INBOX\nS: * 500 EXISTS\nS: * OK [UIDVALIDITY 9] valid\nS: a1 OK done")
         _, askings = many(session, b"a2 FETCH 1:* RFC822.SIZE\r\n", bulky, until=300)
-    known = ledger.known(Mailbox("main/alice", "INBOX", 9))
+    known = ledger.known(Mailbox("here/main/alice", "INBOX", 9))
     assert len(askings) == 300
     assert known.watermark == 1200
     assert sorted(map(int, known.annotations)) == list(range(1001, 1201))
 
 
 def test_what_is_not_there_any_more_is_not_kept() -> None:
-    ledger, mailbox = SqliteLedger(), Mailbox("main/alice", "INBOX", 9)
+    ledger, mailbox = SqliteLedger(), Mailbox("here/main/alice", "INBOX", 9)
     with begun(Scans(), ledger) as session:
         listed(session)
     made = ledger.known(mailbox).annotations["20"]
@@ -378,7 +378,7 @@ def test_a_set_too_long_for_one_command_is_asked_in_pieces_and_the_client_sees_o
     ledger, uids = SqliteLedger(), range(1, 9999)  # every second one is transformed
     with begun(Scans(), ledger) as session:
         listed(session)
-        mailbox = Mailbox("main/alice", "INBOX", 9)
+        mailbox = Mailbox("here/main/alice", "INBOX", 9)
         made = ledger.known(mailbox).annotations["20"]
         told = ledger.told(mailbox, "20", made.whole) if made.whole is not None else None
         assert told is not None

@@ -272,7 +272,7 @@ def test_a_message_that_nobody_transforms_gets_its_block() -> None:
 
 
 def test_what_is_not_there_any_more_is_not_kept() -> None:
-    ledger, mailbox = SqliteLedger(), Mailbox("main/alice", "POP3", 1)
+    ledger, mailbox = SqliteLedger(), Mailbox("here/main/alice", "POP3", 1)
     with begun(Scans(), ledger) as session:
         session.play(RETR)
     made = ledger.known(mailbox).annotations["one"].whole

@@ -39,7 +39,7 @@ class AnnotatedWatch(Watch):
         super().__init__(context, view, interests, traced=traced)
         self._judge = judge
         self._ledger = ledger
-        self._mailbox = Mailbox(f"{view.server}/{view.user}", "POP3", 1)
+        self._mailbox = Mailbox(view.reader, "POP3", 1)
         self._known: Known = ledger.known(self._mailbox)
         self._uids: dict[int, str] | None = None
         self._seen: set[str] = set()  # looked at in this session, and of no interest
