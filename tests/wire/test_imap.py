@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from portico.errors import PeerError
 from portico.wire.capability import filter_imap, filter_pop3, imap_before_login
-from portico.wire.imap import parse_arguments, parse_command, parse_fetch, parse_status, quote, tag_of
+from portico.wire.imap import parse_arguments, parse_command, parse_fetch, parse_status, quote, tag_of, value_end
 
 
 @pytest.mark.parametrize(
@@ -138,3 +138,22 @@ def test_before_login_only_what_is_known_of_the_server_is_promised() -> None:
     assert (
         imap_before_login(known, starttls=False, mechanisms=["PLAIN"]) == b"IMAP4rev1 IMAP4rev2 IDLE LITERAL+ SASL-IR ID AUTH=PLAIN".split()
     )
+
+
+@given(
+    st.lists(
+        st.sampled_from(
+            [b"(", b")", b" ", b'"a (b"', b'"a\\"b"', b"{3}\r\na)b", b"~{1}\r\n(", b"abc", b"a{2}", b"NIL", b'"', b"\r\n", b"{", b"\\"]
+        )
+    )
+)
+def test_a_list_ends_where_its_strings_and_lists_do(words: list[bytes]) -> None:
+    raw = b"(" + b"".join(words)
+    try:
+        end = value_end(raw, 0)
+    except PeerError:
+        return
+    (value,) = parse_arguments(raw[:end])
+    assert isinstance(value, list)
+    with pytest.raises(PeerError):
+        parse_arguments(raw[: end - 1])

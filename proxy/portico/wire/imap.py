@@ -23,6 +23,8 @@ _ATOM_END: Final = re.compile(rb"[ ()\r\n\"]|\Z")
 _STATUS: Final = re.compile(
     rb"(OK|NO|BAD|BYE|PREAUTH)(?: +|\r?\n|\Z)(?:\[([A-Za-z0-9\-./]+)(?: ([^\]]*))?\] ?)?(.*)\Z", re.DOTALL | re.IGNORECASE
 )
+_RUN: Final = re.compile(rb'(?: *+(?:"[^"\\\r\n]*+"|[^ ()"{~\r\n][^ ()"\r\n]*+))++')
+"""Atoms and quoted strings without backslashes, in a list: most of what stands in one."""
 _FETCH: Final = re.compile(rb"\* (\d{1,10}) FETCH +\(", re.IGNORECASE)
 _ITEM_NAME: Final = re.compile(rb"[A-Za-z0-9.\-]+(?:\[[^\]]*\](?:<\d+>)?)?")
 _QUOTABLE: Final = re.compile(rb"[\x01-\x09\x0b\x0c\x0e-\x7f]*\Z")
@@ -247,6 +249,8 @@ def value_end(raw: bytes, pos: int) -> int:
             pos += 1
             if depth < 0:
                 break
+        elif depth and (run := _RUN.match(raw, pos)) is not None:
+            pos = run.end()
         elif octet == 0x20:
             pos += 1
         else:
