@@ -108,6 +108,11 @@ def test_a_message_of_one_part_is_annotated_as_over_imap(types: Sequence[str], h
         assert told.endswith(b"..Hello!\r\n.\r\n")
         assert (b"see\r\n" in told) == annotated
         assert annotated or told == b"+OK 40 octets\r\n" + body
+        # Read for the first time or again, it is as large as its status line says it has become.
+        grown = len(told.partition(b"\r\n")[2]) - len(body)
+        assert told.startswith(b"+OK %d octets\r\n" % (40 + grown))
+        session.asked(b"RETR 1\r\n")
+        assert session.pieces(MAIN, b"+OK 40 octets\r\n" + body, cut)[0] == told
         session.asked(b"LIST 1\r\n")
         listed = session.server(b"+OK 1 40\r\n")
         assert (listed != b"+OK 1 40\r\n") == annotated

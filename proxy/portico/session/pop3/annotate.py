@@ -128,9 +128,9 @@ class Annotated:
 
 class Examined:
     """A message that nobody has seen. `decided` is called once, with its annotation or None, and whether it was of interest at all; what it
-    returns holds."""
+    returns holds. `told`: the server's line before it, for a message that grows by so many octets."""
 
-    __slots__ = ("_after", "_decided", "_held", "_judge", "_octets", "_out", "_parts", "_size", "_uid")
+    __slots__ = ("_after", "_decided", "_held", "_judge", "_octets", "_out", "_parts", "_size", "_told", "_uid")
 
     def __init__(
         self,
@@ -139,12 +139,14 @@ class Examined:
         size: int,
         out: Callable[[], list[Decision]],
         decided: Callable[[Annotation | None, bool], Annotation | None],
+        told: Callable[[int], bytes] = lambda _: b"",
     ) -> None:
         self._judge = judge
         self._uid = uid
         self._size = size
         self._out = out
         self._decided = decided
+        self._told = told
         self._held: list[bytes] | None = []  # as it came; None: it has been decided
         self._octets = 0
         self._parts = False  # the header has come whole, and what it says of parts is of interest
@@ -166,9 +168,9 @@ class Examined:
         made, interesting = self._annotation(raw, whole=last)
         made = self._decided(made, interesting)
         if made is None:
-            return raw
+            return self._told(0) + raw
         self._after = Annotated(made)
-        return self._after.feed(raw, last=last)
+        return self._told(made.octets) + self._after.feed(raw, last=last)
 
     def _may_be(self) -> bool:
         """Whether the header, as far as it is there, leaves it possible that somebody is interested."""

@@ -31,7 +31,20 @@ _SIZES: Final = re.compile(rb"(\+OK )?(\d{1,10}) (\d{1,19})(?![^ \r\n])")
 class AnnotatedWatch(Watch):
     """As Watch; `judge` and `ledger` say and remember what is annotated."""
 
-    __slots__ = ("_asking", "_delayed", "_deleted", "_judge", "_known", "_ledger", "_mailbox", "_now", "_passing", "_seen", "_uids")
+    __slots__ = (
+        "_asking",
+        "_delayed",
+        "_deleted",
+        "_judge",
+        "_known",
+        "_ledger",
+        "_mailbox",
+        "_now",
+        "_passing",
+        "_seen",
+        "_uids",
+        "_withheld",
+    )
 
     def __init__(
         self, context: Context, view: SessionView, interests: Compiled | None, judge: Judge, ledger: Ledger, *, traced: bool = False
@@ -47,6 +60,7 @@ class AnnotatedWatch(Watch):
         self._delayed: list[tuple[bytes, bytes]] = []  # the client's command that waits for UIDL
         self._deleted: set[int] = set()
         self._passing: Passing | None = None
+        self._withheld = False  # the status line now coming is told with the body
         self._now: list[Decision] = []
 
     def handle(self, event: Event, out: list[Decision]) -> None:
@@ -101,10 +115,18 @@ class AnnotatedWatch(Watch):
         if made is not None:
             self._passing = Annotated(made, pending.lines if pending.name == "TOP" else -1)
             if pending.name == "RETR":
-                line = OCTETS.sub(lambda found: b"+OK %d octets" % (int(found[1]) + made.octets), line, count=1)
+                line = _grown(line, made.octets)
         elif pending.name == "RETR" and self._is_new(uid):
-            self._passing = Examined(self._judge, uid, self._told_size(line), lambda: self._now, partial(self._judged, uid))
+            size, told = self._told_size(line), partial(_grown, line)
+            self._passing = Examined(self._judge, uid, size, lambda: self._now, partial(self._judged, uid), told)
+            self._withheld = True
         return line
+
+    def _pass(self, piece: bytes, out: list[Decision]) -> None:
+        if self._withheld:
+            self._withheld = False
+            return
+        super()._pass(piece, out)
 
     def _is_new(self, uid: str) -> bool:
         """Whether nobody has seen the message."""
@@ -177,3 +199,8 @@ class AnnotatedWatch(Watch):
     def _growth(self, number: int) -> int:
         made = self._known.annotations.get((self._uids or {}).get(number, ""))
         return made.octets if made is not None else 0
+
+
+def _grown(line: bytes, octets: int) -> bytes:
+    """A status line for a message that has grown, where it tells how large it is."""
+    return OCTETS.sub(lambda found: b"+OK %d octets" % (int(found[1]) + octets), line, count=1) if octets else line

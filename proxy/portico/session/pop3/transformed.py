@@ -15,7 +15,7 @@ from portico.session.annotations.judge import Judge
 from portico.session.annotations.outline import outline_of_message
 from portico.session.annotations.transform import Made, Transforms
 from portico.session.context import Context, SessionView
-from portico.session.decisions import Decision, Record
+from portico.session.decisions import Record
 from portico.session.interests import Compiled
 from portico.session.pop3.annotate import Examined
 from portico.session.pop3.annotated import OCTETS, AnnotatedWatch
@@ -29,7 +29,7 @@ _INBOX: Final = "INBOX"
 class TransformedWatch(AnnotatedWatch):
     """As AnnotatedWatch, with transformers too."""
 
-    __slots__ = ("_annotates", "_transforms", "_withheld")
+    __slots__ = ("_annotates", "_transforms")
 
     def __init__(
         self,
@@ -45,7 +45,6 @@ class TransformedWatch(AnnotatedWatch):
         super().__init__(context, view, interests, judge, ledger, traced=traced)
         self._transforms = transforms
         self._annotates = interests is not None and bool(interests.annotators)
-        self._withheld = False  # the status line now coming is told with the body, if it is
 
     def _begin_body(self, pending: Pending, line: bytes) -> bytes:
         uid = (self._uids or {}).get(pending.number, "")
@@ -86,12 +85,6 @@ class TransformedWatch(AnnotatedWatch):
         else:
             self._passing = Again(status, max(made.size, self._transforms.most), partial(self._shown_again, uid, made))
         return line
-
-    def _pass(self, piece: bytes, out: list[Decision]) -> None:
-        if self._withheld:
-            self._withheld = False
-            return
-        super()._pass(piece, out)
 
     # -- what is made of a message
 
