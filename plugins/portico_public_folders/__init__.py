@@ -114,7 +114,7 @@ class PublicFolders:
             return None
         if options.sign_in == "user" and session.mechanism not in _WITH_A_PASSWORD:
             return None
-        mount = {
+        mount: dict[str, Any] = {
             "prefix": options.prefix,
             "server": options.store,
             "root": options.root,
@@ -122,6 +122,8 @@ class PublicFolders:
             "subscribed": _SUBSCRIBED[options.subscribed],
             "inbox": options.inbox,
         }
+        if options.exclude_clients:
+            mount["serves"] = lambda session: not named(session.client_id.get("name", ""), options.exclude_clients)
         if options.sign_in == "master":
             mount |= {"master_user": options.master_user, "master_password": options.master_password}
         elif options.sign_in == "account":

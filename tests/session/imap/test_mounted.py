@@ -662,3 +662,43 @@ def test_losing_the_selected_store_while_a_command_waits_for_another_ends_in_bye
     tree.close(1)
     assert tree.to_client == b"* BYE [UNAVAILABLE] The server of the selected folder closed the connection.\r\n"
     assert tree.closed is not None and tree.closed.reason is Reason.SERVER_CLOSED
+
+
+def test_a_mail_program_that_says_who_it_is_after_its_login_may_be_left_out() -> None:
+    mount = Mount("Public Folders", "public", serves=lambda session: session.client_id.get("name") != "imapsync")
+    tree = begun(mount, learned=False)
+    tree.play(
+        """
+        C: i ID ("name" "imapsync")
+        to 0: i ID ("name" "imapsync")
+        0: i OK done
+        to C: i OK done
+        C: l LIST "" "*"
+        to 0: portico-m1 LIST "" ""
+        0: portico-m1 OK done
+        to 0: portico-m2 LIST "" "*"
+        0: * LIST () "/" "Public Folders"
+        to C: * LIST () "/" "Public Folders"
+        0: portico-m2 OK done
+        to C: l OK done
+        """
+    )
+
+
+def test_whom_the_store_does_not_take_has_his_own_folders_and_no_others() -> None:
+    tree = begun(answers=False)
+    tree.play('C: a LIST "" "*"\nto 0: portico-m3 LIST "" "*"\n0: portico-m3 OK all\nto 1: <connect>')
+    tree.event(ServerConnected(1))
+    tree.event(BytesReceived(1, b"* OK [CAPABILITY IMAP4rev1 AUTH=PLAIN SASL-IR] here\r\n"))
+    tag = tree.said[-1][1].split()[-4]
+    tree.said = []
+    tree.event(BytesReceived(1, tag + b" NO [AUTHENTICATIONFAILED] who is that\r\n"))
+    assert tree.to_client == b"a OK all\r\n"
+    tree.play("C: b SELECT \"Public Folders/Team\"\nto C: b NO [UNAVAILABLE] The server of 'Public Folders' cannot be reached.")
+
+
+def test_a_mount_whose_plugin_fails_is_not_there() -> None:
+    mount = Mount("Public Folders", "public", serves=lambda session: 1 // 0)
+    tree = begun(mount)
+    assert tree.events("plugin.failed")[0]["hook"] == "mount serves"
+    tree.play('C: s SELECT "Public Folders/x"\nto 0: s SELECT "Public Folders/x"')

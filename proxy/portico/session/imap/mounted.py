@@ -12,10 +12,12 @@ import re
 from typing import Final
 
 from portico.errors import PeerError
+from portico.session.ask import raised
 from portico.session.close import Reason
 from portico.session.context import Context, LoginAttempt, Route, SessionView
 from portico.session.decisions import Close, Decision, Disconnect, Record, SendToServer, SetPhase
 from portico.session.events import CLIENT, MAIN, Closed, Event, TimedOut
+from portico.session.imap.client_id import client_id
 from portico.session.imap.link import Link, Pending
 from portico.session.imap.mounts import (
     LISTS,
@@ -23,6 +25,7 @@ from portico.session.imap.mounts import (
     NEWS,
     NOT_THE_CLIENTS,
     OF_THE_SELECTED,
+    SETTLES,
     Ask,
     Done,
     Forward,
@@ -113,7 +116,7 @@ class MountedWatch(Watch):
         self._mounts.links = self.links
         if self._stores:
             self.owner = self._owner
-            self.named = self._mounts.names
+            self.named = self._mounts.names | {"ID"}
 
     def _owner(self, command: CommandLine) -> int:
         if self._to is not None:
@@ -277,6 +280,11 @@ class MountedWatch(Watch):
         return any(link.pending for leg, link in self.links.items() if leg != here)
 
     def _send(self, head: CommandLine, opening: bytes, arguments: bytes, message: Line | None, out: list[Decision]) -> None:
+        if head.name == "ID" and self._stores:
+            self._heard_id(arguments)
+        elif head.name in SETTLES and self._stores:
+            for plugin, error in self._mounts.settle(self.view):
+                out.append(Record("plugin.failed", {"plugin": plugin, "hook": "mount serves", "error": raised(error)}))
         if head.name not in self._mounts.names or (self._mounts.plain(head, arguments) and not self._elsewhere):
             super()._send(head, opening, arguments, message, out)
             return
@@ -284,6 +292,13 @@ class MountedWatch(Watch):
             self._refuse_command(head, Refuse("This literal is too large.", "TOOBIG"), message, out)  # no mailbox is called so
             return
         self._park(head, opening, arguments, message, self._mounts.job(head, arguments), out)
+
+    def _heard_id(self, arguments: bytes) -> None:
+        """Most mail programs say who they are when they have signed in (RFC 2971); plugins are asked about them later."""
+        try:
+            self.view.client_id = client_id(arguments)
+        except PeerError:
+            return  # the server will say what is wrong
 
     def _park(self, head: CommandLine, opening: bytes, arguments: bytes, message: Line | None, job: Job, out: list[Decision]) -> None:
         """The command waits for a job, which begins once nothing of the client's is under way."""

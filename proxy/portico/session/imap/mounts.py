@@ -11,6 +11,7 @@ from collections.abc import Callable, Generator, Mapping
 from typing import Final, NamedTuple
 
 from portico.errors import PeerError
+from portico.session.context import SessionView
 from portico.session.decisions import Disconnect, Record
 from portico.session.events import MAIN
 from portico.session.imap.link import Link
@@ -38,6 +39,8 @@ _ARGUMENT: Final = {
     "MOVE": 1, "GETQUOTA": 0, "SETQUOTA": 0,
 }  # fmt: skip
 """Which argument names the mailbox, or the quota root."""
+SETTLES: Final = frozenset([*_ARGUMENT, "RENAME", "LIST", "LSUB", "NAMESPACE"])
+"""With the first of these it is settled which mounts there are."""
 JOBS: Final = frozenset([*_ARGUMENT, "RENAME", "LIST", "LSUB", "NAMESPACE", "ENABLE", "LOGOUT", "CAPABILITY"])
 GUARDED: Final = frozenset(["STORE", "EXPUNGE", "CLOSE"])
 """Jobs too, where the proxy looks after rights."""
@@ -180,6 +183,7 @@ class Mounts:
         self._removing = False
         self._separator: bytes | None = None
         self._enabled: list[bytes] = []
+        self._settled = all(store.mount.serves is None for store in stores.values())
 
     @property
     def current(self) -> int | None:
@@ -189,6 +193,22 @@ class Mounts:
     @property
     def capabilities(self) -> list[frozenset[bytes] | None]:
         return [self._memory.capabilities(store.mount.server) for store in self.stores.values()]
+
+    def settle(self, view: SessionView) -> list[tuple[str, BaseException]]:
+        """Leave out the mounts that are not for this client, once. What plugins raised: then theirs is not there."""
+        faults: list[tuple[str, BaseException]] = []
+        if self._settled:
+            return faults
+        self._settled = True
+        for leg, store in list(self.stores.items()):
+            try:
+                there = store.mount.serves is None or bool(store.mount.serves(view))
+            except Exception as error:
+                there = False
+                faults.append((store.plugin, error))
+            if not there:
+                del self.stores[leg]
+        return faults
 
     # -- whose a command is
 
@@ -588,6 +608,8 @@ class Mounts:
         status: list[bytes] = []
         reached = yield from self._reach(store)
         wanted: frozenset[bytes] | None = None
+        if not reached and store.refused and self._memory.listing(store.account) is None:
+            return True  # it has said that there is nothing for this user, and has never said otherwise
         if reached and listing.filters:
             got = yield Ask(store.leg, b'LSUB "" ' + astring(store.place.pattern_to_store(b"*")), LISTS | {"STATUS"})
             reached = got.ok

@@ -20,7 +20,6 @@ from portico.session.decisions import Close, Decision, Record
 from portico.session.events import MAIN, Event
 from portico.session.imap import sized_search
 from portico.session.imap.annotate import withheld_for_annotations
-from portico.session.imap.client_id import client_id
 from portico.session.imap.errand import Answer, parted
 from portico.session.imap.link import Link
 from portico.session.imap.mounted import MountedWatch
@@ -212,13 +211,6 @@ class SizedWatch(MountedWatch):
             super()._send(head, opening, arguments, message, out)
         else:
             self._park(head, opening, arguments, message, job, out)
-
-    def _heard_id(self, arguments: bytes) -> None:
-        """Most mail programs say who they are when they have signed in (RFC 2971); plugins are asked about them at the first SELECT."""
-        try:
-            self.view.client_id = client_id(arguments)
-        except PeerError:
-            return  # the server will say what is wrong
 
     def _size_job(self, head: CommandLine, arguments: bytes) -> Job | None:
         """What is to be done for a command that asks for sizes."""

@@ -38,6 +38,8 @@ class Store:
     """It has been told what the client enabled, and asked for its separator."""
     capabilities: frozenset[bytes] = frozenset()
     """Upper case, of the last sign-in."""
+    refused: bool = False
+    """It does not take this user: no outage, but an answer."""
     sign_in: SignIn | None = None
     clock: str = ""
     """The phase last set for it while it is open."""
@@ -80,9 +82,11 @@ class Store:
         elif isinstance(event, TimedOut):
             self._failed("timeout", event.phase, out)
         if isinstance(outcome, Failed):
+            self.refused = outcome.counts
             self._failed(outcome.reason, outcome.text[:_LOGGED].decode("utf-8", "replace"), out)
         elif outcome is not None:
             self.state = "open"
+            self.refused = False
             self.introduced = False
             self.capabilities = frozenset(name.upper() for name in outcome.capabilities)
             self.early = sign_in.reader.take_rest()

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from portico.errors import Secret
+from portico.session.context import SessionView
 
 Listed = Literal["all", "root", "subscribed", "no"]
 Subscribed = Literal["store", "all", "none"]
@@ -50,3 +51,6 @@ class Mount:
     """What the user may do with a mailbox (its name under `root`, levels parted by ``/``; empty: the mount itself), in the letters of
     RFC 4314 2.1; nothing: it is not seen. None: whatever the store allows. The store has the last word in any case. A plain function,
     called often."""
+    serves: Callable[[SessionView], bool] | None = None
+    """Whether the mount is there for this client at all; asked once, when it first names a mailbox or asks for a list: by then
+    most have said their ID (RFC 2971). None: it is. A plain function."""
