@@ -24,7 +24,7 @@ ABOUT = """
 """
 REQUEST = 9
 """The number of a meeting request in alice's inbox."""
-NOTICE = "       is a meeting request with its link; by the other ports it has none\n"
+NOTICE = "       is a meeting request with its link; on ports without plugins it has none\n"
 NO_PUBLIC_FOLDERS = "namespace public {\n  disabled = yes\n}\n"
 """Further configuration of the personal Dovecot, in the words of both versions: what public folders there are come from the other one."""
 
