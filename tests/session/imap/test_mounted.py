@@ -181,6 +181,52 @@ def test_what_the_store_listed_last_is_shown_while_it_is_away() -> None:
     assert later.events("mount.list_remembered") == [{"server": "public", "prefix": "Public Folders", "mailboxes": 1}]
 
 
+@pytest.mark.parametrize(("asks", "kind", "marked"), [("LIST (SUBSCRIBED)", "LIST", "\\Subscribed"), ("LSUB", "LSUB", "")])
+def test_what_is_subscribed_is_known_while_the_store_is_away_where_subscriptions_are_kept_here(asks: str, kind: str, marked: str) -> None:
+    memory, kept = Memory(), Mount("Public Folders", "public", user="service", password=Secret(b"x"), subscribed="all")
+    seen = f'* {kind} ({marked}) "/" "Public Folders/Team"'
+    first = begun(kept, memory=memory)
+    first.play(f'C: a {asks} "" "*"\nto 0: portico-m3 {asks} "" "*"\n0: portico-m3 OK all\nto 1: portico-m4 LIST "" ""')
+    first.play(
+        f"""
+        1: portico-m4 OK done
+        to 1: portico-m5 LIST "" "*"
+        1: * LIST () "/" Team
+        1: portico-m5 OK done
+        to C: {seen}
+        to C: a OK all
+        """
+    )
+    later = begun(kept, memory=memory, answers=False)
+    later.play(f'C: a {asks} "" "*"\nto 0: portico-m3 {asks} "" "*"\n0: portico-m3 OK all\nto 1: <connect>')
+    later.said = []
+    later.fail(1)
+    assert later.to_client.decode() == f"{seen}\r\na OK all\r\n"
+    assert later.events("mount.list_remembered") == [{"server": "public", "prefix": "Public Folders", "mailboxes": 1}]
+
+
+def test_what_a_store_knows_of_subscriptions_nobody_else_does() -> None:
+    memory = Memory()
+    first = begun(memory=memory)
+    first.play('C: a LIST "" "*"\nto 0: portico-m3 LIST "" "*"\n0: portico-m3 OK all\nto 1: portico-m4 LIST "" ""')
+    first.play(
+        """
+        1: portico-m4 OK done
+        to 1: portico-m5 LIST "" "*"
+        1: * LIST () "/" Team
+        1: portico-m5 OK done
+        to C: * LIST (\\Noselect \\HasChildren) "/" "Public Folders"
+        to C: * LIST () "/" "Public Folders/Team"
+        to C: a OK all
+        """
+    )
+    later = begun(memory=memory, answers=False)
+    later.play('C: a LSUB "" "*"\nto 0: portico-m3 LSUB "" "*"\n0: portico-m3 OK all\nto 1: <connect>')
+    later.said = []
+    later.fail(1)
+    assert later.to_client == b"a NO [UNAVAILABLE] The server of 'Public Folders' cannot be reached.\r\n"
+
+
 @pytest.mark.parametrize(
     ("listed", "general", "below"),
     [("root", ["Public Folders"], ["Public Folders/Team"]), ("no", [], ["Public Folders/Team"])],

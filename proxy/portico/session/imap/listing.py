@@ -21,6 +21,8 @@ _SPECIAL: Final = frozenset(
     \STARRED""".split()
 )
 """RFC 6154 and the registry: a store's own are not the user's."""
+_SUBSCRIPTION: Final = frozenset([b"SUBSCRIBED", b"RECURSIVEMATCH"])
+"""Selections that the proxy makes itself where it keeps subscriptions: the store is asked for all."""
 
 
 @dataclass(slots=True)
@@ -130,7 +132,7 @@ class Listing:
         """All mailboxes are asked for, and nothing about them but their names and attributes."""
         return (
             self._rests == [b"*"]
-            and not self.request.selected
+            and not self.request.selected - (_SUBSCRIPTION if self._own else frozenset())
             and b"STATUS" not in self.request.returned
             and self.command("").startswith(b"LIST ")
         )
@@ -143,11 +145,7 @@ class Listing:
         if self.asks_for_any:
             return (b"LIST (SUBSCRIBED)" if request.name == "LIST" else b"LSUB") + b' "" ' + astring(patterns[0])
         name = name or ("LIST" if self._own else request.name)
-        selection = [
-            each
-            for each in request.selection
-            if not (self._own and isinstance(each, bytes) and each.upper() in (b"SUBSCRIBED", b"RECURSIVEMATCH"))
-        ]
+        selection = [each for each in request.selection if not (self._own and isinstance(each, bytes) and each.upper() in _SUBSCRIPTION)]
         returns = self._returns()
         if len(patterns) == 1 and not selection and not returns:
             return b'%b "" %b' % (name.encode(), astring(patterns[0]))
@@ -258,7 +256,7 @@ class Listing:
             found.append(Listed(kind, attributes, place.separator, name, extended))
         return found
 
-
-def remembered(listing: Sequence[Listed], request: Request) -> bool:
-    """Whether what a store listed before can answer the request now: names and attributes only."""
-    return bool(listing) and not request.subscribed_only and b"STATUS" not in request.returned
+    def answered_by(self, listing: Sequence[Listed]) -> bool:
+        """Whether what the store listed before can answer the request now: names, attributes, and subscriptions that the proxy keeps."""
+        request = self.request
+        return bool(listing) and not self.filters and (self._own or not request.subscribed_only) and b"STATUS" not in request.returned

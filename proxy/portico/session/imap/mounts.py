@@ -15,7 +15,7 @@ from portico.session.context import SessionView
 from portico.session.decisions import Disconnect, Record
 from portico.session.events import MAIN
 from portico.session.imap.link import Link
-from portico.session.imap.listing import Listing, parse_list, remembered
+from portico.session.imap.listing import Listing, parse_list
 from portico.session.imap.store import Store
 from portico.session.imap.transfer import Message, Transfer, metadata_of
 from portico.session.mounts.memory import Memory, Subscriptions
@@ -627,7 +627,7 @@ class Mounts:
             self._memory.listed(store.account, list(found.values()))
         elif not reached:
             last = self._memory.listing(store.account)
-            if last is None or listing.filters or not remembered(last, listing.request):
+            if last is None or not listing.answered_by(last):
                 return False
             found = {listed.name: listed for listed in last}
             yield Record("mount.list_remembered", {"server": store.mount.server, "prefix": store.mount.prefix, "mailboxes": len(found)})
