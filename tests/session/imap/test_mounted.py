@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import pytest
 from portico.errors import Secret
 from portico.session.close import Reason
@@ -203,6 +205,31 @@ def test_what_is_subscribed_is_known_while_the_store_is_away_where_subscriptions
     later.fail(1)
     assert later.to_client.decode() == f"{seen}\r\na OK all\r\n"
     assert later.events("mount.list_remembered") == [{"server": "public", "prefix": "Public Folders", "mailboxes": 1}]
+
+
+@pytest.mark.parametrize(("kept", "shown"), [("all", ["Team"]), ("none", ["Notices"])])
+def test_where_only_what_is_subscribed_is_listed_and_subscriptions_are_kept_here_the_store_is_asked_for_all(
+    kept: Literal["all", "none"], shown: list[str]
+) -> None:
+    mount = Mount("Public Folders", "public", user="service", password=Secret(b"x"), listed="subscribed", subscribed=kept)
+    tree = reached(mount)
+    tree.play('C: u SUBSCRIBE "Public Folders/Notices"\nto C: u OK Completed.')
+    if kept == "all":
+        tree.play('C: v UNSUBSCRIBE "Public Folders/Notices"\nto C: v OK Completed.')
+    rows = "".join(f'to C: * LIST () "/" "Public Folders/{name}"\n' for name in shown)
+    tree.play(
+        f"""
+        C: a LIST "" "*"
+        to 0: portico-m4 LIST "" "*"
+        0: portico-m4 OK all
+        to 1: portico-m5 LIST "" "*"
+        1: * LIST () "." Team
+        1: * LIST () "." Notices
+        1: portico-m5 OK done
+        to C: * LIST (\\Noselect \\HasChildren) "/" "Public Folders"
+        {rows}to C: a OK all
+        """
+    )
 
 
 def test_what_a_store_knows_of_subscriptions_nobody_else_does() -> None:

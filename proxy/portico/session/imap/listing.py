@@ -107,9 +107,14 @@ class Listing:
         self._shown = below or place.mount.listed != "no"
 
     @property
-    def filters(self) -> bool:
+    def _filters(self) -> bool:
         """Whether LIST shows only what the user is subscribed to, though the client has not asked for that."""
         return self.mount.listed == "subscribed" and not self.request.subscribed_only and bool(self._rests) and not self._named
+
+    @property
+    def asks_what_is_subscribed(self) -> bool:
+        """Whether the store has to be asked that too, for it alone knows which of its mailboxes LIST shows."""
+        return self._filters and not self._own
 
     @property
     def _named(self) -> bool:
@@ -208,7 +213,7 @@ class Listing:
         attributes = [each for each in listed.attributes if each.upper() not in _SPECIAL]
         kind = "LSUB" if request.name == "LSUB" else "LIST"
         extended = listed.extended
-        if self._own and (request.subscribed_only or b"SUBSCRIBED" in request.returned):
+        if self._own and (request.subscribed_only or b"SUBSCRIBED" in request.returned or self._filters):
             mailbox = not any(each.lower() in (b"\\noselect", b"\\nonexistent") for each in attributes)
             on = self.subscribed(name, mailbox=mailbox)
             if request.subscribed_only and not on:
@@ -219,7 +224,10 @@ class Listing:
                     extended = b' ("CHILDINFO" ("SUBSCRIBED"))'
                 else:
                     return None
-            if on and kind == "LIST" and b"\\SUBSCRIBED" not in [each.upper() for each in attributes]:
+            if self._filters and not on:
+                return None
+            asked = request.subscribed_only or b"SUBSCRIBED" in request.returned
+            if asked and on and kind == "LIST" and b"\\SUBSCRIBED" not in [each.upper() for each in attributes]:
                 attributes.append(b"\\Subscribed")
         return Listed(kind, tuple(attributes), place.separator, name, extended)
 
@@ -259,4 +267,4 @@ class Listing:
     def answered_by(self, listing: Sequence[Listed]) -> bool:
         """Whether what the store listed before can answer the request now: names, attributes, and subscriptions that the proxy keeps."""
         request = self.request
-        return bool(listing) and not self.filters and (self._own or not request.subscribed_only) and b"STATUS" not in request.returned
+        return bool(listing) and (self._own or not (request.subscribed_only or self._filters)) and b"STATUS" not in request.returned

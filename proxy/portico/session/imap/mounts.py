@@ -610,7 +610,7 @@ class Mounts:
         wanted: frozenset[bytes] | None = None
         if not reached and store.refused and self._memory.listing(store.account) is None:
             return True  # it has said that there is nothing for this user, and has never said otherwise
-        if reached and listing.filters:
+        if reached and listing.asks_what_is_subscribed:
             got = yield Ask(store.leg, b'LSUB "" ' + astring(store.place.pattern_to_store(b"*")), LISTS | {"STATUS"})
             reached = got.ok
             wanted = frozenset(listed.name for raw in got.responses if (listed := parse_listed(raw)) is not None)
