@@ -232,6 +232,28 @@ def test_where_only_what_is_subscribed_is_listed_and_subscriptions_are_kept_here
     )
 
 
+def test_the_status_is_told_of_what_is_listed_though_the_store_was_asked_for_all() -> None:
+    tree = reached(Mount("Public Folders", "public", user="service", password=Secret(b"x"), subscribed="none"))
+    tree.play(
+        """
+        C: u SUBSCRIBE "Public Folders/My Team"
+        to C: u OK Completed.
+        C: a LIST (SUBSCRIBED) "" "*" RETURN (STATUS (MESSAGES))
+        to 0: portico-m4 LIST (SUBSCRIBED) "" "*" RETURN (STATUS (MESSAGES))
+        0: portico-m4 OK all
+        to 1: portico-m5 LIST "" "*" RETURN (STATUS (MESSAGES))
+        1: * LIST () "." "My Team"
+        1: * STATUS "My Team" (MESSAGES 1)
+        1: * LIST () "." Notices
+        1: * STATUS Notices (MESSAGES 2)
+        1: portico-m5 OK done
+        to C: * LIST (\\Subscribed) "/" "Public Folders/My Team"
+        to C: * STATUS "Public Folders/My Team" (MESSAGES 1)
+        to C: a OK all
+        """
+    )
+
+
 def test_what_a_store_knows_of_subscriptions_nobody_else_does() -> None:
     memory = Memory()
     first = begun(memory=memory)

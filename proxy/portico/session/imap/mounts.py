@@ -605,7 +605,7 @@ class Mounts:
             return True
         rights = store.mount.rights and (lambda name: self._text_rights(store, name))
         found: dict[bytes, Listed] = {}
-        status: list[bytes] = []
+        status: list[tuple[bytes | None, bytes]] = []
         reached = yield from self._reach(store)
         wanted: frozenset[bytes] | None = None
         if not reached and store.refused and self._memory.listing(store.account) is None:
@@ -622,7 +622,8 @@ class Mounts:
                 if listed is not None:
                     found.setdefault(listed.name, listed)
                 elif (told := self.mapped(store, "STATUS", raw)) is not None:
-                    status.append(told)
+                    start = told.find(b" ", 2) + 1
+                    status.append((unquoted(told[start : value_end(told, start)]), told))
         if reached and listing.everything:
             self._memory.listed(store.account, list(found.values()))
         elif not reached:
@@ -634,7 +635,8 @@ class Mounts:
         shown = listing.heads(any_below=bool(found))
         if not listing.asks_for_any:
             shown += [line for each in found.values() if (line := listing.shown(each, rights, wanted)) is not None]
-        yield Say(b"".join([*(line.response() for line in shown), *status]))
+        names = {line.name for line in shown} if status else ()  # RFC 5819: of what is listed, not of all that the store was asked for
+        yield Say(b"".join([*(line.response() for line in shown), *(told for name, told in status if name in names)]))
         return True
 
     def _text_rights(self, store: Store, text: str) -> str:
