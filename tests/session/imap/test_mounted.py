@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Literal
 
 import pytest
@@ -646,6 +647,29 @@ def test_a_hidden_mailbox_is_not_there() -> None:
         1: portico-m5 OK done
         to C: * LIST () "/" "Public Folders/Read"
         to C: b OK all
+        """
+    )
+
+
+@pytest.mark.parametrize("named", ["Team/Old", "Team/Old/"])
+@pytest.mark.parametrize(("under", "may"), [("Team.Old.Minutes", True), ("Team.Old.Deep.Board", False), ("Team.Older.Board", True)])
+def test_a_mailbox_is_not_renamed_with_one_under_it_that_the_user_may_not_rename(named: str, under: str, may: bool) -> None:
+    """The settings go by names: under another one what was hidden would be seen."""
+    hidden = {"Team/Old/Deep/Board": "", "Team/Older/Board": ""}
+    tree = reached(replace(GUARDED, rights=lambda name: hidden.get(name, "lrswipkxtea")))
+    at_store = named.replace("/", ".")
+    answered = (
+        f'to 1: a RENAME "{at_store}" "Team.New"\n1: a OK done\nto C: a OK done'
+        if may
+        else "to C: a NO [NOPERM] You have no right to do this with all that is under it."
+    )
+    tree.play(
+        f"""
+        C: a RENAME "Public Folders/{named}" "Public Folders/Team/New"
+        to 1: portico-m4 LIST "" "Team.Old.*"
+        1: * LIST () "." {under}
+        1: portico-m4 OK done
+        {answered}
         """
     )
 

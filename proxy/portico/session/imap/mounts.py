@@ -445,9 +445,23 @@ class Mounts:
         if not (yield from self._reach(old)):
             return Done(unavailable(old))
         refused = self._refused(head, old, names[0]) or self._refused(head._replace(name="CREATE"), old, names[1])
+        if not refused and old.mount.rights is not None:
+            refused = yield from self._takes_along(old, names[0])
         if refused:
             return Done(refused)
         return Forward(old.leg, astring(old.place.to_store(names[0])) + b" " + astring(old.place.to_store(names[1])))
+
+    def _takes_along(self, store: Store, name: bytes) -> Generator[Step, Got, bytes]:
+        """Why a mailbox cannot be renamed: what is under it is renamed too, and leaves the names by which the settings know it."""
+        below = store.place.to_store(name.removesuffix(store.place.separator)) + store.place.store_separator
+        got = yield Ask(store.leg, b'LIST "" ' + astring(below + b"*"), LISTS)
+        if not got.ok:
+            return unavailable(store)
+        under = [listed.name for raw in got.responses if (listed := parse_listed(raw)) is not None and listed.name.startswith(below)]
+        known = [store.place.from_store(each) for each in under]
+        if all(each is not None and "x" in self._rights(store, each) for each in known):
+            return b""
+        return _no("NOPERM", "You have no right to do this with all that is under it.")
 
     # -- selecting
 
