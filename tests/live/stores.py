@@ -170,6 +170,7 @@ PUBLIC_WAYS = {
     "proxy": _PUBLIC + 'subscribed = "proxy"\n',
     "on demand": _PUBLIC + 'show = "on demand"\n' + _STORED,
     "subscribed": _PUBLIC + 'show = "subscribed"\n' + _STORED,
+    "subscribed here": _PUBLIC + 'show = "subscribed"\nsubscribed = "proxy"\n',
     "hidden": _PUBLIC + 'show = "hidden"\n' + _STORED,
     "deep": _PUBLIC + 'prefix = "Shared/Öffentlich"\n' + _STORED,
     "whole": 'store = "store"\ninbox = true\n' + _STORED,

@@ -150,8 +150,9 @@ def test_on_demand_only_the_mount_is_listed_until_a_client_asks_below_it(public:
         assert settled(names(client.command(b'l LIST "Public Folders/" *'))) == MOUNTED
 
 
-def test_subscribed_shows_what_is_subscribed(public: Public, user: str) -> None:
-    with public.client("subscribed", user) as client:
+@pytest.mark.parametrize("way", ["subscribed", "subscribed here"])
+def test_subscribed_shows_what_is_subscribed(way: str, public: Public, user: str) -> None:
+    with public.client(way, user) as client:
         assert not [name for name in names(client.command(b'l LIST "" *')) if name.startswith("Public Folders/")]
         assert b"s OK" in client.command(b's SUBSCRIBE "Public Folders/Team"')
         found = names(client.command(b'l LIST "" *'))
