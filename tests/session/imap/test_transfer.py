@@ -297,7 +297,7 @@ def test_nothing_to_copy_is_no_error() -> None:
         C: d COPY 500 "Public Folders/Team"
         to 0: portico-m5 FETCH 500 (UID FLAGS INTERNALDATE)
         0: portico-m5 BAD no such message
-        to C: d BAD no such message
+        to C: d BAD Invalid messages
         """
     )
 

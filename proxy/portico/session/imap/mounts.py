@@ -689,6 +689,8 @@ class Mounts:
         # The server takes what it has told as known: flags that changed meanwhile are the client's too.
         if broken:
             yield Say(b"".join(broken))
+        if got.rest[:3].upper() == b"BAD":
+            return Done(b"BAD Invalid messages")  # the server's words are about a FETCH of ours
         if not got.ok:
             return Done(got.rest or _no("UNAVAILABLE", "The server closed the connection."))
         found = list({message.uid: message for message in found}.values())
