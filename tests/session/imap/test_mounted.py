@@ -89,12 +89,12 @@ def test_personal_mailboxes_are_listed_at_once_and_the_store_s_behind_them() -> 
         1: portico-m4 OK done
         to 1: portico-m5 LIST "" "*"
         1: * LIST (\\HasChildren \\Trash) "." Team
-        1: * LIST () "." "Team.a/b"
-        1: * LIST () "." INBOX
-        1: portico-m5 OK done
         to C: * LIST (\\Noselect \\HasChildren) "/" "Public Folders"
         to C: * LIST (\\HasChildren) "/" "Public Folders/Team"
+        1: * LIST () "." "Team.a/b"
         to C: * LIST () "/" "Public Folders/Team/a=2Fb"
+        1: * LIST () "." INBOX
+        1: portico-m5 OK done
         to C: a OK all
         """
     )
@@ -123,12 +123,13 @@ def test_a_mailbox_is_listed_once_where_two_patterns_find_it() -> None:
         0: portico-m4 OK all
         to 1: portico-m5 LIST "" "*.Team"
         1: * LIST () "." Old.Team
+        to C: * LIST () "/" "Public Folders/Old/Team"
         1: portico-m5 OK done
         to 1: portico-m6 LIST "" "Team"
+        1: * LIST () "." Old.Team
         1: * LIST () "." Team
-        1: portico-m6 OK done
-        to C: * LIST () "/" "Public Folders/Old/Team"
         to C: * LIST () "/" "Public Folders/Team"
+        1: portico-m6 OK done
         to C: a OK all
         """
     )
@@ -168,9 +169,9 @@ def test_what_the_store_listed_last_is_shown_while_it_is_away() -> None:
         1: portico-m4 OK done
         to 1: portico-m5 LIST "" "*"
         1: * LIST () "/" Team
-        1: portico-m5 OK done
         to C: * LIST (\\Noselect \\HasChildren) "/" "Public Folders"
         to C: * LIST () "/" "Public Folders/Team"
+        1: portico-m5 OK done
         to C: a OK all
         """
     )
@@ -195,8 +196,8 @@ def test_what_is_subscribed_is_known_while_the_store_is_away_where_subscriptions
         1: portico-m4 OK done
         to 1: portico-m5 LIST "" "*"
         1: * LIST () "/" Team
-        1: portico-m5 OK done
         to C: {seen}
+        1: portico-m5 OK done
         to C: a OK all
         """
     )
@@ -217,7 +218,8 @@ def test_where_only_what_is_subscribed_is_listed_and_subscriptions_are_kept_here
     tree.play('C: u SUBSCRIBE "Public Folders/Notices"\nto C: u OK Completed.')
     if kept == "all":
         tree.play('C: v UNSUBSCRIBE "Public Folders/Notices"\nto C: v OK Completed.')
-    rows = "".join(f'to C: * LIST () "/" "Public Folders/{name}"\n' for name in shown)
+    head = 'to C: * LIST (\\Noselect \\HasChildren) "/" "Public Folders"'
+    rows = {name: f'{head}\nto C: * LIST () "/" "Public Folders/{name}"' if name in shown else "" for name in ("Team", "Notices")}
     tree.play(
         f"""
         C: a LIST "" "*"
@@ -225,10 +227,11 @@ def test_where_only_what_is_subscribed_is_listed_and_subscriptions_are_kept_here
         0: portico-m4 OK all
         to 1: portico-m5 LIST "" "*"
         1: * LIST () "." Team
+        {rows["Team"]}
         1: * LIST () "." Notices
+        {rows["Notices"]}
         1: portico-m5 OK done
-        to C: * LIST (\\Noselect \\HasChildren) "/" "Public Folders"
-        {rows}to C: a OK all
+        to C: a OK all
         """
     )
 
@@ -244,12 +247,12 @@ def test_the_status_is_told_of_what_is_listed_though_the_store_was_asked_for_all
         0: portico-m4 OK all
         to 1: portico-m5 LIST "" "*" RETURN (STATUS (MESSAGES))
         1: * LIST () "." "My Team"
+        to C: * LIST (\\Subscribed) "/" "Public Folders/My Team"
         1: * STATUS "My Team" (MESSAGES 1)
+        to C: * STATUS "Public Folders/My Team" (MESSAGES 1)
         1: * LIST () "." Notices
         1: * STATUS Notices (MESSAGES 2)
         1: portico-m5 OK done
-        to C: * LIST (\\Subscribed) "/" "Public Folders/My Team"
-        to C: * STATUS "Public Folders/My Team" (MESSAGES 1)
         to C: a OK all
         """
     )
@@ -264,9 +267,9 @@ def test_what_a_store_knows_of_subscriptions_nobody_else_does() -> None:
         1: portico-m4 OK done
         to 1: portico-m5 LIST "" "*"
         1: * LIST () "/" Team
-        1: portico-m5 OK done
         to C: * LIST (\\Noselect \\HasChildren) "/" "Public Folders"
         to C: * LIST () "/" "Public Folders/Team"
+        1: portico-m5 OK done
         to C: a OK all
         """
     )
@@ -292,8 +295,8 @@ def test_what_is_listed_on_demand_is_listed_to_who_asks_below(listed: str, gener
         0: portico-m5 OK all
         to 1: portico-m6 LIST "" "%"
         1: * LIST () "." Team
-        1: portico-m6 OK done
         to C: * LIST () "/" "{below[0]}"
+        1: portico-m6 OK done
         to C: b OK all
         """
     )
@@ -312,8 +315,8 @@ def test_subscriptions_that_the_proxy_keeps_last_and_are_the_user_s_own() -> Non
         to 1: portico-m5 LIST "" "*"
         1: * LIST () "." Team
         1: * LIST () "." Notices
-        1: portico-m5 OK done
         to C: * LSUB () "/" "Public Folders/Notices"
+        1: portico-m5 OK done
         to C: a OK all
         """
     )
@@ -330,18 +333,18 @@ def test_what_is_no_mailbox_is_not_subscribed_unless_the_user_said_so() -> None:
         to 1: portico-m5 LIST "" "*"
         1: * LIST (\\NoSelect \\HasChildren) "." Level
         1: * LIST (\\HasNoChildren) "." Level.Team
-        1: portico-m5 OK done
         to C: * LIST (\\HasNoChildren \\Subscribed) "/" "Public Folders/Level/Team"
+        1: portico-m5 OK done
         to C: a OK all
         C: b LSUB "" "Public Folders/%"
         to 0: portico-m6 LSUB "" "Public Folders/%"
         0: portico-m6 OK all
         to 1: portico-m7 LIST "" "%"
         1: * LIST (\\NoSelect \\HasChildren) "." Level
-        1: * LIST () "." Notices
-        1: portico-m7 OK done
         to C: * LSUB (\\HasChildren \\Noselect) "/" "Public Folders/Level"
+        1: * LIST () "." Notices
         to C: * LSUB () "/" "Public Folders/Notices"
+        1: portico-m7 OK done
         to C: b OK all
         C: c LSUB "" "%"
         to 0: portico-m8 LSUB "" "%"
@@ -644,8 +647,8 @@ def test_a_hidden_mailbox_is_not_there() -> None:
         to 1: portico-m5 LIST "" "%"
         1: * LIST () "." Hidden
         1: * LIST () "." Read
-        1: portico-m5 OK done
         to C: * LIST () "/" "Public Folders/Read"
+        1: portico-m5 OK done
         to C: b OK all
         """
     )

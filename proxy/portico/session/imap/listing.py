@@ -235,6 +235,11 @@ class Listing:
     def _matches_mount(self) -> bool:
         return any(matches(pattern, self.place.prefix, self.place.separator) for pattern in self.request.whole)
 
+    @property
+    def heads_are_known(self) -> bool:
+        """Whether `heads` depend on nothing that the store has to say."""
+        return not self.request.subscribed_only or self._own
+
     def heads(self, *, any_below: bool) -> list[Listed]:
         """The mount itself and the levels above it, where the request matches them. `any_below`: the store has something subscribed."""
         request, place = self.request, self.place

@@ -473,7 +473,9 @@ class MountedWatch(Watch):
             if self._asked_octets > _ANSWER:
                 self._spoilt = store  # of the main server no more is kept, and the answer is no
             elif asked.take is not None:
-                asked.take(raw)
+                said = asked.take(raw)
+                if said:
+                    self.outlet.compose(said, out)
             else:
                 self._got.append(raw)
             return

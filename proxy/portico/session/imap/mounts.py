@@ -113,8 +113,8 @@ class Ask(NamedTuple):
     name: str = ""
     """Where it selects or unselects: the command's."""
     mailbox: bytes | None = None
-    take: Callable[[bytes], None] | None = None
-    """Gets these responses one by one; else they are collected."""
+    take: Callable[[bytes], bytes | None] | None = None
+    """Gets these responses one by one, and may return what the client is told at once; else they are collected."""
 
 
 class Say(NamedTuple):
@@ -619,7 +619,30 @@ class Mounts:
             return True
         rights = store.mount.rights and (lambda name: self._text_rights(store, name))
         found: dict[bytes, Listed] = {}
-        status: list[tuple[bytes | None, bytes]] = []
+        names: set[bytes] = set()
+        ahead = listing.heads(any_below=False) if listing.heads_are_known else []
+
+        def show(listed: Listed) -> bytes:
+            """What the client is told of a mailbox of the store, each once, behind the mount itself."""
+            if listed.name in found:
+                return b""
+            found[listed.name] = listed
+            line = None if listing.asks_for_any else listing.shown(listed, rights, wanted)
+            if line is None:
+                return b""
+            names.add(line.name)
+            lines, ahead[:] = [*ahead, line], []
+            return b"".join(each.response() for each in lines)
+
+        def take(raw: bytes) -> bytes:
+            listed = parse_listed(raw)
+            if listed is not None:
+                return show(listed)
+            told = self.mapped(store, "STATUS", raw)
+            start = told.find(b" ", 2) + 1 if told is not None else 0
+            # RFC 5819 2: of what is listed, not of all that the store was asked for, and behind it.
+            return told if told is not None and unquoted(told[start : value_end(told, start)]) in names else b""
+
         reached = yield from self._reach(store)
         wanted: frozenset[bytes] | None = None
         if not reached and store.refused and self._memory.listing(store.account) is None:
@@ -629,28 +652,19 @@ class Mounts:
             reached = got.ok
             wanted = frozenset(listed.name for raw in got.responses if (listed := parse_listed(raw)) is not None)
         for command in listing.commands if reached else ():
-            got = yield Ask(store.leg, command, LISTS | {"STATUS"})
+            got = yield Ask(store.leg, command, LISTS | {"STATUS"}, take=take)
             reached = reached and got.ok
-            for raw in got.responses:
-                listed = parse_listed(raw)
-                if listed is not None:
-                    found.setdefault(listed.name, listed)
-                elif (told := self.mapped(store, "STATUS", raw)) is not None:
-                    start = told.find(b" ", 2) + 1
-                    status.append((unquoted(told[start : value_end(told, start)]), told))
         if reached and listing.everything:
             self._memory.listed(store.account, list(found.values()))
         elif not reached:
             last = self._memory.listing(store.account)
             if last is None or not listing.answered_by(last):
                 return False
-            found = {listed.name: listed for listed in last}
-            yield Record("mount.list_remembered", {"server": store.mount.server, "prefix": store.mount.prefix, "mailboxes": len(found)})
-        shown = listing.heads(any_below=bool(found))
-        if not listing.asks_for_any:
-            shown += [line for each in found.values() if (line := listing.shown(each, rights, wanted)) is not None]
-        names = {line.name for line in shown} if status else ()  # RFC 5819: of what is listed, not of all that the store was asked for
-        yield Say(b"".join([*(line.response() for line in shown), *(told for name, told in status if name in names)]))
+            yield Record("mount.list_remembered", {"server": store.mount.server, "prefix": store.mount.prefix, "mailboxes": len(last)})
+            yield Say(b"".join(map(show, last)))
+        if not listing.heads_are_known:
+            ahead = listing.heads(any_below=bool(found))
+        yield Say(b"".join(each.response() for each in ahead))
         return True
 
     def _text_rights(self, store: Store, text: str) -> str:
