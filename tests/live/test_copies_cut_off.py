@@ -11,6 +11,7 @@ import random
 import re
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -83,7 +84,14 @@ class World:
     journeys: int = 0
 
     def client(self, *, at_once: bool = True) -> Dialogue:
-        return self.fronts[at_once].client("user", self.user)
+        end = time.monotonic() + 60
+        while True:  # a server that has been killed by the test before may still be on its way up
+            try:
+                return self.fronts[at_once].client("user", self.user)
+            except (AssertionError, OSError):
+                if time.monotonic() > end:
+                    raise
+                time.sleep(0.5)
 
     def wire(self, kind: Kind) -> Cutter:
         return self.wires[kind.cut, kind.at_once]
