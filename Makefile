@@ -20,7 +20,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))' 2>/dev/null && echo $$p && break; done)
 
 PIP = $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input
-PACKAGES = -e '.[test,check]' $(if $(wildcard plugins/setup.cfg plugins/pyproject.toml),-e ./plugins)
+PACKAGES = -e '.[sql,redis,logs,test,check]' $(if $(wildcard plugins/setup.cfg plugins/pyproject.toml),-e ./plugins)
 
 SERVERS = dovecot=dovecot-imapd /usr/lib/dovecot/imap-login=dovecot-imapd /usr/lib/dovecot/pop3-login=dovecot-pop3d
 CLIENTS = curl=curl mbsync=isync mutt=mutt fetchmail=fetchmail openssl=openssl node=nodejs npm=npm \

@@ -1,16 +1,17 @@
 """The settings: every key, its type, unit, default and meaning.
 
 Rule of this file: declarations only. The reference (docs/reference/settings.md) is generated from
-it; `config.load` fills it from a file; nothing else in Portico knows a default. All models are
-frozen: a reload makes new ones.
+it; `config.load` fills it from a file; sections that have grown are files of `config.sections`; nothing else in Portico knows a
+default. All models are frozen: a reload makes new ones.
 """
 
 from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from portico.config.sections.base import Settings
 from portico.config.units import (
     GIB,
     KIB,
@@ -26,17 +27,6 @@ from portico.config.units import (
     Size,
     WrittenFile,
 )
-
-
-class Settings(BaseModel):
-    model_config = ConfigDict(
-        frozen=True,
-        strict=True,  # "yes" is not true, and "5" is not 5
-        extra="forbid",
-        allow_inf_nan=False,
-        arbitrary_types_allowed=True,
-        hide_input_in_errors=True,
-    )
 
 
 class Timeouts(Settings):

@@ -1,0 +1,1 @@
+"""What an operator says to a running proxy: the verbs, over SSH and over a unix socket."""

@@ -1,0 +1,1 @@
+"""Processes: one supervisor, its workers, and what passes between them."""
