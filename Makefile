@@ -49,14 +49,15 @@ lint: $(STAMP)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-pythons:
-	@for python in $$(.ci/pythons $(EXCEPT)); do \
-		venv=$(CACHE)/pythons/$$(basename $$python) && echo "$$python" && \
+pythons: $(addprefix python/,$(shell .ci/pythons $(EXCEPT)))
+
+# With -j all at once, but installed one by one: pip writes into the tree.
+python/%:
+	@mkdir -p $(CACHE)/pythons; venv=$(CACHE)/pythons/$(notdir $*) && \
 		{ [ $$venv/installed -nt setup.cfg ] && [ $$venv/installed -nt plugins/setup.cfg ] || \
-			{ $$python -m venv --clear $$venv && $$venv/bin/python -m pip --quiet --disable-pip-version-check --no-input \
+			{ $* -m venv --clear $$venv && flock $(CACHE)/pythons/lock $$venv/bin/python -m pip --quiet --disable-pip-version-check --no-input \
 			install $(subst test$(comma)check,test,$(PACKAGES)) && touch $$venv/installed; }; } && \
-		$$venv/bin/python -m pytest -m "not live" || exit 1; \
-	done
+		$$venv/bin/python -m pytest -m "not live"
 
 bench: $(STAMP)
 	@.ci/install $(SERVERS) $(PEERS)
