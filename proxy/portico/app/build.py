@@ -11,16 +11,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from portico.app.generation import Desk, Generation, desk_of
 from portico.app.said import report_fault
 from portico.config.address import parse_address
+from portico.config.sections.ssh import Ssh
 from portico.config.settings import Listener, Portico, Server
 from portico.errors import SettingsError
 from portico.gate.gate import Gate, Way, way_of
 from portico.gate.limits import Counts
-from portico.ledger.ledger import SqliteLedger
+from portico.ledger.ledger import KEPT_IN_MEMORY, SqliteLedger
 from portico.ledger.safe import SafeLedger
 from portico.observe.ids import Ids
 from portico.observe.log import Log
@@ -33,6 +34,9 @@ from portico.session.pop3.session import Pop3Session
 from portico.tls.contexts import client_context, server_context
 from portico.upstream.records import Records, ServerRecord
 from portico.wire.sasl import SPOKEN
+
+if TYPE_CHECKING:
+    from portico.upstream.ssh import Carrier, Carriers
 
 _SESSIONS: Final[Mapping[Protocol, Callable[[Context], Session]]] = {"imap": ImapSession, "pop3": Pop3Session}
 
@@ -48,9 +52,15 @@ class Shared:
     ledgers: dict[str, SafeLedger] = field(default_factory=dict)
     """By file; empty: in memory."""
     memory: Memory = field(default_factory=Memory)
+    carriers: Carriers | None = None
+    """SSH hosts; None: no server needs one."""
+    ledger_file: str | None = None
+    """Instead of memory, where several processes must remember the same."""
 
     def ledger(self, file: str | None, kept: int | None) -> SafeLedger:
         """The memory of annotations in a file, which keeps so many octets of transformed messages. Raises SettingsError."""
+        if file is None and self.ledger_file is not None:
+            file, kept = self.ledger_file, KEPT_IN_MEMORY if kept is None else kept
         key = file or ""
         if key not in self.ledgers:
             failed = partial(self._not_remembered, key)
@@ -60,6 +70,24 @@ class Shared:
 
     def _not_remembered(self, file: str, text: str) -> None:
         self.log.event("annotations.not_remembered", {"text": f"{file}: {text}" if file else text})
+
+    def carrier(self, ssh: Ssh) -> Carrier:
+        """Who connects to the servers behind an SSH host. `reach` starts it."""
+        if self.carriers is None:
+            from portico.upstream.ssh import Carriers  # asyncssh is for those who need it
+
+            self.carriers = Carriers(self.log.event)
+        return self.carriers.of(ssh)
+
+    def reach(self, servers: Mapping[str, Server]) -> None:
+        """Connect to the SSH hosts of these servers, and let go those of others."""
+        if self.carriers is not None:
+            self.carriers.keep((name, server.ssh) for name, server in servers.items() if server.ssh is not None)
+
+    async def leave(self) -> None:
+        """End the connections to SSH hosts."""
+        if self.carriers is not None:
+            await self.carriers.stop()
 
     def close(self) -> None:
         for ledger in self.ledgers.values():
@@ -84,13 +112,13 @@ def build_generation(
         for name, target in way.targets.items():
             if target.server not in diallings:
                 records[target.server] = shared.records.of(target, listener.protocol)
-                diallings[target.server] = _dialling(target, settings.servers[name], contexts[name])
+                diallings[target.server] = _dialling(target, settings.servers[name], contexts[name], shared)
     desks = {name: _desk(name, listener, ways[name], records, settings, problems) for name, listener in settings.listeners.items()}
     if problems:
         raise SettingsError(list(dict.fromkeys(problems)))
     gate = Gate(ways, settings.limits, shared.counts, host if host.active else None, partial(report_fault, shared.log))
     # What has been shown stays as it was shown, also where no plugin is left.
-    remembers = host.active or settings.annotations.file is not None or "" in shared.ledgers
+    remembers = host.active or settings.annotations.file is not None or "" in shared.ledgers or shared.ledger_file in shared.ledgers
     ledger = shared.ledger(settings.annotations.file, settings.annotations.kept) if remembers else None
     return Generation(settings, desks, diallings, records, shared.records, gate, host, shared.log, shared.ids, ledger, shared.memory)
 
@@ -132,10 +160,12 @@ def _pinned(server: Server) -> bytes | None:
     return bytes.fromhex(server.fingerprint.replace(":", "")) if server.fingerprint is not None else None
 
 
-def _dialling(target: Target, server: Server, context: ssl.SSLContext | None) -> Dialling:
+def _dialling(target: Target, server: Server, context: ssl.SSLContext | None, shared: Shared) -> Dialling:
     # A dot at the end says to the resolver that the name is whole; certificates have none (RFC 6066 3).
-    name = (server.name or parse_address(target.address).host).removesuffix(".") or None
-    return Dialling(target.address, context, name if context is not None else None, _pinned(server))
+    where = parse_address(target.address)
+    name = (server.name or where.host).removesuffix(".") or None
+    carry = partial(shared.carrier(server.ssh).carry, where) if server.ssh is not None else None
+    return Dialling(target.address, context, name if context is not None else None, _pinned(server), carry)
 
 
 def unverified(settings: Portico) -> list[dict[str, Any]]:

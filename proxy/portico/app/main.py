@@ -109,7 +109,7 @@ def _fault(log: Log, context: dict[str, Any]) -> None:
     log.event("proxy.bug", {"error": error if error is not None else "asyncio", "detail": str(context.get("message", ""))})
 
 
-async def _until(stopping: asyncio.Task[None], asked: asyncio.Queue[signal.Signals], proxy: Proxy) -> None:
+async def _until(stopping: asyncio.Task[int], asked: asyncio.Queue[signal.Signals], proxy: Proxy) -> None:
     """Wait for the end; who asks again gets it now."""
     again = asyncio.create_task(asked.get())
     while not stopping.done():

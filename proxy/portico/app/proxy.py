@@ -27,15 +27,17 @@ from portico.config.settings import Portico
 from portico.config.units import SECONDS
 from portico.errors import PluginError, PorticoError, SettingsError
 from portico.observe.log import Log
-from portico.relay.listener import Listener, bind
+from portico.relay.listener import Listener, Turnstile, bind
 from portico.relay.ports import Dialling
 from portico.relay.reactor import Reactor
+from portico.relay.spread import Share
 from portico.relay.table import Sessions
 from portico.session.context import ServerFacts
 from portico.upstream.probe import probe
 from portico.upstream.prober import Ask, Prober
 from portico.upstream.records import ServerRecord
 
+GOODBYE: Final = "The mail proxy is shutting down."
 DRAIN: Final = 10 * SECONDS
 """How long sessions are given to end."""
 PROBE: Final = 5 * SECONDS
@@ -54,6 +56,15 @@ class CannotStart(PorticoError):
 
 
 @dataclass(slots=True)
+class Prepared:
+    """New settings that can be used, and everything made from them; nobody uses it yet."""
+
+    loaded: Loaded
+    generation: Generation
+    added: Sockets
+
+
+@dataclass(slots=True)
 class _Open:
     """A listener and what it was opened with."""
 
@@ -63,10 +74,20 @@ class _Open:
 
 
 class Proxy:
-    """Made by `build`; `start`, then any number of `reload`, then `stop`, all in one event loop."""
+    """Made by `build`; `start`, then any number of `reload`, then `stop`, all in one event loop.
+
+    `share`: it is one of several processes that have the same sockets (portico.workers). These are then given to it, and whoever gives
+    them tells the log of them, of reloads and of the end.
+    """
 
     def __init__(
-        self, settings: Portico, path: Path | None, shared: Shared, generation: Generation, plugins: Mapping[str, object] | None = None
+        self,
+        settings: Portico,
+        path: Path | None,
+        shared: Shared,
+        generation: Generation,
+        plugins: Mapping[str, object] | None = None,
+        share: Share | None = None,
     ) -> None:
         self.settings = settings
         self._plugins = plugins
@@ -81,6 +102,8 @@ class Proxy:
         self._reactor: Reactor | None = None
         self._prober: Prober | None = None
         self._open: dict[str, _Open] = {}
+        self._share = share
+        self._turnstile: Turnstile | None = None
 
     def __repr__(self) -> str:
         return f"<Proxy {' '.join(self._open) or 'closed'} {len(self.sessions)} sessions>"
@@ -101,11 +124,21 @@ class Proxy:
 
     # -- start
 
-    async def start(self) -> None:
-        """Bind everything, then ask the servers, then accept. Raises CannotStart, and then nothing is left open."""
-        self._reactor = Reactor(asyncio.get_running_loop())
+    async def start(self, given: Mapping[str, Sockets] | None = None) -> None:
+        """Bind everything, then ask the servers, then accept. Raises CannotStart, and then nothing is left open.
+
+        `given`: what is bound already, by listener.
+        """
+        loop = asyncio.get_running_loop()
+        self._reactor = Reactor(loop)
+        if self._share is not None:
+            self._turnstile = Turnstile(loop, self._share, self.sessions)
         problems: list[str] = []
-        sockets = {name: _bind_all(name, listener.addresses, problems) for name, listener in self.settings.listeners.items()}
+        sockets = (
+            dict(given)
+            if given is not None
+            else {name: _bind_all(name, listener.addresses, problems) for name, listener in self.settings.listeners.items()}
+        )
         try:
             if problems:
                 raise CannotStart("address", problems)
@@ -121,16 +154,19 @@ class Proxy:
         for name, of_one in sockets.items():
             self._accept(name, of_one)
         addresses = [address for each in self.addresses.values() for address in each]
-        self.log.event(
-            "proxy.started",
-            {"version": portico.__version__, "pid": os.getpid(), "addresses": addresses, "plugins": list(self._generation.host.names)},
-        )
+        if self._share is None:
+            self.log.event(
+                "proxy.started",
+                {"version": portico.__version__, "pid": os.getpid(), "addresses": addresses, "plugins": list(self._generation.host.names)},
+            )
 
     def _accept(self, name: str, sockets: Sockets) -> None:
         assert self._reactor is not None
         flat = [sock for _, of_one in sockets for sock in of_one]
-        listener = Listener(self._reactor, name, flat, self._generation, self.sessions)
+        listener = Listener(self._reactor, name, flat, self._generation, self.sessions, self._turnstile)
         self._open[name] = _Open(listener, [address for address, _ in sockets], sockets)
+        if self._share is not None:
+            return
         protocol = self._generation.settings.listeners[name].protocol
         for address in listener.addresses:
             self.log.event("listener.opened", {"listener": name, "protocol": protocol, "address": address})
@@ -138,6 +174,7 @@ class Proxy:
     async def _ask_servers(self) -> None:
         """Begin to ask those servers that may be asked; wait only for those that a listener cannot do without."""
         generation = self._generation
+        self._shared.reach(generation.settings.servers)
         for fields in unverified(generation.settings):
             self.log.event("server.unverified", fields)
         self._prober = Prober(self._shared.records, self.log.event, asyncio.sleep)
@@ -162,38 +199,65 @@ class Proxy:
         path = self.path
         if path is None:
             return False
-        added: Sockets = []
-        problems: list[str] = []
         try:
-            loaded = read(path)
-            settings = loaded.settings
-            generation = build_generation(settings, self._shared, directory=path.absolute().parent, plugins=self._plugins)
-            kept = Counter(address for opened in self._open.values() for address in opened.addresses)
-            for name, listener in settings.listeners.items():
-                wanted = Counter(listener.addresses)
-                added += _bind_all(name, list((wanted - kept).elements()), problems)
-                kept -= wanted
-            if problems:
-                raise SettingsError(problems)
-            await generation.host.started()
-            try:
-                self.log.adopt(level=settings.log.level, format=settings.log.format, file=settings.log.file)
-            except OSError:
-                await generation.host.stopping()
-                raise
+            prepared = await self.prepare(read(path))
         except (SettingsError, PluginError, OSError) as error:
-            _close_all(added)
             found = error.problems if isinstance(error, SettingsError) else [str(error)]
             self.log.event("settings.rejected", {"path": str(path), "problems": found})
             return False
-        old, self._generation, self.settings = self._generation, generation, settings
-        for warning in loaded.warnings:
+        for warning in prepared.loaded.warnings:
             self.log.event("settings.warning", {"text": warning})
-        self._swap_listeners(added)
-        await self._renew_prober()
-        await self._retire(old)
+        await self.commit(prepared)
         self.log.event("settings.reloaded", {"path": str(path), "sessions": len(self.sessions)})
         return True
+
+    async def prepare(self, loaded: Loaded, given: Sockets | None = None) -> Prepared:
+        """Make everything that new settings need; nothing changes before `commit`, and `discard` takes it back.
+
+        `given`: sockets of addresses that are new, which are closed if it fails. Raises SettingsError, PluginError, OSError.
+        """
+        added = given if given is not None else []
+        try:
+            settings = loaded.settings
+            generation = build_generation(settings, self._shared, directory=self._directory, plugins=self._plugins)
+            if given is None:
+                problems: list[str] = []
+                kept = Counter(address for opened in self._open.values() for address in opened.addresses)
+                for name, listener in settings.listeners.items():
+                    wanted = Counter(listener.addresses)
+                    added += _bind_all(name, list((wanted - kept).elements()), problems)
+                    kept -= wanted
+                if problems:
+                    raise SettingsError(problems)
+            await generation.host.started()
+            try:
+                self.log.check(settings.log.file)
+            except OSError:
+                await generation.host.stopping()
+                raise
+        except BaseException:
+            _close_all(added)
+            raise
+        return Prepared(loaded, generation, added)
+
+    async def discard(self, prepared: Prepared) -> None:
+        """Nothing comes of it."""
+        _close_all(prepared.added)
+        await prepared.generation.host.stopping()
+
+    async def commit(self, prepared: Prepared) -> None:
+        """What was prepared holds from now on."""
+        settings = prepared.loaded.settings
+        old, self._generation, self.settings = self._generation, prepared.generation, settings
+        with suppress(OSError):  # it was there a moment ago
+            self.log.adopt(level=settings.log.level, format=settings.log.format, file=settings.log.file)
+        self._swap_listeners(prepared.added)
+        await self._renew_prober()
+        await self._retire(old)
+
+    @property
+    def _directory(self) -> Path | None:
+        return self.path.absolute().parent if self.path is not None else None
 
     def _swap_listeners(self, added: Sockets) -> None:
         """Give each address to the listener that now has it. A socket that stays is never closed."""
@@ -216,6 +280,8 @@ class Proxy:
         for address, left in pool.items():
             for name, sockets in left:
                 _close_all([(address, sockets)])
+                if self._share is not None:
+                    continue
                 where = parse_address(address, any_port=True)
                 if where.path:
                     with suppress(OSError):
@@ -243,15 +309,21 @@ class Proxy:
 
     # -- stop
 
-    async def stop(self, *, text: str = "The mail proxy is shutting down.", seconds: float = DRAIN, signal: str = "") -> None:
-        """Accept nothing more, tell the sessions to end, wait for them at most `seconds`, end the rest. May be called once."""
+    async def stop(self, *, text: str = GOODBYE, seconds: float = DRAIN, spread: float = 0.0, signal: str = "") -> int:
+        """Accept nothing more, tell the sessions to end, wait for them at most `seconds`, end the rest. May be called once.
+
+        `spread`: idle sessions are told one after the other for so long. Returns how many sessions had to be ended.
+        """
         began = time.monotonic()
         said = {"sessions": len(self.sessions)} | ({"signal": signal} if signal else {})
-        self.log.event("proxy.stopping", said)
+        if self._share is None:
+            self.log.event("proxy.stopping", said)
         for opened in self._open.values():
-            opened.listener.close()
+            opened.listener.close(unlink=self._share is None)
         self._open.clear()
-        cut = await self.sessions.stop(text, seconds)
+        if self._share is not None:
+            self._share.leave()
+        cut = await self.sessions.stop(text, seconds, spread)
         if self._prober is not None:
             await self._prober.stop()
         for generation in [*self._retired, self._generation]:
@@ -261,22 +333,39 @@ class Proxy:
             await asyncio.wait(self._farewells)
         if self._reactor is not None:
             self._reactor.close()
+        await self._shared.leave()
         self._shared.close()
-        self.log.event("proxy.stopped", {"seconds": round(time.monotonic() - began, 3), "sessions": cut})
+        if self._share is None:
+            self.log.event("proxy.stopped", {"seconds": round(time.monotonic() - began, 3), "sessions": cut})
+        return cut
+
+    def abort(self) -> None:
+        """End all sessions now; nobody is told."""
+        for running in self.sessions:
+            running.abort()
 
     def kick(self, text: str, *, id: str = "", user: str = "", address: str = "") -> list[str]:
         """End the sessions that all given words hold for; returns their ids. See relay.table.Sessions.kick."""
         return self.sessions.kick(text, id=id, user=user, address=address)
 
 
-def build(settings: Portico, path: Path | None = None, *, log: Log | None = None, plugins: Mapping[str, object] | None = None) -> Proxy:
-    """A proxy that has opened nothing yet. `plugins`: some that are not installed, by name. Raises SettingsError."""
+def build(
+    settings: Portico,
+    path: Path | None = None,
+    *,
+    log: Log | None = None,
+    plugins: Mapping[str, object] | None = None,
+    share: Share | None = None,
+    ledger: str | None = None,
+) -> Proxy:
+    """A proxy that has opened nothing yet. `plugins`: some that are not installed, by name. `share`: see Proxy. `ledger`: the file in
+    which annotations are remembered where the settings name none. Raises SettingsError."""
     if log is None:
         log = Log()
         log.adopt(level=settings.log.level, format=settings.log.format, file=settings.log.file)
-    shared = Shared(log)
+    shared = Shared(log, ledger_file=ledger)
     directory = Path(path).absolute().parent if path is not None else None
-    return Proxy(settings, path, shared, build_generation(settings, shared, directory=directory, plugins=plugins), plugins)
+    return Proxy(settings, path, shared, build_generation(settings, shared, directory=directory, plugins=plugins), plugins, share)
 
 
 def _bind_all(name: str, addresses: list[str], problems: list[str]) -> Sockets:
@@ -306,6 +395,7 @@ def _asking(record: ServerRecord, dialling: Dialling) -> Ask:
             dialling.context,
             server_hostname=dialling.server_hostname,
             fingerprint=dialling.fingerprint,
+            carry=dialling.carry,
             timeout=PROBE,
         )
 

@@ -6,20 +6,24 @@ A value that may hold a secret is never part of a text.
 
 from __future__ import annotations
 
+import grp
 import os
+import pwd
 import re
 import ssl
 import stat
 import string
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 from portico.config.address import Address, parse_address
+from portico.config.check_ssh import ssh_mistakes
 from portico.config.document import KeyPath, Problem
 from portico.config.explain import show
 from portico.config.near import near, near_name
+from portico.config.sections.workers import Workers
 from portico.config.settings import Annotations, Listener, Log, Server, Trace
 
 OWN_MECHANISMS: Final = ("PLAIN", "LOGIN", "XOAUTH2", "OAUTHBEARER", "EXTERNAL")
@@ -39,6 +43,7 @@ class Parts:
     annotations: Annotations
     server_names: frozenset[str]
     """All names of servers, also of those that are not good."""
+    workers: Workers = field(default_factory=Workers)
 
 
 def mistakes(parts: Parts) -> list[Problem]:
@@ -56,7 +61,19 @@ def mistakes(parts: Parts) -> list[Problem]:
     found += _written(("log", "file"), parts.log.file)
     found += _written(("annotations", "file"), parts.annotations.file)
     found += _tracing(parts.trace)
+    found += _processes(("workers",), parts.workers)
     return found
+
+
+def _processes(path: KeyPath, workers: Workers) -> Iterator[Problem]:
+    if workers.drain_spread > workers.drain:
+        yield Problem((*path, "drain_spread"), "is longer than drain: by then the sessions have been ended", ((*path, "drain"),))
+    for key, text, known in (("user", workers.user, pwd.getpwnam), ("group", workers.group, grp.getgrnam)):
+        if text is not None and not text.isdigit():
+            try:
+                known(text)
+            except KeyError:
+                yield Problem((*path, key), f"found {show(text)}; this machine has no such {key}")
 
 
 def servers_of(listener: Listener) -> list[str]:
@@ -76,6 +93,8 @@ def _server(path: KeyPath, server: Server) -> Iterator[Problem]:
             yield from _address((*path, key), text)
     if server.ca_file is not None:
         yield from _authorities((*path, "ca_file"), server.ca_file)
+    if server.ssh is not None:
+        yield from ssh_mistakes((*path, "ssh"), server.ssh)
     if server.master_user is not None and server.master_password is None:
         yield Problem((*path, "master_user"), "needs master_password", ((*path, "master_password"),))
     if server.master_password is not None and server.master_user is None:

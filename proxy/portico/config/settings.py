@@ -12,6 +12,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from portico.config.sections.base import Settings
+from portico.config.sections.ssh import Ssh
+from portico.config.sections.workers import Workers
 from portico.config.units import (
     GIB,
     KIB,
@@ -95,6 +97,7 @@ class Server(Settings):
     probe: bool = Field(
         True, description="Ask for greeting and capabilities once at start, so that the right ones are offered before login."
     )
+    ssh: Ssh | None = Field(None, description="The SSH host through which alone the server can be reached.")
 
 
 class RouteRule(Settings):
@@ -186,4 +189,5 @@ class Portico(Settings):
     log: Log = Field(default_factory=lambda: Log(), description="The log.")
     trace: Trace = Field(default_factory=lambda: Trace(), description="Protocol traces.")
     annotations: Annotations = Field(default_factory=lambda: Annotations(), description="Annotated messages.")
+    workers: Workers = Field(default_factory=lambda: Workers(), description="Processes.")
     plugins: dict[str, dict[str, Any]] = Field(default={}, description="Plugins of all listeners, with their options.")

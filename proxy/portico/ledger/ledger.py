@@ -44,7 +44,7 @@ _VERSION: Final = 1
 _PATIENCE: Final = 1 * SECONDS
 """With another process that is writing: all sessions of this one wait meanwhile."""
 _KEPT: Final = 4 << 30
-_KEPT_IN_MEMORY: Final = 64 << 20
+KEPT_IN_MEMORY: Final = 64 << 20
 """Octets of transformed messages, compressed."""
 _OF_MAILBOX: Final = "(SELECT id FROM mailbox WHERE account = ? AND name = ? AND uid_validity = ?)"
 MOST_MAILBOXES: Final = 10_000
@@ -59,7 +59,7 @@ class SqliteLedger:
 
     def __init__(self, path: Path | None = None, *, most: int = MOST_MAILBOXES) -> None:
         self._most = most if path is None else None
-        self._room = self._usual = _KEPT if path is not None else _KEPT_IN_MEMORY
+        self._room = self._usual = _KEPT if path is not None else KEPT_IN_MEMORY
         self._sizes: WeakValueDictionary[Mailbox, Sizes] = WeakValueDictionary()  # what sessions use, they share
         self._kept = -1
         """Octets of transformed messages, or more; -1: not counted yet."""

@@ -41,11 +41,19 @@ def _either(name: str, level: Level, meaning: str, fields: str = "", optional: s
 
 _ALL: Final = (
     # the proxy as a whole
-    _proxy("proxy.started", "info", "All listeners accept connections.", "version pid addresses plugins"),
+    _proxy("proxy.started", "info", "All listeners accept connections.", "version pid addresses plugins", "workers"),
     _proxy("proxy.stopping", "info", "Nothing is accepted any more; the sessions are asked to end.", "sessions", "signal"),
     _proxy("proxy.stopped", "info", "The last session has ended.", "seconds", "sessions"),
     _proxy("proxy.failed", "error", "The proxy cannot start.", "reason text", "problems address"),
     _proxy("proxy.bug", "error", "A fault of Portico outside of any session.", "error", "traceback detail"),
+    _proxy("proxy.upgrading", "info", "Another process is started that takes our place (SIGUSR2).", "pid"),
+    _proxy("proxy.upgraded", "info", "It serves; this one serves only the sessions that it has.", "pid sessions"),
+    _proxy("proxy.upgrade_failed", "error", "It could not start; this one goes on.", "text", "pid"),
+    _proxy("worker.started", "info", "A worker process accepts connections.", "worker pid"),
+    _proxy("worker.ended", "warning", "A worker process has ended unasked, and its sessions with it; another takes its place.",
+           "worker pid sessions text"),
+    _proxy("worker.failed", "error", "A worker process cannot start; it is tried again.", "worker reason problems"),
+    _proxy("worker.hung", "error", "A worker process has done nothing for too long; it is killed.", "worker pid seconds"),
     _proxy("settings.reloaded", "info", "A new settings file holds for new sessions; running ones keep theirs.", "path sessions"),
     _proxy("settings.rejected", "error", "The new settings file has mistakes; the old settings stay.", "path problems"),
     _proxy("settings.warning", "warning", "The settings can be used, but something in them is doubtful or waits for a restart.", "text"),
@@ -57,6 +65,11 @@ _ALL: Final = (
     _proxy("server.probed", "info", "A server was asked for its capabilities.", "server protocol address capabilities mechanisms seconds"),
     _proxy("server.probe_failed", "warning", "A server did not answer; it is asked again later.", "server protocol address reason detail"),
     _proxy("server.unverified", "warning", "The certificate of a server is not checked (verify = false); said at every start.", "server"),
+    _proxy("ssh.connected", "info", "Connected to the SSH host of servers; their sessions share the connection.", "address names seconds"),
+    _proxy("ssh.failed", "warning", "The SSH host of servers cannot be used; it is tried again after so many seconds.",
+           "address names reason detail seconds"),
+    _proxy("ssh.lost", "warning", "The connection to an SSH host has ended, and with it the connections of its sessions to their servers.",
+           "address names sessions detail"),
     _either("upstream.connected", "debug", "Connected to a server.", "server address seconds"),
     _session("upstream.failed", "warning", "The server could not be reached, or failed before or in the sign-in.", "reason detail server"),
     # the plugins

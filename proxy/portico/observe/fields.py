@@ -43,6 +43,7 @@ _ALL: Final = (
     Field("timestamp", "When, in UTC, ISO 8601 with microseconds.", {"type": "string", "format": "date-time"}),
     Field("level", "How much it matters.", _one_of("debug", "info", "warning", "error")),
     Field("event", "The event's name."),
+    Field("worker", "The worker process: its number, from 0.", _WHOLE),
     # in every event of a session
     Field("session", "The session's id, from accept to close; the server gets it as x-session-id, so that both logs can be joined."),
     Field("protocol", "The protocol of the session or listener.", _one_of("imap", "pop3")),
@@ -98,10 +99,13 @@ _ALL: Final = (
     Field("unregistered", "Names in this line that the reference does not know (a fault of Portico's).", _NAMES),
     Field("version", "The version."),
     Field("what", "What it was about."),
+    Field("workers", "Number of worker processes.", _WHOLE),
 )
 
 FIELDS: Final = {known.name: Field(known.name, known.meaning, known.schema or _TEXT) for known in _ALL}
 
 EVERY_LINE: Final = ("timestamp", "level", "event")
+OF_A_WORKER: Final = ("worker",)
+"""In every line of a worker process; the supervisor's and those of a single process have none, or say whom they are about."""
 SESSION_ALWAYS: Final = ("session", "protocol", "listener", "rip", "rport", "lip", "lport")
 SESSION_WHEN_KNOWN: Final = ("user", "tls", "cipher")

@@ -39,6 +39,7 @@ class LogContractError(PorticoError):
 
 class Log:
     """Writes events. `strict` (tests): what is not registered raises LogContractError; else it is written and marked.
+    `worker`: the number of the process, in each of its lines.
 
     Make one per process; `adopt` changes its settings while it is in use.
     """
@@ -50,8 +51,10 @@ class Log:
         level: str = "info",
         format: Literal["auto", "json", "console"] = "json",
         strict: bool = False,
+        worker: int | None = None,
     ) -> None:
         self.strict = strict
+        self._stamp = _stamp if worker is None else _stamp_of(worker)
         self._sink = sink if sink is not None else Sink(sys.stderr.fileno())
         self._configure(level, format, colours=False)
 
@@ -69,10 +72,16 @@ class Log:
             format = "console" if terminal else "json"
         self._configure(level, format, colours=terminal and not os.environ.get("NO_COLOR"))
 
+    @staticmethod
+    def check(file: str | None) -> None:
+        """Raises OSError if a file could not be adopted."""
+        if file is not None:
+            open_file(file).close()
+
     def _configure(self, level: str, format: str, *, colours: bool) -> None:
         self._least = least = LEVELS[level]
         console = format == "console"
-        processors: list[Any] = [_stamp, self._guard]
+        processors: list[Any] = [self._stamp, self._guard]
         processors += [_printable, _console(colours)] if console else [structlog.processors.JSONRenderer(serializer=_to_json)]
         logger = structlog.wrap_logger(
             _Lines(self._sink),
@@ -187,6 +196,13 @@ def _to_json(line: dict[str, Any], **_: Any) -> str:
 def _stamp(_logger: Any, level: str, line: dict[str, Any]) -> dict[str, Any]:
     """The three fields that each line begins with."""
     return {"timestamp": datetime.now(UTC).isoformat(timespec="microseconds"), "level": level, "event": line.pop("event"), **line}
+
+
+def _stamp_of(worker: int) -> Any:
+    def stamp(_logger: Any, level: str, line: dict[str, Any]) -> dict[str, Any]:
+        return _stamp(_logger, level, {"event": line.pop("event"), "worker": worker, **line})
+
+    return stamp
 
 
 def _printable(_logger: Any, _level: str, line: dict[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from portico.observe.events import EVENTS, EventType
-from portico.observe.fields import EVERY_LINE, FIELDS, SESSION_ALWAYS, SESSION_WHEN_KNOWN, Field
+from portico.observe.fields import EVERY_LINE, FIELDS, OF_A_WORKER, SESSION_ALWAYS, SESSION_WHEN_KNOWN, Field
 
 PAGE: Final = "log-events.md"
 SCHEMA: Final = "log-events.schema.json"
@@ -29,7 +29,7 @@ come at any time: readers leave alone what they do not know.
 
 """
 _GROUPS: Final = (
-    ("The proxy", ("proxy.", "settings.", "listener.", "log.")),
+    ("The proxy", ("proxy.", "worker.", "settings.", "listener.", "log.")),
     ("Servers", ("server.", "upstream.")),
     ("Plugins", ("plugin.",)),
     ("Sessions", ("session.", "login.", "trace.")),
@@ -56,11 +56,12 @@ def _entry(known: EventType) -> str:
 def page() -> str:
     """docs/reference/log-events.md"""
     text = _HEAD + "## In every line\n\n" + _table(EVERY_LINE)
+    text += "\n## In every line of a worker process\n\n" + _table(OF_A_WORKER)
     text += "\n## In every event of a session\n\n" + _table(SESSION_ALWAYS + SESSION_WHEN_KNOWN) + "\n"
     text += "A field marked `?` below is there when it is known.\n\n"
     for title, prefixes in _GROUPS:
         text += f"## {title}\n\n" + "".join(_entry(known) for known in EVENTS.values() if known.name.startswith(prefixes))
-    others = sorted(FIELDS.keys() - {*EVERY_LINE, *SESSION_ALWAYS, *SESSION_WHEN_KNOWN})
+    others = sorted(FIELDS.keys() - {*EVERY_LINE, *OF_A_WORKER, *SESSION_ALWAYS, *SESSION_WHEN_KNOWN})
     return text + "## All other fields\n\n" + _table(others)
 
 
@@ -79,7 +80,7 @@ def schema() -> dict[str, Any]:
 def _event_schema(known: EventType) -> dict[str, Any]:
     needed = [*known.fields, *(SESSION_ALWAYS if known.session else ())]
     extra = (*SESSION_ALWAYS, *SESSION_WHEN_KNOWN) if known.session or known.either else ()
-    allowed = list(dict.fromkeys((*EVERY_LINE, *known.fields, *known.optional, *extra)))
+    allowed = list(dict.fromkeys((*EVERY_LINE, *OF_A_WORKER, *known.fields, *known.optional, *extra)))
     return {
         "title": known.name,
         "description": known.meaning,

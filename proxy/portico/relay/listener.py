@@ -5,6 +5,7 @@ Rule of this file: from an address to a Driver that has a connection; what happe
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
 import socket
@@ -20,6 +21,7 @@ from portico.relay.driver import Driver
 from portico.relay.farewell import report_bug
 from portico.relay.ports import Generation
 from portico.relay.reactor import Reactor
+from portico.relay.spread import Share
 from portico.relay.table import Sessions
 from portico.session.context import Peer
 from portico.session.events import CLIENT
@@ -29,6 +31,9 @@ _ACCEPTS: Final = 64
 """Connections taken in one turn."""
 _PAUSE: Final = 0.5
 """Seconds without accepting when the process or the machine has no descriptors or memory left."""
+_REST: Final = 0.002
+_REST_MAX: Final = 0.1
+"""Seconds that a worker with more than its share does not listen before it looks again; doubled each time up to the second."""
 _EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 _WILDCARDS: Final = frozenset({"0.0.0.0", "::"})  # noqa: S104 (compared, not bound)
 
@@ -91,16 +96,75 @@ def _remove_stale(path: str) -> None:
     raise OSError(errno.EADDRINUSE, "another process answers on it")
 
 
+class Turnstile:
+    """Lets a worker take no more than its share of what comes to all its Listeners."""
+
+    __slots__ = ("_doors", "_loop", "_pause", "_sessions", "_share")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, share: Share, sessions: Sessions) -> None:
+        self._loop = loop
+        self._share = share
+        self._sessions = sessions
+        self._doors: set[_Door] = set()
+        self._pause = 0.0
+        sessions.left = self._note
+
+    def add(self, door: _Door) -> None:
+        self._doors.add(door)
+
+    def discard(self, door: _Door) -> None:
+        self._doors.discard(door)
+
+    def passed(self) -> bool:
+        """One more was taken. False: no more now."""
+        self._note()
+        if self._pause:
+            return False
+        if not self._share.over(len(self._sessions)):
+            return True
+        self._share.resting = True
+        self._note()
+        for door in self._doors:
+            door.rest()
+        self._pause = _REST
+        self._loop.call_later(self._pause, self._look)
+        return False
+
+    def _look(self) -> None:
+        if self._share.over(len(self._sessions)):
+            self._pause = min(self._pause * 2, _REST_MAX)
+            self._loop.call_later(self._pause, self._look)
+            return
+        self._pause = 0.0
+        self._share.resting = False
+        self._note()
+        for door in self._doors:
+            door.wake()
+
+    def _note(self) -> None:
+        self._share.note(len(self._sessions))
+
+
 class Listener:
     """Accepts on `sockets` (bound and listening, made here or inherited) for the virtual server `name`.
 
-    `generation` may be replaced at any time: it holds for connections accepted from then on.
+    `generation` may be replaced at any time: it holds for connections accepted from then on. `turnstile`: that of the worker, where
+    several have the same sockets.
     """
 
-    __slots__ = ("_doors", "_reactor", "_sessions", "generation", "name")
+    __slots__ = ("_doors", "_reactor", "_sessions", "generation", "name", "turnstile")
 
-    def __init__(self, reactor: Reactor, name: str, sockets: Sequence[socket.socket], generation: Generation, sessions: Sessions) -> None:
+    def __init__(
+        self,
+        reactor: Reactor,
+        name: str,
+        sockets: Sequence[socket.socket],
+        generation: Generation,
+        sessions: Sessions,
+        turnstile: Turnstile | None = None,
+    ) -> None:
         self.name = name
+        self.turnstile = turnstile
         self.generation = generation
         self._reactor = reactor
         self._sessions = sessions
@@ -114,10 +178,10 @@ class Listener:
         """Where it listens, as settings write it, with the ports that the system chose."""
         return [door.address for door in self._doors]
 
-    def close(self) -> None:
-        """Accept nothing more; unix sockets are unlinked."""
+    def close(self, *, unlink: bool = True) -> None:
+        """Accept nothing more; unix sockets are unlinked, unless they are somebody else's."""
         for door in self._doors:
-            door.close()
+            door.close(unlink)
         self._doors = []
 
     def let_go(self) -> None:
@@ -162,6 +226,8 @@ class _Door:
             if name[0] not in _WILDCARDS:
                 self._local = (name[0], name[1])
         listener._reactor.listen(sock.fileno(), self)
+        if listener.turnstile is not None:
+            listener.turnstile.add(self)
 
     def ready(self, mask: int) -> None:
         for _ in range(_ACCEPTS):
@@ -180,6 +246,9 @@ class _Door:
                 sock.close()
                 continue
             self.listener.accepted(sock, peer)
+            turnstile = self.listener.turnstile
+            if turnstile is not None and not turnstile.passed():
+                return
 
     def _prepare(self, sock: socket.socket, remote: tuple[str, int] | str) -> Peer:
         sock.setblocking(False)
@@ -204,13 +273,24 @@ class _Door:
             self._paused = False
             self.listener._reactor.listen(self.sock.fileno(), self)
 
+    def rest(self) -> None:
+        """Accept nothing until `wake`."""
+        if not self._paused:
+            self._paused = True
+            self.listener._reactor.pause(self.sock.fileno())
+
+    def wake(self) -> None:
+        self._go_on()
+
     def leave(self) -> None:
         self._paused = False
         self.listener._reactor.pause(self.sock.fileno())
+        if self.listener.turnstile is not None:
+            self.listener.turnstile.discard(self)
 
-    def close(self) -> None:
+    def close(self, unlink: bool) -> None:
         self.leave()
         self.sock.close()
-        if self.address.startswith("unix:"):
+        if unlink and self.address.startswith("unix:"):
             with suppress(OSError):
                 Path(self.address[5:]).unlink()

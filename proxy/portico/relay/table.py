@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator
-from typing import Protocol
+from typing import Final, Protocol
 
+from portico.config.units import SECONDS
 from portico.session.context import SessionView
+
+_STEP: Final = 0.05 * SECONDS
 
 
 class Running(Protocol):
@@ -28,11 +31,13 @@ class Running(Protocol):
 class Sessions:
     """All running sessions by their id."""
 
-    __slots__ = ("_empty", "_running")
+    __slots__ = ("_empty", "_running", "left")
 
     def __init__(self) -> None:
         self._running: dict[str, Running] = {}
         self._empty: asyncio.Event | None = None
+        self.left: Callable[[], object] | None = None
+        """Called when one has ended."""
 
     def __len__(self) -> int:
         return len(self._running)
@@ -52,6 +57,8 @@ class Sessions:
     def remove(self, session_id: str) -> None:
         """It has ended."""
         self._running.pop(session_id, None)
+        if self.left is not None:
+            self.left()
         if not self._running and self._empty is not None:
             self._empty.set()
 
@@ -72,21 +79,34 @@ class Sessions:
             raise ValueError("whom to kick must be said: id, user or address")
         return self._tell(self.find(id=id, user=user, address=address), lambda each: each.kick(text))
 
-    async def stop(self, text: str, seconds: float) -> int:
+    async def stop(self, text: str, seconds: float, spread: float = 0.0) -> int:
         """Tell all to end when what is under way is done, wait until they have, at most `seconds`, then end the rest: with a word where
-        one may stand. Returns how many had to be ended so."""
-        self._tell(list(self), lambda each: each.kick(text, shutdown=True, patient=True))
+        one may stand. `spread`: tell them one after the other for so many seconds, so that they do not all come back at once. Returns
+        how many had to be ended at last."""
         if self._running:
             self._empty = asyncio.Event()
             try:
                 async with asyncio.timeout(seconds):
-                    await self._empty.wait()
+                    await self._ask_to_leave(text, spread)
+                    if self._running:
+                        await self._empty.wait()
             except TimeoutError:
                 pass
             self._empty = None
         late = self._tell(list(self), lambda each: each.kick(text, shutdown=True))
         self._tell(list(self), lambda each: each.abort())
         return len(late)
+
+    async def _ask_to_leave(self, text: str, spread: float) -> None:
+        ids = list(self._running)
+        steps = max(1, min(len(ids), int(spread / _STEP)))
+        for step in range(steps):
+            if step:
+                await asyncio.sleep(spread / steps)
+            for session_id in ids[step::steps]:
+                running = self._running.get(session_id)  # by now it may be gone, or a Tunnel
+                if running is not None:
+                    running.kick(text, shutdown=True, patient=True)
 
     def _tell(self, whom: list[Running], what: Callable[[Running], None]) -> list[str]:
         ids = [each.view.id for each in whom]
