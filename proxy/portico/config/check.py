@@ -93,6 +93,10 @@ def _server(path: KeyPath, server: Server) -> Iterator[Problem]:
             yield from _address((*path, key), text)
     if server.ca_file is not None:
         yield from _authorities((*path, "ca_file"), server.ca_file)
+    if server.key is not None and server.certificate is None:
+        yield Problem((*path, "key"), "needs certificate", ((*path, "certificate"),))
+    if server.certificate is not None:
+        yield from _certificate(path, server.certificate, server.key)
     if server.ssh is not None:
         yield from ssh_mistakes((*path, "ssh"), server.ssh)
     if server.master_user is not None and server.master_password is None:
@@ -101,7 +105,7 @@ def _server(path: KeyPath, server: Server) -> Iterator[Problem]:
         yield Problem((*path, "master_password"), "needs master_user", ((*path, "master_user"),))
     if server.master_user is not None and (not server.master_user or "\0" in server.master_user):
         yield Problem((*path, "master_user"), "is empty or has a NUL octet (RFC 4616 2)")
-    if server.tls != "none" and server.verify and server.fingerprint is None and server.name is None:
+    if server.tls != "none" and server.verify and not server.pins and server.name is None:
         for key in ("imap", "pop3"):
             if str(getattr(server, key) or "").startswith("unix:"):
                 yield Problem((*path, key), "TLS over a unix socket needs name, fingerprint or verify = false: there is no host to check")
@@ -156,20 +160,51 @@ def _user_template(path: KeyPath, template: str) -> Iterator[Problem]:
 
 
 def _tls(path: KeyPath, listener: Listener) -> Iterator[Problem]:
-    if listener.tls != "none" and listener.certificate is None:
+    if listener.tls != "none" and listener.certificate is None and not listener.certificates:
         text = f'is needed with tls = "{listener.tls}"; "portico certs new" makes one for trying things out'
-        yield Problem((*path, "certificate"), text, ((*path, "tls"),))
+        yield Problem((*path, "certificate"), text, ((*path, "tls"), (*path, "certificates")))
     if listener.key is not None and listener.certificate is None:
         yield Problem((*path, "key"), "needs certificate", ((*path, "certificate"),))
     if listener.certificate is not None:
         yield from _certificate(path, listener.certificate, listener.key)
+    for number, each in enumerate(listener.certificates):
+        here = (*path, "certificates", number)
+        yield from _certificate(here, each.certificate, each.key)
+        for position, name in enumerate(each.names):
+            if not re.fullmatch(r"(?:\*\.)?[A-Za-z0-9_-]{1,63}(?:\.[A-Za-z0-9_-]{1,63})*", name):
+                text = f'found {show(name)}; possible: a host name, as "mail.example.org" or "*.example.org", in ASCII (xn--…)'
+                yield Problem((*here, "names", position), text)
+    yield from _clients(path, listener)
+    if listener.ciphers is not None and not set_ciphers(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), listener.ciphers):
+        text = f'found {show(listener.ciphers)}; names of ciphers are expected as "openssl ciphers" takes them, and OpenSSL must know each'
+        yield Problem((*path, "ciphers"), text)
+
+
+def _clients(path: KeyPath, listener: Listener) -> Iterator[Problem]:
     if listener.client_ca_file is not None:
         yield from _authorities((*path, "client_ca_file"), listener.client_ca_file)
+    if listener.client_crl_file is not None:
+        yield from _revoked((*path, "client_crl_file"), listener.client_crl_file)
+        if listener.client_certificates == "no":
+            why = ((*path, "client_certificates"),)
+            yield Problem((*path, "client_crl_file"), 'needs client certificates; possible: "optional" or "required"', why)
     if listener.client_certificates != "no":
         if listener.tls == "none":
             yield Problem((*path, "client_certificates"), 'needs TLS; possible: tls = "implicit" or "starttls"', ((*path, "tls"),))
         if listener.client_ca_file is None:
             yield Problem((*path, "client_certificates"), "needs client_ca_file", ((*path, "client_ca_file"),))
+
+
+def set_ciphers(context: ssl.SSLContext, ciphers: str) -> bool:
+    """Let the context have these; False: one of the words is none. (OpenSSL itself passes over those that it does not know.)"""
+    try:
+        for word in re.split(r"[:, ]+", ciphers):
+            if not word.startswith(("!", "-", "@")):
+                context.set_ciphers(word.removeprefix("+"))
+        context.set_ciphers(ciphers)
+    except (ssl.SSLError, ValueError):
+        return False
+    return True
 
 
 def _certificate(path: KeyPath, certificate: str, key: str | None) -> Iterator[Problem]:
@@ -203,6 +238,20 @@ def _authorities(path: KeyPath, file: str) -> Iterator[Problem]:
             context.load_verify_locations(file)
         except (ssl.SSLError, OSError, ValueError):
             yield Problem(path, f"{file}: is no PEM file with certificates of authorities")
+
+
+def _revoked(path: KeyPath, file: str) -> Iterator[Problem]:
+    bad = list(_readable(path, file))
+    yield from bad
+    if not bad:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        try:
+            context.load_verify_locations(file)
+            octets = Path(file).read_bytes()
+        except (ssl.SSLError, OSError, ValueError):
+            octets = b""
+        if b"-----BEGIN X509 CRL-----" not in octets or b"CERTIFICATE-----" in octets:
+            yield Problem(path, f"{file}: is no PEM file with lists of revoked certificates (X509 CRL), and nothing else")
 
 
 def _readable(path: KeyPath, file: str) -> Iterator[Problem]:

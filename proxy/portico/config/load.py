@@ -33,6 +33,7 @@ Model = TypeVar("Model", bound=BaseModel)
 _STAND_INS: Final[Mapping[str, Any]] = {"protocol": "imap", "addresses": ["127.0.0.1:0"]}
 _BLANK: Final = "?"
 _STAND_INS_OF_A_ROUTE: Final[Mapping[str, Any]] = {"users": [_BLANK], "server": _BLANK}
+_STAND_INS_OF_A_CERTIFICATE: Final[Mapping[str, Any]] = {"certificate": _BLANK}
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +135,7 @@ def _remove(table: dict[str, Any], path: KeyPath) -> bool:
     if isinstance(inner, dict):
         del inner[key]
         return True
-    blank: Any = {} if path[-2] == "routes" else _BLANK
+    blank: Any = {} if path[-2] in ("routes", "certificates") else _BLANK
     if inner[key] == blank:
         return False
     inner[key] = blank
@@ -157,7 +158,7 @@ def _stand_in(table: dict[str, Any], path: KeyPath) -> bool:
     """Something harmless for a key that must be there, so that the rest of its table can be checked. Its lack is reported already,
     and what depends on it says so (Problem.depends)."""
     inner, key = _inner(table, path[:-1]), str(path[-1])
-    stand_ins = _STAND_INS_OF_A_ROUTE if "routes" in path else _STAND_INS
+    stand_ins = _STAND_INS_OF_A_ROUTE if "routes" in path else _STAND_INS_OF_A_CERTIFICATE if "certificates" in path else _STAND_INS
     if not isinstance(inner, dict) or key in inner or key not in stand_ins:
         return False
     inner[key] = copy.copy(stand_ins[key])

@@ -13,6 +13,7 @@ from pydantic import Field
 
 from portico.config.sections.base import Settings
 from portico.config.sections.ssh import Ssh
+from portico.config.sections.tls import Certificate, Tls
 from portico.config.sections.workers import Workers
 from portico.config.units import (
     GIB,
@@ -89,6 +90,11 @@ class Server(Settings):
     ca_file: ReadFile | None = Field(None, description="PEM file of the authorities to trust; default: the system's.")
     name: str | None = Field(None, description="The name that its certificate must bear; default: the host of the address.")
     fingerprint: Fingerprint | None = Field(None, description="SHA-256 of the server's certificate in hex: trust exactly this one.")
+    fingerprints: list[Fingerprint] = Field(
+        default=[], description="Further ones that are trusted likewise: the next certificate's, before the server changes to it."
+    )
+    certificate: ReadFile | None = Field(None, description="PEM file with the certificate that Portico shows to the server, and its chain.")
+    key: ReadFile | None = Field(None, description="PEM file with its key; default: the key is in the certificate file.")
     master_user: str | None = Field(None, description="Sign in as this user for everybody (SASL PLAIN with authorization identity).")
     master_password: SecretText | None = Field(None, description="Its password: text, or {file = …} or {env = …}.")
     send_client_address: bool = Field(
@@ -98,6 +104,11 @@ class Server(Settings):
         True, description="Ask for greeting and capabilities once at start, so that the right ones are offered before login."
     )
     ssh: Ssh | None = Field(None, description="The SSH host through which alone the server can be reached.")
+
+    @property
+    def pins(self) -> list[str]:
+        """SHA-256 of the only certificates that it may show, in hex; empty: any that is good."""
+        return [*([self.fingerprint] if self.fingerprint is not None else []), *self.fingerprints]
 
 
 class RouteRule(Settings):
@@ -118,9 +129,21 @@ class Listener(Settings):
     )
     certificate: ReadFile | None = Field(None, description="PEM file with the certificate and its chain.")
     key: ReadFile | None = Field(None, description="PEM file with its key; default: the key is in the certificate file.")
+    certificates: list[Certificate] = Field(
+        default=[], description="Further certificates, or all: which one is shown is decided by the name that the client asks for (SNI)."
+    )
     client_ca_file: ReadFile | None = Field(None, description="PEM file of the authorities for client certificates.")
     client_certificates: Literal["no", "optional", "required"] = Field("no", description="Whether clients are asked for a certificate.")
+    client_crl_file: ReadFile | None = Field(
+        None,
+        description="PEM file with the lists of revoked certificates of all these authorities. A list that is missing or too old lets "
+        "nobody in who shows a certificate.",
+    )
     minimum_tls: Literal["1.2", "1.3"] = Field("1.2", description="The oldest TLS version accepted.")
+    ciphers: str | None = Field(
+        None,
+        description="Ciphers of TLS 1.2 in OpenSSL's words; default: Mozilla's intermediate list. TLS 1.3 has its own, all of them good.",
+    )
     plain_login: bool = Field(False, description="Let clients sign in without TLS. Off: LOGINDISABLED and [PRIVACYREQUIRED].")
     mechanisms: list[str] = Field(
         default=["PLAIN", "LOGIN", "XOAUTH2", "OAUTHBEARER"],
@@ -190,4 +213,5 @@ class Portico(Settings):
     trace: Trace = Field(default_factory=lambda: Trace(), description="Protocol traces.")
     annotations: Annotations = Field(default_factory=lambda: Annotations(), description="Annotated messages.")
     workers: Workers = Field(default_factory=lambda: Workers(), description="Processes.")
+    tls: Tls = Field(default_factory=lambda: Tls(), description="Certificates and session tickets of all listeners.")
     plugins: dict[str, dict[str, Any]] = Field(default={}, description="Plugins of all listeners, with their options.")

@@ -9,14 +9,16 @@ from __future__ import annotations
 import hashlib
 import hmac
 import ssl
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
+from portico.config.check import set_ciphers
 from portico.errors import SettingsError
 from portico.session.context import TlsInfo
 
-# Mozilla's "intermediate" list, version 5.7; TLS 1.3 has its own suites, all of them good.
-_CIPHERS: Final = ":".join(
+CIPHERS: Final = ":".join(
     (
         "ECDHE-ECDSA-AES128-GCM-SHA256",
         "ECDHE-RSA-AES128-GCM-SHA256",
@@ -29,6 +31,7 @@ _CIPHERS: Final = ":".join(
         "DHE-RSA-CHACHA20-POLY1305",
     )
 )
+"""Mozilla's "intermediate" list, version 5.7; TLS 1.3 has its own suites, all of them good."""
 _VERSIONS: Final = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
 
 
@@ -36,6 +39,18 @@ class NamedSSLObject(ssl.SSLObject):
     """Remembers the name that the client asked for (RFC 6066 3): the ssl module tells it only once, while shaking hands."""
 
     sni: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What holds for all certificates of a listener."""
+
+    minimum: Literal["1.2", "1.3"] = "1.2"
+    ciphers: str = CIPHERS
+    """Of TLS 1.2, in OpenSSL's words."""
+    client_ca: str | None = None
+    client_certificates: Literal["no", "optional", "required"] = "no"
+    client_crl: str | None = None
 
 
 def server_context(
@@ -46,55 +61,82 @@ def server_context(
     client_ca: str | None = None,
     client_certificates: Literal["no", "optional", "required"] = "no",
 ) -> ssl.SSLContext:
-    """For a listener. `certificate`: PEM with its chain; `key`: PEM, or None where the key is in the same file.
+    """For a listener with one certificate. `certificate`: PEM with its chain; `key`: PEM, or None where the key is in the same file.
 
     Raises SettingsError with a line for each file that is missing, unreadable, or does not belong to the other.
     """
+    return serving_context([(certificate, key)], Policy(minimum, client_ca=client_ca, client_certificates=client_certificates))
+
+
+def serving_context(pairs: Sequence[tuple[str, str | None]], policy: Policy) -> ssl.SSLContext:
+    """For clients. `pairs`: certificate and key as in `server_context`, one for each kind of key. Raises SettingsError."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = _VERSIONS[minimum]
-    context.set_ciphers(_CIPHERS)
+    context.minimum_version = _VERSIONS[policy.minimum]
     context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION
-    # One ticket instead of two: half the bookkeeping of a resumption. They hold in all workers when made before the fork.
+    # One ticket instead of two: half the bookkeeping of a resumption.
     context.num_tickets = 1
-    # The name is for the log and for plugins; which certificate is shown does not depend on it here.
+    # The name is for the log and for plugins; which certificate is shown is chosen in store.py.
     context.sslobject_class = NamedSSLObject
-    context.sni_callback = _note_name
-    problems = _unreadable(certificate, key, client_ca)
+    context.sni_callback = note_name
+    problems = [] if set_ciphers(context, policy.ciphers) else [f"ciphers: OpenSSL knows nothing by {policy.ciphers!r}"]
+    problems += unreadable(*(file for pair in pairs for file in pair), policy.client_ca, policy.client_crl)
     if not problems:
-        problems = _load_chain(context, certificate, key)
-        if client_certificates != "no":
-            problems += _load_authorities(context, client_ca)
-            context.verify_mode = ssl.CERT_REQUIRED if client_certificates == "required" else ssl.CERT_OPTIONAL
+        problems = [problem for certificate, key in pairs for problem in _load_chain(context, certificate, key)]
+        if policy.client_certificates != "no":
+            problems += _ask_for_certificates(context, policy)
     if problems:
         raise SettingsError(problems)
     return context
 
 
-def client_context(*, verify: bool = True, ca_file: str | None = None, fingerprint: bytes | None = None) -> ssl.SSLContext:
-    """For the way to a server. `fingerprint` given: the chain and the name are not looked at, `check_fingerprint` is what counts.
+def _ask_for_certificates(context: ssl.SSLContext, policy: Policy) -> list[str]:
+    # Who resumes does not show his certificate again, and nobody would look whether it has expired or is revoked meanwhile.
+    context.num_tickets = 0
+    context.options |= ssl.OP_NO_TICKET
+    problems = _load_authorities(context, policy.client_ca)
+    if policy.client_crl is not None:
+        # The whole chain: an authority in between may be revoked too. A list that is missing or too old lets nobody in.
+        context.verify_flags |= ssl.VerifyFlags.VERIFY_CRL_CHECK_CHAIN
+        problems += _load_revoked(context, policy.client_crl)
+    context.verify_mode = ssl.CERT_REQUIRED if policy.client_certificates == "required" else ssl.CERT_OPTIONAL
+    return problems
 
-    Raises SettingsError when `ca_file` cannot be used.
+
+def client_context(
+    *,
+    verify: bool = True,
+    ca_file: str | None = None,
+    fingerprint: bytes | Collection[bytes] | None = None,
+    certificate: str | None = None,
+    key: str | None = None,
+) -> ssl.SSLContext:
+    """For the way to a server. `fingerprint` given: the chain and the name are not looked at, `check_fingerprint` is what counts.
+    `certificate`, `key`: what we show to a server that asks who we are.
+
+    Raises SettingsError when a file cannot be used.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION
-    if not verify or fingerprint is not None:
+    if not verify or fingerprint:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     elif ca_file is None:
         context.load_default_certs(ssl.Purpose.SERVER_AUTH)
-    problems = _unreadable(ca_file)
+    problems = unreadable(ca_file, certificate, key)
     if not problems and ca_file is not None:
         problems = _load_authorities(context, ca_file)
+    if not problems and certificate is not None:
+        problems = _load_chain(context, certificate, key)
     if problems:
         raise SettingsError(problems)
     return context
 
 
-def check_fingerprint(tls: ssl.SSLObject, fingerprint: bytes) -> bool:
-    """Whether the server's certificate is the pinned one: SHA-256 of its DER form."""
-    certificate = tls.getpeercert(binary_form=True) or b""
-    return hmac.compare_digest(hashlib.sha256(certificate).digest(), fingerprint)
+def check_fingerprint(tls: ssl.SSLObject, fingerprint: bytes | Collection[bytes]) -> bool:
+    """Whether the server's certificate is the pinned one, or one of them: SHA-256 of its DER form."""
+    shown = hashlib.sha256(tls.getpeercert(binary_form=True) or b"").digest()
+    return any(hmac.compare_digest(shown, pin) for pin in ([fingerprint] if isinstance(fingerprint, bytes) else fingerprint))
 
 
 def tls_info(tls: ssl.SSLObject) -> TlsInfo:
@@ -125,12 +167,14 @@ def _printable(name: str) -> str | None:
     return name if name and name.isprintable() else None
 
 
-def _note_name(tls: ssl.SSLObject, name: str | None, context: ssl.SSLContext) -> None:
+def note_name(tls: ssl.SSLObject, name: str | None, context: ssl.SSLContext) -> None:
+    """An sni_callback that keeps the name."""
     if isinstance(tls, NamedSSLObject) and name is not None:
         tls.sni = name[:255]
 
 
-def _unreadable(*files: str | None) -> list[str]:
+def unreadable(*files: str | None) -> list[str]:
+    """A line for each file that cannot be read."""
     problems = []
     for file in files:
         if file is None:
@@ -178,4 +222,16 @@ def _load_authorities(context: ssl.SSLContext, file: str | None) -> list[str]:
         context.load_verify_locations(file)
     except (ssl.SSLError, OSError, ValueError):
         return [f"{file}: no certificate in PEM form is in it"]
+    return []
+
+
+def _load_revoked(context: ssl.SSLContext, file: str) -> list[str]:
+    try:
+        octets = Path(file).read_bytes()
+        if b"CERTIFICATE-----" in octets:
+            return [f"{file}: has certificates in it; OpenSSL would trust them"]
+        octets.index(b"-----BEGIN X509 CRL-----")
+        context.load_verify_locations(file)
+    except (ssl.SSLError, OSError, ValueError):
+        return [f"{file}: no list of revoked certificates in PEM form is in it"]
     return []
