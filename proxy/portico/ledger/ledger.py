@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import sqlite3
 import zlib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 from weakref import WeakValueDictionary
@@ -22,7 +23,7 @@ from portico.session.sizes.sizes import Sizes
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS mailbox (
     id INTEGER PRIMARY KEY, account TEXT NOT NULL, name TEXT NOT NULL, uid_validity INTEGER NOT NULL,
-    watermark INTEGER NOT NULL DEFAULT 0, UNIQUE (account, name, uid_validity)
+    watermark INTEGER NOT NULL DEFAULT 0, edition INTEGER NOT NULL DEFAULT 0, UNIQUE (account, name, uid_validity)
 );
 CREATE TABLE IF NOT EXISTS annotation (
     mailbox INTEGER NOT NULL REFERENCES mailbox ON DELETE CASCADE, uid TEXT NOT NULL, octets INTEGER NOT NULL, data TEXT,
@@ -40,13 +41,16 @@ CREATE TABLE IF NOT EXISTS subscription (
     account TEXT NOT NULL, name TEXT NOT NULL, subscribed INTEGER NOT NULL, PRIMARY KEY (account, name)
 ) WITHOUT ROWID;
 """
-_VERSION: Final = 1
+_VERSION: Final = 2
+_FROM_VERSION_1: Final = "ALTER TABLE mailbox ADD COLUMN edition INTEGER NOT NULL DEFAULT 0"
+"""Raised whenever sizes of the mailbox are written, so that a process knows that another one has."""
 _PATIENCE: Final = 1 * SECONDS
 """With another process that is writing: all sessions of this one wait meanwhile."""
 _KEPT: Final = 4 << 30
 KEPT_IN_MEMORY: Final = 64 << 20
 """Octets of transformed messages, compressed."""
 _OF_MAILBOX: Final = "(SELECT id FROM mailbox WHERE account = ? AND name = ? AND uid_validity = ?)"
+_SIZES: Final = "SELECT uid, octets, estimated FROM size WHERE mailbox = ? ORDER BY uid"
 MOST_MAILBOXES: Final = 10_000
 """In memory only: beyond this the mailbox not used for longest is forgotten."""
 
@@ -61,6 +65,9 @@ class SqliteLedger:
         self._most = most if path is None else None
         self._room = self._usual = _KEPT if path is not None else KEPT_IN_MEMORY
         self._sizes: WeakValueDictionary[Mailbox, Sizes] = WeakValueDictionary()  # what sessions use, they share
+        self._alone = path is None
+        self._telling: tuple[Mailbox, Sizes, int] | None = None
+        """A mailbox of which sizes are being told, and its row: no other process writes meanwhile."""
         self._kept = -1
         """Octets of transformed messages, or more; -1: not counted yet."""
         try:
@@ -70,17 +77,35 @@ class SqliteLedger:
                 str(path) if path is not None else ":memory:", timeout=_PATIENCE, isolation_level=None, check_same_thread=False
             )
             version = self._db.execute("PRAGMA user_version").fetchone()[0]
-            if version not in (0, _VERSION):
+            if version not in (0, 1, _VERSION):
                 raise SettingsError([f"{path}: made by another version of Portico ({version})"])
             self._db.executescript(
                 "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA foreign_keys = ON;"
-                f"{_SCHEMA} PRAGMA user_version = {_VERSION}"
+                # Another process may begin at the same moment.
+                f"BEGIN IMMEDIATE; {_SCHEMA} COMMIT"
             )
+            self._renew()
         except (sqlite3.Error, OSError) as error:
             raise SettingsError([f"{path}: cannot be used: {error}"]) from None
 
+    def _renew(self) -> None:
+        """Make of an older file one of this version."""
+        with self._writing():
+            if self._db.execute("PRAGMA user_version").fetchone()[0] == 1:
+                self._db.execute(_FROM_VERSION_1)
+            self._db.execute(f"PRAGMA user_version = {_VERSION}")
+
     def close(self) -> None:
         self._db.close()
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """One change, whole or not at all; nobody else writes meanwhile."""
+        if self._telling is not None:
+            self._write_sizes()
+        with self._db:
+            self._db.execute("BEGIN IMMEDIATE")
+            yield
 
     def knows(self, account: str) -> bool:
         query = "SELECT 1 FROM mailbox WHERE account = ? AND (watermark OR id IN (SELECT mailbox FROM annotation)) LIMIT 1"
@@ -95,8 +120,7 @@ class SqliteLedger:
         return Known(row[1], made, frozenset(uid for uid, data in found if data is None), any(each.whole for each in made.values()))
 
     def judged(self, mailbox: Mailbox, watermark: int, annotations: Mapping[str, Annotation | None]) -> Known:
-        with self._db:
-            self._db.execute("BEGIN IMMEDIATE")
+        with self._writing():
             number = self._number(mailbox)
             before = self._db.execute("SELECT watermark FROM mailbox WHERE id = ?", (number,)).fetchone()[0]
             self._db.execute("UPDATE mailbox SET watermark = max(watermark, ?) WHERE id = ?", (watermark, number))
@@ -109,21 +133,20 @@ class SqliteLedger:
         return self.known(mailbox)
 
     def judged_one(self, mailbox: Mailbox, uid: str, made: Annotation | None) -> Annotation | None:
-        with self._db:
-            self._db.execute("BEGIN IMMEDIATE")
+        with self._writing():
             row = self._number(mailbox), uid, max(0, made.octets) if made else 0, _to_text(made) if made else None
             self._db.execute("INSERT INTO annotation VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING", row)
             data = self._db.execute("SELECT data FROM annotation WHERE mailbox = ? AND uid = ?", row[:2]).fetchone()[0]
         return _from_text(data) if data is not None else None
 
     def located(self, mailbox: Mailbox, uid: str, located: Located) -> None:
-        row = self._db.execute(f"SELECT data FROM annotation WHERE uid = ? AND mailbox = {_OF_MAILBOX}", (uid, *mailbox)).fetchone()
-        if row is not None and row[0] is not None:
-            self._change(mailbox, uid, _to_text(_from_text(row[0]).at(located)))
+        with self._writing():
+            row = self._db.execute(f"SELECT data FROM annotation WHERE uid = ? AND mailbox = {_OF_MAILBOX}", (uid, *mailbox)).fetchone()
+            if row is not None and row[0] is not None:
+                self._change(mailbox, uid, _to_text(_from_text(row[0]).at(located)))
 
     def gone(self, mailbox: Mailbox, uids: Collection[str]) -> None:
-        with self._db:
-            self._db.execute("BEGIN IMMEDIATE")
+        with self._writing():
             for table in ("annotation", "whole"):
                 self._db.executemany(f"DELETE FROM {table} WHERE uid = ? AND mailbox = {_OF_MAILBOX}", [(uid, *mailbox) for uid in uids])
         self._kept = -1
@@ -142,8 +165,7 @@ class SqliteLedger:
     def show(self, mailbox: Mailbox, uid: str, made: Annotation, message: bytes, told: Told) -> None:
         assert made.whole is not None
         data = zlib.compress(message, 1)  # all sessions wait meanwhile: half as much room again, a quarter of the time
-        with self._db:
-            self._db.execute("BEGIN IMMEDIATE")
+        with self._writing():
             number = self._number(mailbox)
             key = number, uid, made.whole.digest
             self._db.execute("DELETE FROM whole WHERE mailbox = ? AND uid = ? AND digest = ?", key)
@@ -183,8 +205,7 @@ class SqliteLedger:
                 going.append((number,))
                 wanted -= octets
                 kept -= octets
-            with self._db:
-                self._db.execute("BEGIN IMMEDIATE")
+            with self._writing():
                 self._db.executemany("UPDATE whole SET data = NULL WHERE id = ?", going)
         self._kept = kept
 
@@ -200,21 +221,58 @@ class SqliteLedger:
         """See session.sizes.sizes.SizesLedger."""
         sizes = self._sizes.get(mailbox)
         if sizes is None:
-            query = f"SELECT uid, octets, estimated FROM size WHERE mailbox = {_OF_MAILBOX} ORDER BY uid"
-            self._sizes[mailbox] = sizes = Sizes(self._db.execute(query, mailbox))
+            row = self._db.execute(
+                "SELECT id, edition FROM mailbox WHERE account = ? AND name = ? AND uid_validity = ?", mailbox
+            ).fetchone()
+            number, edition = row if row is not None else (None, 0)
+            self._sizes[mailbox] = sizes = Sizes(self._db.execute(_SIZES, (number,)))
+            sizes.edition = edition
         return sizes
 
+    def begin_sizes(self, mailbox: Mailbox, sizes: Sizes) -> None:
+        if self._alone:
+            return
+        if self._telling is not None:
+            if self._telling[1] is sizes:
+                return
+            self._write_sizes()
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            number = self._number(mailbox)
+            edition = self._db.execute("SELECT edition FROM mailbox WHERE id = ?", (number,)).fetchone()[0]
+            if edition != sizes.edition:
+                sizes.add(self._db.execute(_SIZES, (number,)))
+                sizes.edition = edition
+        except BaseException:
+            self._db.rollback()
+            raise
+        self._telling = mailbox, sizes, number
+
     def keep_sizes(self, mailbox: Mailbox, sizes: Sizes) -> None:
-        if sizes.new:
-            with self._db:
-                self._db.execute("BEGIN IMMEDIATE")
-                number = self._number(mailbox)
-                self._db.executemany("INSERT INTO size VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING", [(number, *row) for row in sizes.new])
+        if self._telling is not None and self._telling[1] is sizes:
+            self._write_sizes()
+        elif sizes.new:
+            with self._writing():
+                self._insert_sizes(self._number(mailbox), sizes)
             sizes.new.clear()
 
-    def forget_sizes(self, mailbox: Mailbox, uids: Collection[int]) -> None:
+    def _write_sizes(self) -> None:
+        """End what `begin_sizes` began."""
+        assert self._telling is not None
+        (_, sizes, number), self._telling = self._telling, None
         with self._db:
-            self._db.execute("BEGIN IMMEDIATE")
+            self._insert_sizes(number, sizes)
+        sizes.new.clear()
+
+    def _insert_sizes(self, number: int, sizes: Sizes) -> None:
+        if sizes.new:
+            self._db.executemany("INSERT INTO size VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING", [(number, *row) for row in sizes.new])
+            edition = self._db.execute("UPDATE mailbox SET edition = edition + 1 WHERE id = ? RETURNING edition", (number,)).fetchone()[0]
+            if edition == sizes.edition + 1:  # else another process has written, and is asked about at the next beginning
+                sizes.edition = edition
+
+    def forget_sizes(self, mailbox: Mailbox, uids: Collection[int]) -> None:
+        with self._writing():
             self._db.executemany(f"DELETE FROM size WHERE uid = ? AND mailbox = {_OF_MAILBOX}", [(uid, *mailbox) for uid in uids])
 
     def estimated(self, account: str, name: str) -> int:

@@ -101,6 +101,9 @@ class SafeLedger:
             self._unread[mailbox] = found = Sizes(())
         return found
 
+    def begin_sizes(self, mailbox: Mailbox, sizes: Sizes) -> None:
+        self._done(lambda: self._ledger.begin_sizes(mailbox, sizes))
+
     def keep_sizes(self, mailbox: Mailbox, sizes: Sizes) -> None:
         if not sizes.new or self._done(lambda: self._ledger.keep_sizes(mailbox, sizes)):
             self._unwritten.pop(mailbox, None)

@@ -88,7 +88,7 @@ class SizedWatch(MountedWatch):
 
     __slots__ = (
         "_answering", "_blamed", "_blames", "_coming", "_counts", "_exists", "_finding", "_found", "_ledger", "_looked",
-        "_mailbox", "_serves", "_sizer", "_sizes", "_sizing",
+        "_mailbox", "_serves", "_sizer", "_sizes", "_sizing", "_telling",
     )  # fmt: skip
 
     def __init__(
@@ -109,6 +109,7 @@ class SizedWatch(MountedWatch):
         self._coming: Mailbox | None = None  # the mailbox that is being selected
         self._mailbox: Mailbox | None = None
         self._sizes: Sizes | None = None  # of the selected mailbox, where sizes are estimated in it
+        self._telling = False  # sizes are being told that nobody else may tell otherwise; only within one event
         self._exists = 0
         self._looked = False  # what could be found out about the mailbox has been asked
         self._finding = False  # the question under way is ours
@@ -177,8 +178,19 @@ class SizedWatch(MountedWatch):
         self._tune_all()
 
     def _keep(self) -> None:
+        self._telling = False
         if self._ledger is not None and self._mailbox is not None and self._sizes is not None:
             self._ledger.keep_sizes(self._mailbox, self._sizes)
+
+    def _unknown(self, uid: int) -> bool:
+        """Whether no size has been told of a message, by another process neither. If so nobody else tells one until `_keep`."""
+        sizes = self._sizes
+        if sizes is None or sizes.get(uid) is not None:
+            return False
+        if self._ledger is not None and self._mailbox is not None:
+            self._telling = True
+            self._ledger.begin_sizes(self._mailbox, sizes)
+        return sizes.get(uid) is None
 
     def _teach(self) -> None:
         """What is remembered of true sizes, from before a restart, is told to the sizer; the newest, so many as a sample has."""
@@ -369,10 +381,11 @@ class SizedWatch(MountedWatch):
         sizes = self._sizes
         if sizes is None or not 0 < uid <= MOST_UID:
             return size
-        known = sizes.get(uid)
-        if known is None:
+        if self._unknown(uid):
             self._learns(self._sketch(uid, response), size)
             return sizes.tell(uid, size, estimated=False)
+        known = sizes.get(uid)
+        assert known is not None
         if known.estimated and size and len(self._counts.off) < 1000:
             self._counts.off.append(known.octets / size)
         return known.octets
@@ -380,8 +393,7 @@ class SizedWatch(MountedWatch):
     def _estimate(self, uid: int, response: FetchResponse | None) -> int:
         sizes, sizer = self._sizes, self._sizer
         assert sizes is not None and sizer is not None
-        known = sizes.get(uid)
-        if known is None:
+        if self._unknown(uid):
             true = self._annotated(uid)
             if true is not None:
                 sizes.tell(uid, true, estimated=False)
@@ -395,8 +407,8 @@ class SizedWatch(MountedWatch):
                 sizes.tell(uid, size, estimated=True)
             if len(sizes.new) >= _WRITTEN:
                 self._keep()
-            known = sizes.get(uid)
-            assert known is not None
+        known = sizes.get(uid)
+        assert known is not None
         self._counts.exact += not known.estimated
         self._counts.estimated += known.estimated
         return known.octets
@@ -517,7 +529,11 @@ class SizedWatch(MountedWatch):
             self._blames.append(Record("plugin.failed", {"plugin": self._sizer.plugin, "hook": f"sizer {hook}", "error": raised(error)}))
 
     def handle(self, event: Event, out: list[Decision]) -> None:
-        super().handle(event, out)
+        try:
+            super().handle(event, out)
+        finally:
+            if self._telling:  # written down before a client hears of it
+                self._keep()
         if self._sizer is not None and out and isinstance(out[-1], Close):
             self._sum_up(out)
 

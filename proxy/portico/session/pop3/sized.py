@@ -35,7 +35,8 @@ class SizedWatch(Watch):
     """As Watch. `ledger` remembers what was told."""
 
     __slots__ = (
-        "_asking", "_blamed", "_delayed", "_deleted", "_estimated", "_exact", "_ledger", "_mailbox", "_sample", "_sizer", "_sizes", "_uids",
+        "_asking", "_blamed", "_delayed", "_deleted", "_estimated", "_exact", "_ledger", "_mailbox", "_sample", "_sizer", "_sizes",
+        "_telling", "_uids",
     )  # fmt: skip
 
     def __init__(
@@ -55,6 +56,7 @@ class SizedWatch(Watch):
         self._sample: list[int] = []  # messages whose sizes are to be asked for
         self._estimated = self._exact = 0
         self._blamed = False
+        self._telling = False  # sizes are being told that nobody else may tell otherwise; only within one event
 
     # -- from the client
 
@@ -168,11 +170,21 @@ class SizedWatch(Watch):
                 self._ours(b"%d %d" % (len(sizes), total), True, None, out)
             else:
                 self._ours(b"%d messages" % len(sizes), True, [b"%d %d" % row for row in sizes], out)
+
+    def _unknown(self, uid: int) -> bool:
+        """Whether no size has been told of a message, by another process neither. If so nobody else tells one until it is kept."""
+        if self._sizes.get(uid) is not None:
+            return False
+        self._telling = True
+        self._ledger.begin_sizes(self._mailbox, self._sizes)
+        return self._sizes.get(uid) is None
+
+    def _keep(self) -> None:
+        self._telling = False
         self._ledger.keep_sizes(self._mailbox, self._sizes)
 
     def _size(self, uid: int, out: list[Decision]) -> int:
-        known = self._sizes.get(uid)
-        if known is None:
+        if self._unknown(uid):
             size = _DEFAULT
             try:
                 said = self._sizer.sizer.estimate(self.view, Sketch("POP3", 0))
@@ -181,13 +193,15 @@ class SizedWatch(Watch):
                 self._blame("estimate", error, out)
             self._estimated += 1
             return self._sizes.tell(uid, size, estimated=True)
+        known = self._sizes.get(uid)
+        assert known is not None
         self._estimated += known.estimated
         self._exact += not known.estimated
         return known.octets
 
     def _learn(self, uid: int, size: int, out: list[Decision]) -> None:
         """A message that is retrieved tells its size in the first line of the answer, with most servers."""
-        if size and self._sizes.get(uid) is None:
+        if size and self._unknown(uid):
             self._sizes.tell(uid, size, estimated=False)
         try:
             self._sizer.sizer.learn(self.view, Sketch("POP3", 0), min(size, MOST_OCTETS))
@@ -201,9 +215,13 @@ class SizedWatch(Watch):
             out.append(Record("plugin.failed", {"plugin": self._sizer.plugin, "hook": f"sizer {hook}", "error": raised(error)}))
 
     def handle(self, event: Event, out: list[Decision]) -> None:
-        super().handle(event, out)
+        try:
+            super().handle(event, out)
+        finally:
+            if self._telling:  # written down before a client hears of it
+                self._keep()
         if out and isinstance(out[-1], Close):
-            self._ledger.keep_sizes(self._mailbox, self._sizes)
+            self._keep()
             if self._estimated or self._exact:
                 out.insert(len(out) - 1, Record("sizes.told", {"estimated": self._estimated, "exact": self._exact}))
 

@@ -33,7 +33,7 @@ class Size(NamedTuple):
 class Sizes:
     """The sizes told of one mailbox, by UID (1 to MOST_UID)."""
 
-    __slots__ = ("__weakref__", "_fresh", "_sizes", "_uids", "estimated", "new", "taught")
+    __slots__ = ("__weakref__", "_fresh", "_sizes", "_uids", "edition", "estimated", "new", "taught")
 
     def __init__(self, rows: Iterable[Row] = ()) -> None:
         self._uids = array("I")
@@ -45,6 +45,8 @@ class Sizes:
         """How many of them are estimates."""
         self.taught = False
         """The sizer knows the true ones."""
+        self.edition = 0
+        """What is written down is known up to here (SizesLedger)."""
         for uid, octets, estimated in rows:
             self._put(uid, octets, estimated)
 
@@ -69,6 +71,12 @@ class Sizes:
         self._put(uid, octets, estimated)
         self.new.append((uid, octets, estimated))
         return octets
+
+    def add(self, rows: Iterable[Row]) -> None:
+        """What others have told meanwhile. What was told here before stays."""
+        for uid, octets, estimated in rows:
+            if self.get(uid) is None:
+                self._put(uid, octets, estimated)
 
     def _put(self, uid: int, octets: int, estimated: bool) -> None:
         size = octets | _ESTIMATED if estimated else octets
@@ -121,6 +129,11 @@ class SizesLedger(Protocol):
 
     def sizes(self, mailbox: Mailbox) -> Sizes:
         """What was told of a mailbox; as long as somebody has it, others get the same."""
+        ...
+
+    def begin_sizes(self, mailbox: Mailbox, sizes: Sizes) -> None:
+        """A size that is not known is about to be told: whatever others have told is known now, and nobody else tells one until
+        `keep_sizes`, which must come before anything is waited for. May be called again before that."""
         ...
 
     def keep_sizes(self, mailbox: Mailbox, sizes: Sizes) -> None:
