@@ -14,6 +14,7 @@ from cryptography import x509
 
 from portico.config.address import Address, parse_address
 from portico.config.check import Parts
+from portico.config.check_ssh import ssh_warnings
 from portico.config.document import KeyPath, Problem
 from portico.config.settings import Listener, Server
 
@@ -39,6 +40,8 @@ def _server(path: KeyPath, server: Server) -> Iterator[Problem]:
         if server.tls == "none" and address is not None and not address.local:
             text = f'passwords go to {address} without TLS; possible: tls = "implicit" or "starttls"'
             yield Problem((*path, key), text)
+    if server.ssh is not None:
+        yield from ssh_warnings((*path, "ssh"), server.ssh)
     if not server.verify and server.tls != "none" and server.fingerprint is None:
         yield Problem((*path, "verify"), "the server's certificate is not checked: anybody on the way can read and change mail")
     if server.tls == "none":

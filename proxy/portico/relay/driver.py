@@ -439,7 +439,8 @@ class Driver:
         leg.dialling = dialling = self._generation.dialling(target)
         seconds = self._generation.timeout(self._session, "connect")
         leg.shake_by = self._reactor.now + seconds
-        dial = Dial(self._reactor, dialling.address, seconds, partial(self._connected, leg), partial(self._dial_failed, leg))
+        done, failed = partial(self._connected, leg), partial(self._dial_failed, leg)
+        dial = Dial(self._reactor, dialling.address, seconds, done, failed, dialling.carry)
         leg.dial = dial
         dial.start()
         self.due = min(self.due, dial.due)

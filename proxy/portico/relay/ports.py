@@ -16,6 +16,7 @@ from portico.session.context import Context, LoginAttempt, Peer, Refusal, Route,
 from portico.session.decisions import Decision
 from portico.session.events import Event
 from portico.session.interests import Compiled
+from portico.upstream.dial import Carry
 
 
 class Session(Protocol):
@@ -55,6 +56,8 @@ class Dialling:
     """The name for SNI and verification; None where verification is off and the address has no name."""
     fingerprint: bytes | None = None
     """SHA-256 of the only certificate accepted."""
+    carry: Carry | None = None
+    """Who connects, where `address` is not reached from here; None: the dialler does."""
 
 
 class Generation(Protocol):

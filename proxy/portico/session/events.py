@@ -66,7 +66,8 @@ class ServerConnected:
 class ServerFailed:
     """The Connect (or StartTls) for `leg` failed before the server said anything that counts.
 
-    `reason` is a word for the log (refused, timeout, dns, tls_verify, tls, unreachable);
+    `reason` is a word for the log (refused, timeout, dns, tls_verify, tls, unreachable; of an SSH host on the way ssh_unreachable,
+    ssh_host_key, ssh_auth, ssh_forbidden, ssh_protocol);
     `detail` is for the log only and never reaches the client.
     """
 

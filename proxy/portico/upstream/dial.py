@@ -1,7 +1,8 @@
 """Reaching a server: every address of its name in turn, without blocking.
 
 Rule of this file: it ends in a connected socket or in a reason word of session.events.ServerFailed, once. TLS is not its
-business, nor what the socket is for. A literal address and a unix socket need no task.
+business, nor what the socket is for. A literal address and a unix socket need no task. Where somebody else connects (an SSH host), the
+socket is asked of him.
 """
 
 from __future__ import annotations
@@ -12,11 +13,12 @@ import ipaddress
 import os
 import select
 import socket
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import lru_cache
 from typing import Any, Final, Protocol
 
 from portico.config.address import parse_address
+from portico.errors import PorticoError
 
 _READY: Final = select.EPOLLOUT | select.EPOLLHUP | select.EPOLLERR
 _LEAST: Final = 1.0
@@ -24,6 +26,18 @@ _LEAST: Final = 1.0
 
 _Place = tuple[int, Any]
 """Family and address, as connect takes it."""
+
+Carry = Callable[[], Awaitable[socket.socket]]
+"""Gives a socket that is connected to the server, by a way of its own; raises CannotCarry. Cancelled, it leaves nothing open."""
+
+
+class CannotCarry(PorticoError):
+    """`reason` is a word as in session.events.ServerFailed; `detail` is for the log."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(f"{reason}: {detail}" if detail else reason)
+        self.reason = reason
+        self.detail = detail
 
 
 @lru_cache(maxsize=64)
@@ -54,14 +68,14 @@ class Board(Protocol):
 
 
 class Dial:
-    """One try to reach `address` within `seconds`. Exactly one of `connected(socket, mask, registered)` and `failed(reason, detail)` is
-    called, once, perhaps before `start` returns; none after `cancel`.
+    """One try to reach `address` within `seconds`, by `carry` where there is one. Exactly one of `connected(socket, mask, registered)` and
+    `failed(reason, detail)` is called, once, perhaps before `start` returns; none after `cancel`.
 
     `mask`: what epoll has already said about the socket; `registered`: it is in the epoll, and its new owner must take it over.
     The owner calls `sweep` when `due` has passed.
     """
 
-    __slots__ = ("_address", "_board", "_connected", "_ends", "_failed", "_last", "_places", "_sock", "_task", "due", "started")
+    __slots__ = ("_address", "_board", "_carry", "_connected", "_ends", "_failed", "_last", "_places", "_sock", "_task", "due", "started")
 
     def __init__(
         self,
@@ -70,9 +84,11 @@ class Dial:
         seconds: float,
         connected: Callable[[socket.socket, int, bool], None],
         failed: Callable[[str, str], None],
+        carry: Carry | None = None,
     ) -> None:
         self._board = board
         self._address = address
+        self._carry = carry
         self._connected: Callable[[socket.socket, int, bool], None] | None = connected
         self._failed: Callable[[str, str], None] | None = failed
         self._places: list[_Place] = []
@@ -89,6 +105,9 @@ class Dial:
 
     def start(self) -> None:
         """Begin."""
+        if self._carry is not None:
+            self._task = self._board.loop.create_task(self._carried(self._carry))
+            return
         try:
             family, at = _place(self._address)
         except ValueError as error:
@@ -99,6 +118,16 @@ class Dial:
             return
         self._places = [(family, at)]
         self._next()
+
+    async def _carried(self, carry: Carry) -> None:
+        try:
+            self._sock = await carry()
+        except CannotCarry as error:
+            self._task = None
+            self._fail(error.reason, error.detail)
+            return
+        self._task = None
+        self._succeed(0, registered=False)
 
     async def _resolve(self, host: str, port: int) -> None:
         try:

@@ -17,6 +17,7 @@ from typing import Any
 from portico.config.address import parse_address
 from portico.errors import PorticoError
 from portico.session.context import Protocol, ServerFacts, TlsMode
+from portico.upstream.dial import CannotCarry, Carry
 
 _MAX_LINE = 1 << 16
 _MAX_LINES = 200
@@ -39,10 +40,11 @@ async def probe(
     *,
     server_hostname: str | None = None,
     fingerprint: bytes | None = None,
+    carry: Carry | None = None,
     timeout: float = 10.0,  # noqa: ASYNC109 (the promise of this function is that it ends)
 ) -> ServerFacts:
-    """What the server at `address` offers before login. Raises ProbeFailed."""
-    asking = _Question(protocol, tls, context, server_hostname, fingerprint)
+    """What the server at `address` offers before login; `carry` is who connects, if not we. Raises ProbeFailed."""
+    asking = _Question(protocol, tls, context, server_hostname, fingerprint, carry)
     try:
         async with asyncio.timeout(timeout):
             return await asking.ask(address)
@@ -52,6 +54,8 @@ async def probe(
         raise ProbeFailed("tls_verify", error.verify_message) from error
     except ssl.SSLError as error:
         raise ProbeFailed("tls", error.reason or "TLS failed") from error
+    except CannotCarry as error:
+        raise ProbeFailed(error.reason, error.detail) from error
     except ConnectionRefusedError as error:
         raise ProbeFailed("refused") from error
     except asyncio.IncompleteReadError as error:
@@ -68,13 +72,20 @@ class _Question:
     """One connection."""
 
     def __init__(
-        self, protocol: Protocol, tls: TlsMode, context: ssl.SSLContext | None, server_hostname: str | None, fingerprint: bytes | None
+        self,
+        protocol: Protocol,
+        tls: TlsMode,
+        context: ssl.SSLContext | None,
+        server_hostname: str | None,
+        fingerprint: bytes | None,
+        carry: Carry | None,
     ) -> None:
         self._imap = protocol == "imap"
         self._tls = tls
         self._context = context
         self._hostname = server_hostname
         self._fingerprint = fingerprint
+        self._carry = carry
         self._reader: asyncio.StreamReader | None = None
         self._writer: asyncio.StreamWriter | None = None
 
@@ -85,7 +96,10 @@ class _Question:
         if self._tls != "none" and self._context is None:
             raise ProbeFailed("tls", "no TLS context")
         options: dict[str, Any] = {"ssl": self._context, "server_hostname": self._hostname or ""} if self._tls == "implicit" else {}
-        if where.path:
+        if self._carry is not None:
+            sock = await self._carry()
+            self._reader, self._writer = await asyncio.open_connection(sock=sock, limit=_MAX_LINE, **options)
+        elif where.path:
             self._reader, self._writer = await asyncio.open_unix_connection(where.path, limit=_MAX_LINE, **options)
         else:
             self._reader, self._writer = await asyncio.open_connection(where.host, where.port, limit=_MAX_LINE, **options)
