@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -18,7 +19,7 @@ from portico.app.said import report_fault
 from portico.config.address import parse_address
 from portico.config.sections.ssh import Ssh
 from portico.config.settings import Listener, Portico, Server
-from portico.errors import SettingsError
+from portico.errors import Secret, SettingsError
 from portico.gate.gate import Gate, Way, way_of
 from portico.gate.limits import Counts
 from portico.ledger.ledger import KEPT_IN_MEMORY, SqliteLedger
@@ -31,7 +32,10 @@ from portico.session.context import Context, Protocol, ServerFacts, Target
 from portico.session.imap.session import ImapSession
 from portico.session.mounts.memory import Memory
 from portico.session.pop3.session import Pop3Session
-from portico.tls.contexts import client_context, server_context
+from portico.tls.contexts import CIPHERS, Policy, client_context
+from portico.tls.material import Known, Pair, read_pair
+from portico.tls.store import Store
+from portico.tls.tickets import Tickets
 from portico.upstream.records import Records, ServerRecord
 from portico.wire.sasl import SPOKEN
 
@@ -56,6 +60,8 @@ class Shared:
     """SSH hosts; None: no server needs one."""
     ledger_file: str | None = None
     """Instead of memory, where several processes must remember the same."""
+    ticket_secret: Secret = field(default_factory=lambda: Tickets().secret)
+    """Several processes that have the same one take each other's session tickets."""
 
     def ledger(self, file: str | None, kept: int | None) -> SafeLedger:
         """The memory of annotations in a file, which keeps so many octets of transformed messages. Raises SettingsError."""
@@ -113,7 +119,9 @@ def build_generation(
             if target.server not in diallings:
                 records[target.server] = shared.records.of(target, listener.protocol)
                 diallings[target.server] = _dialling(target, settings.servers[name], contexts[name], shared)
-    desks = {name: _desk(name, listener, ways[name], records, settings, problems) for name, listener in settings.listeners.items()}
+    tickets = Tickets(settings.tls.ticket_secret or shared.ticket_secret, settings.tls.ticket_rotation)
+    stores = {name: _certificates(listener, tickets, problems) for name, listener in settings.listeners.items()}
+    desks = {name: _desk(name, listener, ways[name], records, settings, stores[name]) for name, listener in settings.listeners.items()}
     if problems:
         raise SettingsError(list(dict.fromkeys(problems)))
     gate = Gate(ways, settings.limits, shared.counts, host if host.active else None, partial(report_fault, shared.log))
@@ -123,24 +131,23 @@ def build_generation(
     return Generation(settings, desks, diallings, records, shared.records, gate, host, shared.log, shared.ids, ledger, shared.memory)
 
 
-def _desk(name: str, listener: Listener, way: Way, records: Mapping[str, ServerRecord], settings: Portico, problems: list[str]) -> Desk:
+def _desk(name: str, listener: Listener, way: Way, records: Mapping[str, ServerRecord], settings: Portico, store: Store | None) -> Desk:
     facts = records[way.known.server].facts if way.known is not None else ServerFacts()
     users = tuple(settings.trace.users) if settings.trace.directory is not None else ()
     possible = tuple(records[target.server].facts for target in way.possible)
-    return desk_of(name, listener, way, _SESSIONS[listener.protocol], _server_context(listener, problems), facts, users, possible)
+    return desk_of(name, listener, way, _SESSIONS[listener.protocol], store, facts, users, possible)
 
 
-def _server_context(listener: Listener, problems: list[str]) -> ssl.SSLContext | None:
-    if listener.tls == "none" or listener.certificate is None:
+def _certificates(listener: Listener, tickets: Tickets, problems: list[str]) -> Store | None:
+    if listener.tls == "none" or (listener.certificate is None and not listener.certificates):
         return None
+    pairs = [Pair(listener.certificate, listener.key)] if listener.certificate is not None else []
+    pairs += [Pair(each.certificate, each.key, tuple(each.names)) for each in listener.certificates]
+    policy = Policy(
+        listener.minimum_tls, listener.ciphers or CIPHERS, listener.client_ca_file, listener.client_certificates, listener.client_crl_file
+    )
     try:
-        return server_context(
-            listener.certificate,
-            listener.key,
-            minimum=listener.minimum_tls,
-            client_ca=listener.client_ca_file,
-            client_certificates=listener.client_certificates,
-        )
+        return Store(pairs, policy, tickets)
     except SettingsError as error:
         problems += error.problems
         return None
@@ -150,14 +157,16 @@ def _client_context(server: Server, problems: list[str]) -> ssl.SSLContext | Non
     if server.tls == "none":
         return None
     try:
-        return client_context(verify=server.verify, ca_file=server.ca_file, fingerprint=_pinned(server))
+        return client_context(
+            verify=server.verify, ca_file=server.ca_file, fingerprint=_pinned(server), certificate=server.certificate, key=server.key
+        )
     except SettingsError as error:
         problems += error.problems
         return None
 
 
-def _pinned(server: Server) -> bytes | None:
-    return bytes.fromhex(server.fingerprint.replace(":", "")) if server.fingerprint is not None else None
+def _pinned(server: Server) -> tuple[bytes, ...] | None:
+    return tuple(map(bytes.fromhex, server.pins)) or None
 
 
 def _dialling(target: Target, server: Server, context: ssl.SSLContext | None, shared: Shared) -> Dialling:
@@ -168,13 +177,19 @@ def _dialling(target: Target, server: Server, context: ssl.SSLContext | None, sh
     return Dialling(target.address, context, name if context is not None else None, _pinned(server), carry)
 
 
+def shown_to_servers(settings: Portico) -> list[tuple[dict[str, Any], Known]]:
+    """The certificates that we show to servers, each with the fields that say to which."""
+    found = []
+    for name, server in settings.servers.items():
+        if server.certificate is not None and server.tls != "none":
+            with suppress(SettingsError):  # it has been read a moment ago
+                found.append(({"server": name}, read_pair(Pair(server.certificate, server.key))))
+    return found
+
+
 def unverified(settings: Portico) -> list[dict[str, Any]]:
     """The servers whose certificate nobody checks, for the log."""
-    return [
-        {"server": name}
-        for name, server in settings.servers.items()
-        if server.tls != "none" and not server.verify and server.fingerprint is None
-    ]
+    return [{"server": name} for name, server in settings.servers.items() if server.tls != "none" and not server.verify and not server.pins]
 
 
 def waits_for_server(listener: Listener) -> bool:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from inspect import isawaitable
 from typing import Any, Final
 
-from portico.app.said import session_fields
+from portico.app.said import program_of, session_fields
 from portico.config.settings import Listener, Portico
 from portico.errors import Secret
 from portico.gate.gate import Gate, Way
@@ -28,6 +28,7 @@ from portico.relay.ports import Dialling, Session, Summary
 from portico.session.context import Context, LoginAttempt, Peer, Refusal, Route, ServerFacts, SessionView, Target
 from portico.session.interests import Compiled
 from portico.session.mounts.memory import Memory
+from portico.tls.store import Store
 from portico.upstream.records import Records, ServerRecord
 
 _TOLD: Final = 256
@@ -65,7 +66,7 @@ class Desk:
     settings: Listener
     way: Way
     session: Callable[[Context], Session]
-    context: ssl.SSLContext | None
+    certificates: Store | None
     facts: ServerFacts
     timeouts: Mapping[str, float]
     trace_users: tuple[str, ...]
@@ -77,7 +78,7 @@ def desk_of(
     listener: Listener,
     way: Way,
     session: Callable[[Context], Session],
-    context: ssl.SSLContext | None,
+    certificates: Store | None,
     facts: ServerFacts,
     trace_users: tuple[str, ...],
     possible: tuple[ServerFacts, ...] = (),
@@ -85,7 +86,7 @@ def desk_of(
     """The Desk of a listener. `facts`: of the server known beforehand, else empty ones. `possible`: see Context."""
     timeouts: dict[str, float] = {phase: getattr(listener.timeouts, phase) for phase in _PHASES}
     timeouts["idle"] = listener.idle_timeout
-    return Desk(name, listener, way, session, context, facts, timeouts, trace_users, possible)
+    return Desk(name, listener, way, session, certificates, facts, timeouts, trace_users, possible)
 
 
 @dataclass(slots=True)
@@ -182,6 +183,8 @@ class Generation:
             fields["server"] = view.server
         if view.mechanism:
             fields["method"] = view.mechanism
+        if program := program_of(view):
+            fields["client"] = program
         if visit.opened:
             fields["mode"] = "tunnel" if summary.tunnel else "watch"
         if summary.detail:
@@ -190,8 +193,14 @@ class Generation:
 
     # -- TLS, servers, time-outs
 
+    @property
+    def certificates(self) -> dict[str, Store]:
+        """Of each listener that has TLS."""
+        return {name: desk.certificates for name, desk in self.desks.items() if desk.certificates is not None}
+
     def client_tls(self, listener: str) -> ssl.SSLContext | None:
-        return self.desks[listener].context
+        certificates = self.desks[listener].certificates
+        return certificates.context if certificates is not None else None
 
     def dialling(self, target: Target) -> Dialling:
         return self.diallings[target.server]

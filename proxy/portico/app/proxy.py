@@ -7,6 +7,7 @@ live in one process.
 from __future__ import annotations
 
 import asyncio
+import datetime
 import os
 import socket
 import time
@@ -16,10 +17,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import portico
-from portico.app.build import Shared, build_generation, unverified, waits_for_server
+from portico.app.build import Shared, build_generation, shown_to_servers, unverified, waits_for_server
 from portico.app.generation import Generation
 from portico.config.address import parse_address
 from portico.config.load import Loaded
@@ -33,6 +34,8 @@ from portico.relay.reactor import Reactor
 from portico.relay.spread import Share
 from portico.relay.table import Sessions
 from portico.session.context import ServerFacts
+from portico.tls.material import Known
+from portico.tls.watch import Watch
 from portico.upstream.probe import probe
 from portico.upstream.prober import Ask, Prober
 from portico.upstream.records import ServerRecord
@@ -101,6 +104,11 @@ class Proxy:
         """Plugins of such are being told that it is over."""
         self._reactor: Reactor | None = None
         self._prober: Prober | None = None
+        self._watch: Watch | None = None
+        self._shown: list[tuple[dict[str, Any], Known]] = []
+        """Certificates that servers see."""
+        self._warned: dict[tuple[str, str, str], float] = {}
+        """Of certificates that end soon."""
         self._open: dict[str, _Open] = {}
         self._share = share
         self._turnstile: Turnstile | None = None
@@ -151,6 +159,7 @@ class Proxy:
                 raise CannotStart("plugin", [str(error)]) from error
             raise
         await self._ask_servers()
+        await self._watch_certificates()
         for name, of_one in sockets.items():
             self._accept(name, of_one)
         addresses = [address for each in self.addresses.values() for address in each]
@@ -187,6 +196,42 @@ class Proxy:
             if desk.way.known is not None and waits_for_server(desk.settings)
         ]
         await self._prober.start(needed)
+
+    # -- certificates
+
+    async def _watch_certificates(self) -> None:
+        """Look after those that new sessions get from now on."""
+        if self._watch is not None:
+            await self._watch.stop()
+        self._shown = shown_to_servers(self.settings)
+        generation, tls = self._generation, self.settings.tls
+        tells = self._share is None or self._share.number == 0
+        stores = generation.certificates
+        self._watch = Watch(
+            stores,
+            self.log.event,
+            every=tls.check,
+            warn=tls.expiry_warning,
+            others=self._shown,
+            tells=tells,
+            warned=self._warned,
+        )
+        wanted = self._share is not None or tls.ticket_secret is not None
+        if tells and wanted and not all(store.shared for store in stores.values()):
+            self.log.event(
+                "settings.warning", {"text": "the keys of session tickets cannot be set in this Python: each process has its own"}
+            )
+        self._watch.start()
+
+    def certificates(self) -> list[dict[str, Any]]:
+        """Those in use, in plain values (tls.material.Known.as_fields), with the listener or server that they are of."""
+        now = datetime.datetime.now(datetime.UTC)
+        of_listeners = [
+            {"listener": name, **known.as_fields(now)}
+            for name, store in self._generation.certificates.items()
+            for known in store.loaded.known
+        ]
+        return of_listeners + [{**where, **known.as_fields(now)} for where, known in self._shown]
 
     # -- reload
 
@@ -253,6 +298,7 @@ class Proxy:
             self.log.adopt(level=settings.log.level, format=settings.log.format, file=settings.log.file)
         self._swap_listeners(prepared.added)
         await self._renew_prober()
+        await self._watch_certificates()
         await self._retire(old)
 
     @property
@@ -324,6 +370,8 @@ class Proxy:
         if self._share is not None:
             self._share.leave()
         cut = await self.sessions.stop(text, seconds, spread)
+        if self._watch is not None:
+            await self._watch.stop()
         if self._prober is not None:
             await self._prober.stop()
         for generation in [*self._retired, self._generation]:

@@ -27,6 +27,8 @@ def warnings(parts: Parts, file: Path | None = None) -> list[Problem]:
     now = datetime.datetime.now(datetime.UTC)
     for name, server in parts.servers.items():
         found += _server(("servers", name), server)
+        if server.certificate is not None:
+            found += _certificate(("servers", name), server.certificate, server.key, now)
     for name, listener in parts.listeners.items():
         found += _listener(("listeners", name), listener, now)
     if file is not None and any(server.master_password is not None for server in parts.servers.values()) and _others_read(file):
@@ -42,11 +44,11 @@ def _server(path: KeyPath, server: Server) -> Iterator[Problem]:
             yield Problem((*path, key), text)
     if server.ssh is not None:
         yield from ssh_warnings((*path, "ssh"), server.ssh)
-    if not server.verify and server.tls != "none" and server.fingerprint is None:
+    if not server.verify and server.tls != "none" and not server.pins:
         yield Problem((*path, "verify"), "the server's certificate is not checked: anybody on the way can read and change mail")
     if server.tls == "none":
-        for key in ("ca_file", "fingerprint", "name"):
-            if getattr(server, key) is not None:
+        for key in ("ca_file", "fingerprint", "fingerprints", "certificate", "name"):
+            if getattr(server, key):
                 yield Problem((*path, key), 'has no effect with tls = "none"')
 
 
@@ -57,15 +59,22 @@ def _listener(path: KeyPath, listener: Listener, now: datetime.datetime) -> Iter
         yield Problem((*path, "plain_login"), f"passwords may come to {public[0]} without TLS, for all on the way to read")
     if listener.tls == "none" and not listener.plain_login:
         yield Problem((*path, "tls"), "nobody can sign in: there is no TLS, and plain_login is false")
-    if listener.tls == "none" and listener.certificate is not None:
-        yield Problem((*path, "certificate"), 'has no effect with tls = "none"')
+    if listener.tls == "none":
+        for key in ("certificate", "certificates", "ciphers"):
+            if getattr(listener, key):
+                yield Problem((*path, key), 'has no effect with tls = "none"')
     yield from _held((*path, "limits"), listener)
     if listener.certificate is not None:
-        yield from _expiry((*path, "certificate"), listener.certificate, now)
-        key = Path(listener.key or listener.certificate)
-        if _others_read(key):
-            here = (*path, "key" if listener.key else "certificate")
-            yield Problem(here, f"{key}: everybody on this machine may read the key; chmod o-r")
+        yield from _certificate(path, listener.certificate, listener.key, now)
+    for number, each in enumerate(listener.certificates):
+        yield from _certificate((*path, "certificates", number), each.certificate, each.key, now)
+
+
+def _certificate(path: KeyPath, certificate: str, key: str | None, now: datetime.datetime) -> Iterator[Problem]:
+    yield from _expiry((*path, "certificate"), certificate, now)
+    file = Path(key or certificate)
+    if _others_read(file):
+        yield Problem((*path, "key" if key else "certificate"), f"{file}: everybody on this machine may read the key; chmod o-r")
 
 
 def _held(path: KeyPath, listener: Listener) -> Iterator[Problem]:

@@ -57,6 +57,19 @@ _ALL: Final = (
     _proxy("settings.reloaded", "info", "A new settings file holds for new sessions; running ones keep theirs.", "path sessions"),
     _proxy("settings.rejected", "error", "The new settings file has mistakes; the old settings stay.", "path problems"),
     _proxy("settings.warning", "warning", "The settings can be used, but something in them is doubtful or waits for a restart.", "text"),
+    # certificates
+    _proxy("certificates.reloaded", "info", "Files of a listener's certificates have changed; new connections get what is in them.",
+           "listener paths"),
+    _proxy("certificates.rejected", "error", "They have changed and cannot be used; what was there before stays in use.",
+           "listener problems"),
+    _proxy("certificate.expiring", "warning", "A certificate ends soon; said once a day.", "path names expires days", "listener server"),
+    _proxy("certificate.expired", "error", "A certificate has ended; who checks it refuses it. Said once a day.",
+           "path names expires days", "listener server"),
+    _proxy("revocations.expiring", "warning", "A list of revoked certificates is too old in a day.", "listener path expires days"),
+    _proxy("revocations.expired", "error",
+           "A list of revoked certificates is too old: nobody gets in who shows a certificate. Said once a day.",
+           "listener path expires days"),
+    # listeners, the log
     _proxy("listener.opened", "info", "An address is listened on.", "listener protocol address"),
     _proxy("listener.closed", "info", "An address is not listened on any more.", "listener address"),
     _proxy("listener.accept_failed", "warning", "Connections wait but cannot be taken, mostly for want of descriptors.", "listener detail"),
@@ -90,12 +103,14 @@ _ALL: Final = (
              "mailbox uid text"),
     _session("annotations.transform_lost", "warning", "A transformed message cannot be shown as it was before; its body is refused.",
              "mailbox uid text"),
+    _session("annotations.shown", "info", "How many messages were shown in the session with something inserted, or transformed.", "messages"),
     # public folders and other mounts
     _session("mount.opened", "debug", "A session has signed in at a mounted store.", "server prefix"),
     _session("mount.failed", "warning", "A mounted store cannot be reached, refuses the sign-in, or is gone.",
              "server prefix reason detail"),
     _session("mount.list_remembered", "warning", "A mounted store did not answer; LIST shows what it listed last.",
              "server prefix mailboxes"),
+    _session("mount.used", "info", "How much of a mounted store was used in the session.", "server prefix asked opened"),
     _session("transfer.completed", "info", "Messages were copied or moved from one server to another.", "messages moved"),
     _session("transfer.failed", "warning", "Messages could not be copied or moved from one server to another.", "messages text"),
     _session("transfer.doubled", "warning", "A copy or move failed, and what was stored could not be taken back.", "messages text"),
@@ -116,7 +131,7 @@ _ALL: Final = (
     _session("session.bug", "error", "A fault of Portico; the session ends, or its login is refused.", "error", "traceback detail"),
     _session(
         "session.closed", "info", "The session has ended.",
-        "reason side bytes_in bytes_out seconds commands", "detail mode server method",
+        "reason side bytes_in bytes_out seconds commands", "detail mode server method client",
     ),
 )  # fmt: skip
 

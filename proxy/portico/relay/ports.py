@@ -7,7 +7,7 @@ fakes. Nothing here is called on the data path: each call happens a few times pe
 from __future__ import annotations
 
 import ssl
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Collection
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -24,6 +24,11 @@ class Session(Protocol):
 
     context: Context
     view: SessionView
+
+    @property
+    def phase(self) -> str:
+        """For people: `watch` once octets flow and are read."""
+        ...
 
     def handle(self, event: Event) -> list[Decision]: ...
 
@@ -54,8 +59,8 @@ class Dialling:
     """For TLS to the server (implicit or STARTTLS); None: never."""
     server_hostname: str | None
     """The name for SNI and verification; None where verification is off and the address has no name."""
-    fingerprint: bytes | None = None
-    """SHA-256 of the only certificate accepted."""
+    fingerprint: bytes | Collection[bytes] | None = None
+    """SHA-256 of the only certificate accepted, or of each that is; None: its chain and name count."""
     carry: Carry | None = None
     """Who connects, where `address` is not reached from here; None: the dialler does."""
 

@@ -73,6 +73,11 @@ class Share:
         self._seen = shares._clock()
         self.resting = False
 
+    @property
+    def number(self) -> int:
+        """Whose it is, from 0."""
+        return self._worker
+
     def note(self, sessions: int) -> None:
         """So many now."""
         self._shares._write(self._worker, self._seen, sessions, self.resting)

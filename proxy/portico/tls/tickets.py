@@ -35,10 +35,10 @@ _KNOWN: Final = (3, 11) <= sys.version_info < (3, 15) and sys.implementation.nam
 class Tickets:
     """Where keys come from: a secret that other processes, or machines, may have too, and how long keys hold, in seconds."""
 
-    __slots__ = ("_secret", "rotation")
+    __slots__ = ("rotation", "secret")
 
     def __init__(self, secret: Secret | None = None, rotation: float = ROTATION) -> None:
-        self._secret = secret if secret is not None else Secret(os.urandom(SECRET_OCTETS))
+        self.secret = secret if secret is not None else Secret(os.urandom(SECRET_OCTETS))
         self.rotation = rotation
 
     def __repr__(self) -> str:
@@ -51,7 +51,7 @@ class Tickets:
     def keys(self, epoch: int, purpose: bytes) -> bytes:
         """The keys of an epoch for tickets that say no more than `purpose`: what was asked of the client, and who it was told we are."""
         info = b"portico session tickets 1\0%d\0" % epoch + purpose
-        return HKDF(hashes.SHA256(), _KEYS, salt=None, info=info).derive(self._secret.reveal())
+        return HKDF(hashes.SHA256(), _KEYS, salt=None, info=info).derive(self.secret.reveal())
 
 
 def set_keys(context: ssl.SSLContext, keys: bytes) -> bool:

@@ -31,7 +31,7 @@ class Watch:
     def __init__(
         self,
         stores: Mapping[str, Store],
-        emit: Callable[[str, dict[str, Any]], None],
+        report: Callable[[str, dict[str, Any]], None],
         *,
         every: float,
         warn: float,
@@ -42,7 +42,7 @@ class Watch:
     ) -> None:
         self._stores = dict(stores)
         self._others = others
-        self._emit = emit if tells else _nothing
+        self._report = report if tells else _nothing
         self._every = every
         self._warn = warn
         self._clock = clock
@@ -71,7 +71,7 @@ class Watch:
             try:
                 await self.look()
             except Exception as error:
-                self._emit("proxy.bug", {"error": error, "detail": "certificates"})
+                self._report("proxy.bug", {"error": error, "detail": "certificates"})
 
     async def look(self) -> None:
         """Take up what has changed; say what ends."""
@@ -96,7 +96,7 @@ class Watch:
         except SettingsError as error:
             if self._failing.get(listener) == now:
                 self._told.add(listener)
-                self._emit("certificates.rejected", {"listener": listener, "problems": error.problems})
+                self._report("certificates.rejected", {"listener": listener, "problems": error.problems})
             else:
                 self._told.discard(listener)
             self._failing[listener] = now
@@ -105,23 +105,24 @@ class Watch:
         self._told.discard(listener)
         before = store.loaded
         store.adopt(loaded)
-        self._emit("certificates.reloaded", {"listener": listener, "paths": _changed(before, loaded)})
+        self._report("certificates.reloaded", {"listener": listener, "paths": _changed(before, loaded)})
 
     def expiry(self) -> None:
         """Say which certificates end soon or have ended, each once a day."""
         now = self._clock()
         for listener, store in self._stores.items():
             for known in store.loaded.known:
-                self._ending({"listener": listener}, known.pair.certificate, known.shown.not_after, now, ("certificate", list(known.names)))
+                self._ending({"listener": listener}, known.pair.certificate, known.shown.not_after, now, list(known.names))
             if store.loaded.crl_ends is not None:
-                self._ending({"listener": listener}, store.policy.client_crl or "", store.loaded.crl_ends, now, ("revocations", None))
+                self._ending({"listener": listener}, store.policy.client_crl or "", store.loaded.crl_ends, now, None)
         for where, known in self._others:
-            self._ending(where, known.pair.certificate, known.shown.not_after, now, ("certificate", list(known.names)))
+            self._ending(where, known.pair.certificate, known.shown.not_after, now, list(known.names))
 
-    def _ending(self, where: Mapping[str, Any], path: str, end: datetime.datetime, now: float, what: tuple[str, list[str] | None]) -> None:
+    def _ending(self, where: Mapping[str, Any], path: str, end: datetime.datetime, now: float, names: list[str] | None) -> None:
+        """`names`: of a certificate; None for a list of revoked ones."""
         left = end.timestamp() - now
         # A list of revoked certificates lives for days only, and is renewed on its last: a day before is soon enough.
-        if left > (self._warn if what[0] == "certificate" else min(self._warn, _DAY)):
+        if left > (self._warn if names is not None else min(self._warn, _DAY)):
             return
         state = "expired" if left <= 0 else "expiring"
         key = (str(sorted(where.items())), path, state)
@@ -129,10 +130,14 @@ class Watch:
             return
         self._warned[key] = now
         fields = {**where, "path": path, "expires": end.isoformat(), "days": int(left // _DAY)}
-        if what[0] == "certificate":
-            self._emit("certificate.expired" if left <= 0 else "certificate.expiring", {**fields, "names": what[1]})
+        if names is None and left <= 0:
+            self._report("revocations.expired", fields)
+        elif names is None:
+            self._report("revocations.expiring", fields)
+        elif left <= 0:
+            self._report("certificate.expired", {**fields, "names": names})
         else:
-            self._emit("revocations.expired" if left <= 0 else "revocations.expiring", fields)
+            self._report("certificate.expiring", {**fields, "names": names})
 
 
 def _changed(before: Loaded, after: Loaded) -> list[str]:

@@ -11,6 +11,7 @@ import asyncio
 import hashlib
 import hmac
 import ssl
+from collections.abc import Collection
 from contextlib import suppress
 from typing import Any
 
@@ -39,7 +40,7 @@ async def probe(
     context: ssl.SSLContext | None,
     *,
     server_hostname: str | None = None,
-    fingerprint: bytes | None = None,
+    fingerprint: bytes | Collection[bytes] | None = None,
     carry: Carry | None = None,
     timeout: float = 10.0,  # noqa: ASYNC109 (the promise of this function is that it ends)
 ) -> ServerFacts:
@@ -77,7 +78,7 @@ class _Question:
         tls: TlsMode,
         context: ssl.SSLContext | None,
         server_hostname: str | None,
-        fingerprint: bytes | None,
+        fingerprint: bytes | Collection[bytes] | None,
         carry: Carry | None,
     ) -> None:
         self._imap = protocol == "imap"
@@ -174,7 +175,9 @@ class _Question:
         assert self._writer is not None
         tls: ssl.SSLObject = self._writer.get_extra_info("ssl_object")
         certificate = tls.getpeercert(binary_form=True) or b""
-        if not hmac.compare_digest(hashlib.sha256(certificate).digest(), self._fingerprint):
+        shown = hashlib.sha256(certificate).digest()
+        pins = [self._fingerprint] if isinstance(self._fingerprint, bytes) else self._fingerprint
+        if not any(hmac.compare_digest(shown, pin) for pin in pins):
             raise ProbeFailed("tls_verify", "another certificate than the one pinned")
 
     def _mechanisms(self, names: tuple[bytes, ...]) -> tuple[str, ...]:
