@@ -26,7 +26,7 @@ from portico.config.address import parse_address
 from portico.config.load import Loaded
 from portico.config.settings import Portico
 from portico.config.units import SECONDS
-from portico.errors import PluginError, PorticoError, SettingsError
+from portico.errors import PluginError, PorticoError, Secret, SettingsError
 from portico.observe.log import Log
 from portico.relay.listener import Listener, Turnstile, bind
 from portico.relay.ports import Dialling
@@ -35,6 +35,7 @@ from portico.relay.spread import Share
 from portico.relay.table import Sessions
 from portico.session.context import ServerFacts
 from portico.tls.material import Known
+from portico.tls.tickets import Tickets
 from portico.tls.watch import Watch
 from portico.upstream.probe import probe
 from portico.upstream.prober import Ask, Prober
@@ -405,13 +406,15 @@ def build(
     plugins: Mapping[str, object] | None = None,
     share: Share | None = None,
     ledger: str | None = None,
+    ticket_secret: Secret | None = None,
 ) -> Proxy:
     """A proxy that has opened nothing yet. `plugins`: some that are not installed, by name. `share`: see Proxy. `ledger`: the file in
-    which annotations are remembered where the settings name none. Raises SettingsError."""
+    which annotations are remembered where the settings name none. `ticket_secret`: processes that have the same one resume each other's
+    TLS sessions. Raises SettingsError."""
     if log is None:
         log = Log()
         log.adopt(level=settings.log.level, format=settings.log.format, file=settings.log.file)
-    shared = Shared(log, ledger_file=ledger)
+    shared = Shared(log, ledger_file=ledger, ticket_secret=ticket_secret or Tickets().secret)
     directory = Path(path).absolute().parent if path is not None else None
     return Proxy(settings, path, shared, build_generation(settings, shared, directory=directory, plugins=plugins), plugins, share)
 
