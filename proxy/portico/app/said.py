@@ -5,11 +5,13 @@ Rule of this file: from a SessionView to plain fields (observe.fields); it decid
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from portico.errors import PluginError
 from portico.observe.log import Log
 from portico.session.context import SessionView
+
+_LONGEST_PROGRAM: Final = 100
 
 
 def session_fields(view: SessionView) -> dict[str, Any]:
@@ -31,6 +33,13 @@ def session_fields(view: SessionView) -> dict[str, Any]:
         fields["tls"] = tls.version
         fields["cipher"] = tls.cipher
     return fields
+
+
+def program_of(view: SessionView) -> str:
+    """The client's program, as it named itself by IMAP ID; empty where it did not."""
+    said = view.client_id
+    words = f"{said.get('name', '')} {said.get('version', '')}".strip() if said else ""
+    return "".join(each for each in words[:_LONGEST_PROGRAM] if each.isprintable())
 
 
 def report_fault(log: Log, view: SessionView, error: Exception) -> None:

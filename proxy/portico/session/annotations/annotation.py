@@ -148,6 +148,8 @@ def _within(part: str, section: str) -> bool:
     return part == section or part.startswith(section + ".")
 
 
+MOST_COUNTED: Final = 10_000
+"""Annotated messages that a session counts as shown."""
 NOTHING_IS_NEW: Final = 0xFFFFFFFF
 """The watermark of a mailbox of which nothing can be known: no message of it is annotated (RFC 9051 2.3.1.1: UIDs have 32 bits)."""
 

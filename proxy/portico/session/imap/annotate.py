@@ -16,7 +16,7 @@ from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from portico.errors import PeerError
-from portico.session.annotations.annotation import NOTHING_IS_NEW, Annotation, Known, Ledger, Located, Mailbox
+from portico.session.annotations.annotation import MOST_COUNTED, NOTHING_IS_NEW, Annotation, Known, Ledger, Located, Mailbox
 from portico.session.annotations.judge import Judge
 from portico.session.annotations.locate import Locator
 from portico.session.annotations.outline import Outline, outline_of
@@ -174,7 +174,7 @@ class Selected:
 class Annotations:
     """What imap.watch asks. `newest`: of a mailbox never seen before, so many messages are looked at; older ones are not annotated."""
 
-    __slots__ = ("_account", "_coming", "_held", "_judge", "_ledger", "_newest", "_written", "selected")
+    __slots__ = ("_account", "_coming", "_held", "_judge", "_ledger", "_newest", "_shown", "_written", "selected")
 
     def __init__(self, judge: Judge, ledger: Ledger, account: str, *, newest: int, held: int) -> None:
         self._judge = judge
@@ -185,6 +185,12 @@ class Annotations:
         self._coming: Selected | None = None
         self.selected: Selected | None = None
         self._written: tuple[dict[int, str], frozenset[bytes]] = {}, frozenset()
+        self._shown: set[tuple[Mailbox, str]] = set()
+
+    @property
+    def shown(self) -> int:
+        """Messages whose text has been shown with something inserted, or transformed; counted up to MOST_COUNTED."""
+        return len(self._shown)
 
     # -- what passes
 
@@ -251,10 +257,17 @@ class Annotations:
 
     def ended(self, number: int, rewriter: FetchRewriter, out: list[Decision]) -> None:
         """A response has been rewritten: where it was not what the annotation promised, the message is not annotated again."""
-        if not rewriter.trouble or self.selected is None:
+        if self.selected is None or not (rewriter.trouble or rewriter.inserted):
             return
         uid = self.selected.numbers.get(number, "")
+        if not rewriter.trouble:
+            self._count(uid)
+            return
         self._contradicted(uid, rewriter.trouble, out)
+
+    def _count(self, uid: str) -> None:
+        if self.selected is not None and len(self._shown) < MOST_COUNTED:
+            self._shown.add((self.selected.mailbox, uid))
 
     def status(self, raw: bytes, out: list[Decision]) -> bytes:
         """An untagged STATUS with the growth of the mailbox added to SIZE (RFC 8438)."""

@@ -15,7 +15,7 @@ from portico.session.annotations.judge import Judge
 from portico.session.annotations.splice import Range
 from portico.session.annotations.transform import Transforms
 from portico.session.context import Context, LoginAttempt, SessionView
-from portico.session.decisions import Decision, Record
+from portico.session.decisions import Close, Decision, Record
 from portico.session.events import MAIN, Event
 from portico.session.imap.annotate import Errand, Job, Plan, Result, Say, withheld_for_annotations
 from portico.session.imap.errand import Answer, parted
@@ -91,6 +91,8 @@ class AnnotatedWatch(SizedWatch):
     def handle(self, event: Event, out: list[Decision]) -> None:
         self._now = out
         super().handle(event, out)
+        if out and isinstance(out[-1], Close) and self._annotations.shown:
+            out.insert(len(out) - 1, Record("annotations.shown", {"messages": self._annotations.shown}))
 
     def begin(self, from_client: bytes, from_server: bytes, out: list[Decision]) -> None:
         self._now = out

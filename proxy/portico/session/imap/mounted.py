@@ -83,6 +83,7 @@ class MountedWatch(Watch):
         "_stores",
         "_task",
         "_to",
+        "_touched",
         "_with_tag",
     )  # fmt: skip
 
@@ -112,6 +113,7 @@ class MountedWatch(Watch):
         self._spoilt: Store | None = None  # it said what cannot be taken
         self._count = 0
         self._to: int | None = None
+        self._touched: set[int] = set()  # legs that the job has asked
         super().__init__(context, view, interests, capabilities, traced=traced, guarded=guarded or bool(self._stores))
         self._mounts.links = self.links
         if self._stores:
@@ -179,8 +181,17 @@ class MountedWatch(Watch):
             if store is not None and (self._held or self.reader.held):
                 self._read_client(out)
             self._clocks(leg, out)
-        if out and isinstance(out[-1], Close) and (record := self._mounts.unfinished()) is not None:
+        if self._stores and out and isinstance(out[-1], Close):
+            self._sum_up_stores(out)
+
+    def _sum_up_stores(self, out: list[Decision]) -> None:
+        """For the log, before the session closes."""
+        if (record := self._mounts.unfinished()) is not None:
             out.insert(len(out) - 1, record)
+        for store in self._stores.values():
+            if store.asked:
+                fields = {"server": store.mount.server, "prefix": store.mount.prefix, "asked": store.asked, "opened": store.opened}
+                out.insert(len(out) - 1, Record("mount.used", fields))
 
     def _opening(self, store: Store, event: Event, out: list[Decision]) -> None:
         signed_in = store.handle(event, out)
@@ -308,6 +319,8 @@ class MountedWatch(Watch):
 
     def _forward(self, leg: int, tag: bytes, pending: Pending, line: Line, out: list[Decision]) -> None:
         super()._forward(leg, tag, pending, line, out)
+        if leg in self._stores:
+            self._stores[leg].asked += 1
         main = self.links.get(MAIN)
         if leg in self._stores and pending.name in _RESTING and main is not None and not main.pending:
             # The main server hears nothing while another one's mailbox is selected, and would take the client for gone (RFC 9051 5.4).
@@ -332,6 +345,9 @@ class MountedWatch(Watch):
                 step = next(job) if got is None else job.send(got)
             except StopIteration as end:
                 self._task = None
+                for leg in self._touched:
+                    self._stores[leg].asked += 1
+                self._touched.clear()
                 self._tune_all()
                 self._finish(end.value, out)
                 return
@@ -367,6 +383,7 @@ class MountedWatch(Watch):
             if step.target not in self.links:
                 return _GONE
             self._step = step
+            self._touched |= self._stores.keys() & {step.source, step.target}
             self.links[step.source].skimmer.streams = is_message
             self._tune_all()
             step.begin(out)
@@ -376,6 +393,9 @@ class MountedWatch(Watch):
             return _GONE
         self._step, self._got, self._asked_octets = step, [], 0
         self._tune_all()
+        if step.leg in self._stores:
+            self._touched.add(step.leg)
+            self._stores[step.leg].opened += step.name in ("SELECT", "EXAMINE")
         if step.name in ("SELECT", "EXAMINE"):
             self._selects(step.leg, step.mailbox, out)
         self._count += 1

@@ -35,7 +35,8 @@ class FetchRewriter:
     """
 
     __slots__ = (
-        "_annotation", "_left", "_limit", "_ranges", "_raw", "_splice", "_text", "_through", "done", "owed", "told", "trouble", "uid",
+        "_annotation", "_left", "_limit", "_ranges", "_raw", "_splice", "_text", "_through", "done", "inserted", "owed", "told", "trouble",
+        "uid",
     )  # fmt: skip
 
     def __init__(
@@ -63,6 +64,8 @@ class FetchRewriter:
         """The last line has been seen."""
         self.trouble = ""
         """Why the response is not what the annotation promised; empty: it is."""
+        self.inserted = False
+        """A body has been asked for into which something is inserted."""
 
     def line(self, data: bytes) -> bytes:
         """A line of the response, or its next one behind a literal, with its line end."""
@@ -156,6 +159,7 @@ class FetchRewriter:
                 self.trouble = f"{size} octets in place of {annotation.size}"
         if wanted is None and (not inserts or found[group + 2] is not None):
             return None, b""
+        self.inserted |= bool(inserts)
         if wanted is None:
             return Splice(begin, size, inserts), name.strip()
         renamed = name.strip()

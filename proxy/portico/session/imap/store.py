@@ -43,6 +43,10 @@ class Store:
     sign_in: SignIn | None = None
     clock: str = ""
     """The phase last set for it while it is open."""
+    asked: int = 0
+    """Commands of the client that it had a part in."""
+    opened: int = 0
+    """How often one of its mailboxes was selected."""
     early: bytes = field(default=b"", repr=False)
     """What it sent behind its sign-in."""
 

@@ -256,6 +256,8 @@ class Transformations(Annotations):
                     continue
                 try:
                     yield Say(_answer(wish, uid, response, found, _MOST * max(self._transforms.most, len(found.message))))
+                    if wish.octets:
+                        self._count(uids[response.number])
                 except PeerError as error:
                     failure = (error.code or "CANNOT", f"{error.text}.")
             if not result.whole:

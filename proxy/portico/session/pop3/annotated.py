@@ -12,10 +12,10 @@ from dataclasses import replace
 from functools import partial
 from typing import Final
 
-from portico.session.annotations.annotation import Annotation, Known, Ledger, Mailbox
+from portico.session.annotations.annotation import MOST_COUNTED, Annotation, Known, Ledger, Mailbox
 from portico.session.annotations.judge import Judge
 from portico.session.context import Context, SessionView
-from portico.session.decisions import Decision, SendToServer
+from portico.session.decisions import Close, Decision, Record, SendToServer
 from portico.session.events import MAIN, Event
 from portico.session.interests import Compiled
 from portico.session.pop3.annotate import Annotated, Examined, Passing
@@ -42,6 +42,7 @@ class AnnotatedWatch(Watch):
         "_now",
         "_passing",
         "_seen",
+        "_shown",
         "_uids",
         "_withheld",
     )
@@ -56,6 +57,7 @@ class AnnotatedWatch(Watch):
         self._known: Known = ledger.known(self._mailbox)
         self._uids: dict[int, str] | None = None
         self._seen: set[str] = set()  # looked at in this session, and of no interest
+        self._shown: set[str] = set()  # with something inserted, or transformed
         self._asking = False
         self._delayed: list[tuple[bytes, bytes]] = []  # the client's command that waits for UIDL
         self._deleted: set[int] = set()
@@ -66,6 +68,8 @@ class AnnotatedWatch(Watch):
     def handle(self, event: Event, out: list[Decision]) -> None:
         self._now = out
         super().handle(event, out)
+        if out and isinstance(out[-1], Close) and self._shown:
+            out.insert(len(out) - 1, Record("annotations.shown", {"messages": len(self._shown)}))
 
     def begin(self, from_client: bytes, from_server: bytes, out: list[Decision]) -> None:
         self._now = out
@@ -115,6 +119,7 @@ class AnnotatedWatch(Watch):
         if made is not None:
             self._passing = Annotated(made, pending.lines if pending.name == "TOP" else -1)
             if pending.name == "RETR":
+                self._count(uid)
                 line = _grown(line, made.octets)
         elif pending.name == "RETR" and self._is_new(uid):
             size, told = self._told_size(line), partial(_grown, line)
@@ -145,7 +150,12 @@ class AnnotatedWatch(Watch):
             self._seen.add(uid)
         else:
             self._known = replace(self._known, annotations={**self._known.annotations, uid: made})
+            self._count(uid)
         return made
+
+    def _count(self, uid: str) -> None:
+        if len(self._shown) < MOST_COUNTED:
+            self._shown.add(uid)
 
     def _pass_body(self, piece: bytes, last: bool, out: list[Decision]) -> None:
         if self._passing is None:

@@ -75,6 +75,8 @@ class TransformedWatch(AnnotatedWatch):
         assert made.whole is not None
         message = self._ledger.message(self._mailbox, uid, made.whole)
         status = _told(line, made.whole.size) if pending.name == "RETR" else line
+        if pending.name == "RETR":
+            self._count(uid)
         if message is not None:
             self._passing = Replaced(partial(shown, message, pending.lines if pending.name == "TOP" else -1))
             return status
