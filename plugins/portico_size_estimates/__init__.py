@@ -42,6 +42,13 @@ class SizeEstimates:
                 100,
             ),
             Option(
+                "off_by_at_most",
+                float,
+                "A folder of whose sample one size is further off than so many times too large or too small is told the truth, not "
+                "estimates. 0: estimates all the same.",
+                0.0,
+            ),
+            Option(
                 "most",
                 Size,
                 "No estimate is larger: above such sizes mail programs fetch a message in pieces, and count on its size "
@@ -69,6 +76,10 @@ class SizeEstimates:
     def settings_checked(self, options: Any) -> str | None:
         if options.sample < 0:
             return "sample is a number of messages, 0 or more"
+        if options.off_by_at_most and options.off_by_at_most < 1:
+            return "off_by_at_most is a factor, 1 or more, or 0"
+        if options.off_by_at_most and (options.estimator == "fixed" or not options.sample):
+            return "off_by_at_most goes by a sample, and there is none"
         if not 0 < options.fixed <= options.most:
             return "fixed is above most, or nothing"
         return None
@@ -81,11 +92,12 @@ class SizeEstimates:
             or _named(session.user, options.exact)
         ):
             return None
-        key = (session.listener, options.estimator, options.fixed, options.most)
+        key = (session.listener, options.estimator, options.fixed, options.most, options.off_by_at_most)
         estimator = self._estimators.get(key)
         if estimator is None:
             fixed, most = int(options.fixed), int(options.most)
-            estimator = self._estimators[key] = Fixed(fixed) if options.estimator == "fixed" else Learned(fixed, most)
+            learned = options.estimator == "learned"
+            estimator = self._estimators[key] = Learned(fixed, most, options.off_by_at_most) if learned else Fixed(fixed)
         return Interests(sizer=Guess(estimator, options.sample if options.estimator == "learned" else 0, options.exact_clients))
 
 
@@ -102,6 +114,9 @@ class Guess:
 
     def learn(self, session: Session, sketch: Sketch, size: int) -> None:
         self._estimator.learn((session.server, session.user, sketch.mailbox), sketch, size)
+
+    def confident(self, session: Session, mailbox: str) -> bool:
+        return self._estimator.confident((session.server, session.user, mailbox))
 
     def estimate(self, session: Session, sketch: Sketch) -> int:
         return self._estimator.estimate((session.server, session.user, sketch.mailbox), sketch)

@@ -26,6 +26,10 @@ _ENOUGH: Final = 3
 class Estimator(Protocol):
     def learn(self, folder: Folder, sketch: Sketch, size: int) -> None: ...
 
+    def confident(self, folder: Folder) -> bool:
+        """Whether what was learned promises that no estimate is too far off."""
+        ...
+
     def estimate(self, folder: Folder, sketch: Sketch) -> int: ...
 
 
@@ -38,6 +42,9 @@ class Fixed:
     def learn(self, folder: Folder, sketch: Sketch, size: int) -> None:
         """Nothing changes."""
 
+    def confident(self, folder: Folder) -> bool:
+        return True
+
     def estimate(self, folder: Folder, sketch: Sketch) -> int:
         return self._octets
 
@@ -45,15 +52,19 @@ class Fixed:
 class _Mean:
     """Of logarithms."""
 
-    __slots__ = ("count", "total")
+    __slots__ = ("count", "greatest", "least", "total")
 
     def __init__(self) -> None:
         self.count = 0
         self.total = 0.0
+        self.least = self.greatest = 0
 
     def add(self, size: int) -> None:
+        size = max(1, size)
+        self.least = min(self.least, size) if self.count else size
+        self.greatest = max(self.greatest, size)
         self.count += 1
-        self.total += math.log(max(1, size))
+        self.total += math.log(size)
 
     @property
     def octets(self) -> int:
@@ -61,11 +72,15 @@ class _Mean:
 
 
 class Learned:
-    """The mean of the same kind in the same folder, of the folder, or `fixed`; never above `most`."""
+    """The mean of the same kind in the same folder, of the folder, or `fixed`; never above `most`.
 
-    def __init__(self, fixed: int, most: int) -> None:
+    `off`: a folder in which one of the sizes learned differs by a greater factor is not estimated; 0: all are.
+    """
+
+    def __init__(self, fixed: int, most: int, off: float = 0.0) -> None:
         self._fixed = fixed
         self._most = most
+        self._off = off
         self._folders: OrderedDict[Folder, dict[str, _Mean]] = OrderedDict()
 
     def learn(self, folder: Folder, sketch: Sketch, size: int) -> None:
@@ -81,8 +96,21 @@ class Learned:
         if not means:
             return self._fixed
         mean = means.get(kind_of(sketch))
-        chosen = mean if mean is not None and mean.count >= _ENOUGH else means[""]
-        return max(1, min(chosen.octets, self._most))
+        return self._said(mean if mean is not None and mean.count >= _ENOUGH else means[""])
+
+    def _said(self, mean: _Mean) -> int:
+        return max(1, min(mean.octets, self._most))
+
+    def confident(self, folder: Folder) -> bool:
+        means = self._folders.get(folder, {})
+        if not self._off:
+            return True
+        judged = [mean for kind, mean in means.items() if kind and mean.count >= _ENOUGH]
+        if not judged or sum(mean.count for mean in judged) < means[""].count:  # some are of a kind that is too rare
+            judged = [means[""]] if means else []
+        return bool(judged) and all(
+            mean.greatest <= self._said(mean) * self._off and self._said(mean) <= mean.least * self._off for mean in judged
+        )
 
 
 def kind_of(sketch: Sketch) -> str:

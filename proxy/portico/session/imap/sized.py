@@ -27,7 +27,7 @@ from portico.session.imap.mounts import Ask, Forward, Got, Job, Step
 from portico.session.imap.rewrite import LITERAL, FetchRewriter
 from portico.session.imap.watch import UNTAGGED, Watch
 from portico.session.interests import BoundSizer, Compiled
-from portico.session.sizes.sizer import Sketch
+from portico.session.sizes.sizer import Sketch, confident
 from portico.session.sizes.sizes import MOST_OCTETS, MOST_UID, Sizes, SizesLedger
 from portico.wire.fetch import MACROS, FetchCommand, parse_fetch_command, ranges_of
 from portico.wire.imap import CommandLine, FetchResponse, parse_fetch, unquoted
@@ -260,6 +260,7 @@ class SizedWatch(MountedWatch):
                 else:
                     self._looked = True
                     yield from self._found_out(self._sample(command, count))
+            lists = lists and self._confident()
         wanted = [item.upper() for item in items]
         asked = [
             b"UID",
@@ -268,6 +269,14 @@ class SizedWatch(MountedWatch):
         names = [name for item in command.items for name in MACROS.get(item.name, (item.answered_as[0],))]
         self._answering = Asked(head.tag, frozenset(names) - _OWN, head.uid or b"UID" in wanted, lists)
         return Forward(MAIN, command.with_items(asked))
+
+    def _confident(self) -> bool:
+        assert self._sizer is not None and self._mailbox is not None
+        try:
+            return confident(self._sizer.sizer, self.view, self._mailbox.name)
+        except Exception as error:
+            self._blame("confident", error)
+            return False
 
     def _named(self, head: CommandLine, command: FetchCommand) -> int:
         """How many messages a command names, at most."""

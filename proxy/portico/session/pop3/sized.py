@@ -19,7 +19,7 @@ from portico.session.events import MAIN, Event
 from portico.session.interests import BoundSizer, Compiled
 from portico.session.pop3.annotated import OCTETS
 from portico.session.pop3.watch import Pending, Watch
-from portico.session.sizes.sizer import Sketch
+from portico.session.sizes.sizer import Sketch, confident
 from portico.session.sizes.sizes import MOST_OCTETS, MOST_UID, SizesLedger
 from portico.wire.pop3 import body_lines, parse_command
 
@@ -112,6 +112,15 @@ class SizedWatch(Watch):
             # One at a time: not every server takes several at once (RFC 2449 6.6).
             self._pending.append(Pending("LIST", held=True, errand=True))
             out.append(SendToServer(MAIN, b"LIST %d\r\n" % number))
+        elif not self._sizes.estimated and not self._confident(out):
+            self._uids = {}  # the server is asked; where estimates were told before, they stay
+
+    def _confident(self, out: list[Decision]) -> bool:
+        try:
+            return confident(self._sizer.sizer, self.view, "POP3")
+        except Exception as error:
+            self._blame("confident", error, out)
+            return False
 
     def _heard_uids(self, raw: bytes) -> None:
         self._asking = False

@@ -42,3 +42,10 @@ class Sizer(Protocol):
     def estimate(self, session: SessionView, sketch: Sketch) -> int:
         """Octets, at least 1."""
         ...
+
+
+def confident(sizer: Sizer, session: SessionView, mailbox: str) -> bool:
+    """What an optional function of a sizer says, `confident(session, mailbox)`: whether it will estimate sizes of this mailbox, now that
+    it has learned those of the sample. If not, the server is asked for the truth."""
+    asked = getattr(sizer, "confident", None)
+    return asked is None or bool(asked(session, mailbox))
