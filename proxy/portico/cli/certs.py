@@ -37,26 +37,67 @@ def certs() -> None:
 @click.option("--client", "clients", multiple=True, metavar="ADDRESS", help="Also a certificate by which ADDRESS signs in (EXTERNAL).")
 @click.option("--days", type=int, default=365, show_default=True, help="How long the certificates are good; at most 398.")
 @click.option("--key", "key_type", type=click.Choice(["ecdsa", "rsa"]), default="ecdsa", show_default=True, help="Kind of the keys.")
+@click.option("--rsa", "beside", is_flag=True, help="Beside the server's ECDSA certificate one with an RSA key, for old clients.")
+@click.option("--ca", "authority_only", is_flag=True, help="The authority alone, no certificate of a server.")
 @click.option("--force", is_flag=True, help="Replace certificates that are there. The authority always stays.")
-def new(directory: Path, names: tuple[str, ...], clients: tuple[str, ...], days: int, key_type: KeyType, force: bool) -> None:
+def new(
+    directory: Path,
+    names: tuple[str, ...],
+    clients: tuple[str, ...],
+    days: int,
+    key_type: KeyType,
+    beside: bool,
+    authority_only: bool,
+    force: bool,
+) -> None:
     """Make an authority and certificates in DIRECTORY.
 
     Writes ca.pem (to be trusted by the clients), ca.key, server.pem and server.key, and ADDRESS.pem and ADDRESS.key for each
-    client. An authority that is there already is used again. Without --name and --client the server is localhost.
+    client. An authority that is there already is used again. Without --name, --client and --ca the server is localhost.
 
     For development and small places: a public server should have its certificate from a public authority.
     """
     from portico.tls.issue import issue_into
 
-    if not names and not clients:
+    if authority_only and (names or beside):
+        raise click.UsageError("--ca makes no certificate of a server: leave out --name and --rsa, or --ca")
+    if not names and not clients and not authority_only:
         names = ("localhost", "127.0.0.1", "::1")
-    issued = issue_into(directory, names, clients, days=days, key_type=key_type, force=force)
+    issued = issue_into(directory, names, clients, days=days, key_type=key_type, force=force, beside=beside)
     say(f"{issued.authority}: {'a new authority' if issued.new_authority else 'the authority that was there'}; let clients trust it")
     if issued.certificate is not None and issued.key is not None:
         say(f"{issued.certificate}, {issued.key}: for {', '.join(names)}; in a listener's settings:")
         say(f"    certificate = {json.dumps(str(issued.certificate.absolute()))}\n    key = {json.dumps(str(issued.key.absolute()))}")
+    for certificate, key in issued.beside:
+        say(f"{certificate}, {key}: the same with an RSA key; beside the first:")
+        pair = f"certificate = {json.dumps(str(certificate.absolute()))}, key = {json.dumps(str(key.absolute()))}"
+        say(f"    certificates = [{{{pair}}}]")
     for certificate, key in issued.clients:
         say(f"{certificate}, {key}: for the client")
+
+
+@certs.command()
+@click.argument("directory", type=click.Path(path_type=Path, file_okay=False, exists=True))
+@click.option(
+    "--certificate",
+    "files",
+    multiple=True,
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="What is revoked; several times.",
+)
+@click.option("--days", type=int, default=30, show_default=True, help="How long the list is good.")
+def revoke(directory: Path, files: tuple[Path, ...], days: int) -> None:
+    """Take back certificates that the authority in DIRECTORY has issued.
+
+    Writes crl.pem: what was revoked before, and each --certificate. Without any the list is made anew for another --days: a listener with
+    client_crl_file lets nobody in who shows a certificate when its list is too old.
+    """
+    from portico.tls.issue import revoke_in
+
+    path, count = revoke_in(directory, files, days=days)
+    say(f"{path}: {count} revoked, good for {days} days; in a listener's settings:")
+    say(f"    client_crl_file = {json.dumps(str(path.absolute()))}")
 
 
 @certs.command()

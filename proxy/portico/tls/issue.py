@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
@@ -27,6 +28,7 @@ from portico.errors import PorticoError
 DAY: Final = datetime.timedelta(days=1)
 AUTHORITY_DAYS: Final = 3650
 DEFAULT_DAYS: Final = 365
+CRL_DAYS: Final = 30
 MAX_DAYS: Final = 398
 """Apple's and Mozilla's limit for server certificates."""
 _SKEW: Final = datetime.timedelta(hours=1)
@@ -67,6 +69,8 @@ class Issued:
     key: Path | None = None
     clients: tuple[tuple[Path, Path], ...] = ()
     """Certificate and key of each client."""
+    beside: tuple[tuple[Path, Path], ...] = ()
+    """Further ones of the server."""
 
 
 def new_authority(name: str = "", *, key_type: KeyType = "ecdsa", days: int = AUTHORITY_DAYS) -> Pair:
@@ -108,9 +112,11 @@ def issue_into(
     days: int = DEFAULT_DAYS,
     key_type: KeyType = "ecdsa",
     force: bool = False,
+    beside: bool = False,
 ) -> Issued:
     """Make what is asked for in `directory`: ca.pem and ca.key (kept where they are), server.pem (the server's certificate,
-    then the authority's) and server.key if there are `names`, NAME.pem and NAME.key for each client.
+    then the authority's) and server.key if there are `names`, NAME.pem and NAME.key for each client. `beside`: the server has
+    a second certificate, server-rsa.pem and server-rsa.key, for clients that know nothing but RSA.
 
     Raises IssueError before anything is written where a file is there already and `force` is not set; `force`
     never makes a new authority. OSError as the system raises it.
@@ -121,14 +127,17 @@ def issue_into(
         _server_name(name)
     for address in clients:
         _check_client(address)
-    wanted = [directory / "server.pem", directory / "server.key"] if names else []
+    servers: list[tuple[KeyType, Path, Path]] = [(key_type, directory / "server.pem", directory / "server.key")] if names else []
+    if names and beside:
+        servers.append(("rsa", directory / "server-rsa.pem", directory / "server-rsa.key"))
+    wanted = [file for _, *files in servers for file in files]
     client_files = tuple((directory / f"{address}.pem", directory / f"{address}.key") for address in dict.fromkeys(clients))
     wanted += [file for pair in client_files for file in pair]
     there = [file for file in wanted if file.exists()]
     if there and not force:
         raise IssueError(f"{', '.join(map(str, there))}: there already; --force makes new ones (the authority stays)")
     authority, is_new = _authority_in(directory, key_type)
-    made = [(issue_server(authority, names, days=days, key_type=key_type), wanted[0], wanted[1])] if names else []
+    made = [(issue_server(authority, names, days=days, key_type=of_type), certificate, key) for of_type, certificate, key in servers]
     for address, (certificate, key) in zip(dict.fromkeys(clients), client_files, strict=True):
         made.append((issue_client(authority, address, days=days, key_type=key_type), certificate, key))
     directory.mkdir(parents=True, exist_ok=True)
@@ -137,9 +146,63 @@ def issue_into(
         _write(directory / "ca.pem", authority.certificate_pem, 0o644)
     for pair, certificate, key in made:
         _write(key, pair.key_pem, 0o600)
-        chain = authority.certificate_pem if certificate.name == "server.pem" else b""
+        chain = authority.certificate_pem if any(certificate in of_server for of_server in servers) else b""
         _write(certificate, pair.certificate_pem + chain, 0o644)
-    return Issued(directory / "ca.pem", is_new, wanted[0] if names else None, wanted[1] if names else None, client_files)
+    return Issued(
+        directory / "ca.pem", is_new, wanted[0] if names else None, wanted[1] if names else None, client_files,
+        tuple((certificate, key) for _, certificate, key in servers[1:]),
+    )  # fmt: skip
+
+
+def revoke_in(directory: Path, files: Sequence[Path] = (), *, days: int = CRL_DAYS) -> tuple[Path, int]:
+    """Write crl.pem, the list of what the authority in `directory` has revoked: what was on it, and the certificates in `files`. Good for
+    `days`, so that it has to be written anew before. Returns the file and how many are on it. Raises IssueError, OSError.
+    """
+    if not 1 <= days <= MAX_DAYS:
+        raise IssueError(f"a list is good for 1 to {MAX_DAYS} days")
+    authority, is_new = _authority_in(directory, "ecdsa")
+    if is_new:
+        raise IssueError(f"{directory}: has no ca.pem and ca.key, so nothing can be revoked")
+    path = directory / "crl.pem"
+    now = _now()
+    revoked = {each.serial_number: each for each in _revoked_before(path, authority.certificate)}
+    for file in files:
+        certificate = _certificate_in(file)
+        try:
+            certificate.verify_directly_issued_by(authority.certificate)
+        except (ValueError, TypeError, InvalidSignature):
+            raise IssueError(f"{file}: was not issued by the authority in {directory}") from None
+        entry = x509.RevokedCertificateBuilder(certificate.serial_number, now).build()
+        revoked.setdefault(certificate.serial_number, entry)
+    identifier = authority.certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
+    builder = (
+        x509.CertificateRevocationListBuilder(authority.certificate.subject, now - _SKEW, now + days * DAY)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(identifier), critical=False)
+        .add_extension(x509.CRLNumber(int(now.timestamp())), critical=False)  # RFC 5280 5.2.3: it grows
+    )
+    for each in revoked.values():
+        builder = builder.add_revoked_certificate(each)
+    _write(path, builder.sign(authority.key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM), 0o644)
+    return path, len(revoked)
+
+
+def _revoked_before(path: Path, authority: x509.Certificate) -> list[x509.RevokedCertificate]:
+    if not path.exists():
+        return []
+    try:
+        before = x509.load_pem_x509_crl(path.read_bytes())
+        if before.is_signature_valid(authority.public_key()):  # type: ignore[arg-type]  # one that signs: it is an authority's
+            return list(before)
+    except (ValueError, TypeError):
+        pass
+    raise IssueError(f"{path}: is no list of this authority; take it away to begin with an empty one")
+
+
+def _certificate_in(file: Path) -> x509.Certificate:
+    try:
+        return x509.load_pem_x509_certificate(file.read_bytes())
+    except ValueError:
+        raise IssueError(f"{file}: has no certificate in PEM form") from None
 
 
 def _authority_in(directory: Path, key_type: KeyType) -> tuple[Pair, bool]:
