@@ -30,7 +30,7 @@ STOOD: Final = 30 * SECONDS
 _GOODBYE: Final = 2 * SECONDS
 _UNANSWERED: Final = 3
 _CIPHERS: Final = "^aes128-gcm@openssh.com,aes256-gcm@openssh.com"
-"""Before the others: a third of the processor time of chacha20-poly1305 where the processor has AES."""
+"""Before the others: where the processor has AES, chacha20-poly1305 costs a quarter more in all."""
 
 Report = Callable[[str, dict[str, Any]], None]
 
