@@ -20,8 +20,10 @@ from portico.config.address import parse_address
 from portico.config.sections.ssh import Ssh
 from portico.config.settings import Listener, Portico, Server
 from portico.errors import Secret, SettingsError
+from portico.gate.commons import Commons, LocalCommons
 from portico.gate.gate import Gate, Way, way_of
 from portico.gate.limits import Counts
+from portico.gate.penalties import digest_key
 from portico.ledger.ledger import KEPT_IN_MEMORY, SqliteLedger
 from portico.ledger.safe import SafeLedger
 from portico.observe.ids import Ids
@@ -52,6 +54,8 @@ class Shared:
     log: Log
     ids: Ids = field(default_factory=Ids)
     counts: Counts = field(default_factory=Counts)
+    commons: Commons = field(default_factory=LocalCommons)
+    """What several processes must know together; of a single one its own."""
     records: Records = field(default_factory=Records)
     ledgers: dict[str, SafeLedger] = field(default_factory=dict)
     """By file; empty: in memory."""
@@ -124,7 +128,17 @@ def build_generation(
     desks = {name: _desk(name, listener, ways[name], records, settings, stores[name]) for name, listener in settings.listeners.items()}
     if problems:
         raise SettingsError(list(dict.fromkeys(problems)))
-    gate = Gate(ways, settings.limits, shared.counts, host if host.active else None, partial(report_fault, shared.log))
+    gate = Gate(
+        ways,
+        settings.limits,
+        shared.counts,
+        host if host.active else None,
+        partial(report_fault, shared.log),
+        commons=shared.commons,
+        penalties=settings.penalties,
+        key=digest_key(settings.tls.ticket_secret or shared.ticket_secret),
+        held={name: listener.timeouts.held for name, listener in settings.listeners.items()},
+    )
     # What has been shown stays as it was shown, also where no plugin is left.
     remembers = host.active or settings.annotations.file is not None or "" in shared.ledgers or shared.ledger_file in shared.ledgers
     ledger = shared.ledger(settings.annotations.file, settings.annotations.kept) if remembers else None

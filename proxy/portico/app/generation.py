@@ -145,7 +145,23 @@ class Generation:
         """Ask the plugins about the client, unless it is refused already."""
         if session.context.refusal is not None:
             return None
-        self.visits[session.view.id].met = True
+        visit = self.visits[session.view.id]
+        entered = self.gate.enter(visit.ticket, session.view.id)
+        if isawaitable(entered):
+            return self._enter_later(session, visit, entered)
+        return self._entered(session, visit, entered)
+
+    async def _enter_later(self, session: Session, visit: Visit, waiting: Awaitable[Refusal | None]) -> None:
+        said = self._entered(session, visit, await waiting)
+        if said is not None:
+            await said
+
+    def _entered(self, session: Session, visit: Visit, refusal: Refusal | None) -> Awaitable[None] | None:
+        """The commons have counted it, or refused it."""
+        if refusal is not None:
+            session.context.refusal = refusal
+            return None
+        visit.met = True
         said = self.host.client_connected(session.view)
         if said is not None and isawaitable(said):
             return self._admit_later(session, said)
@@ -244,8 +260,12 @@ class Generation:
     def login_ended(self, session: Session, ok: bool, counts: bool) -> None:
         """A login that was let pass has succeeded at the server or not."""
         visit = self.visits.get(session.context.id)
-        if not ok and visit is not None:
-            self.gate.failed(visit.ticket)
+        if visit is None:
+            return
+        if ok:
+            self.gate.succeeded(visit.ticket, session.view)
+        else:
+            self.gate.failed(visit.ticket, session.view, counts=counts)
 
     def open_plugins(self, session: Session, view: SessionView) -> Compiled | Awaitable[Compiled | None] | None:
         self.visits[view.id].opened = True

@@ -12,6 +12,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from portico.config.sections.base import Settings
+from portico.config.sections.metrics import Metrics
+from portico.config.sections.penalties import Penalties
 from portico.config.sections.ssh import Ssh
 from portico.config.sections.tls import Certificate, Tls
 from portico.config.sections.workers import Workers
@@ -49,6 +51,7 @@ class Timeouts(Settings):
     write: Duration = Field(5 * MINUTES, gt=0, description="A peer takes nothing of what waits for it.")
     half_close: Duration = Field(60 * SECONDS, gt=0, description="The rest of the answer after the client has closed its half.")
     plugin: Duration = Field(10 * SECONDS, gt=0, description="A coroutine hook of a plugin.")
+    held: Duration = Field(60 * SECONDS, gt=0, description="A login of a user who is held (portico ctl hold); less than login.")
     store: Duration = Field(30 * SECONDS, gt=0, description="A mounted store owes an answer and says nothing.")
     store_idle: Duration = Field(
         5 * MINUTES, gt=0, description="The connection to a mounted store is closed when nobody needed it so long."
@@ -78,6 +81,9 @@ class Limits(Settings):
     sessions: int = Field(20000, ge=1, description="Sessions in all.")
     sessions_per_user: int = Field(200, ge=1, description="Sessions of one user (Thunderbird opens 5, a phone 10).")
     sessions_per_address: int = Field(500, ge=1, description="Connections of one client address (IPv6: one /64).")
+    sessions_per_user_and_address: int = Field(
+        100, ge=1, description="Sessions of one user from one client address (Dovecot: mail_max_userip_connections)."
+    )
 
 
 class Server(Settings):
@@ -213,5 +219,7 @@ class Portico(Settings):
     trace: Trace = Field(default_factory=lambda: Trace(), description="Protocol traces.")
     annotations: Annotations = Field(default_factory=lambda: Annotations(), description="Annotated messages.")
     workers: Workers = Field(default_factory=lambda: Workers(), description="Processes.")
+    metrics: Metrics = Field(default_factory=lambda: Metrics(), description="Metrics and health.")
     tls: Tls = Field(default_factory=lambda: Tls(), description="Certificates and session tickets of all listeners.")
+    penalties: Penalties = Field(default_factory=lambda: Penalties(), description="What an address pays for wrong passwords.")
     plugins: dict[str, dict[str, Any]] = Field(default={}, description="Plugins of all listeners, with their options.")

@@ -1,8 +1,9 @@
 """Who may come in, and where to.
 
 Rule of this file: every refusal before the server has been asked is made here, with the words and codes
-that the client gets. It opens nothing, waits for nobody but plugins, and answers at once where no plugin waits. A login is
-refused whenever something in here fails: the gate fails closed.
+that the client gets. It opens nothing, and answers at once where nobody has to be waited for: a plugin, the commons (gate.commons), what an
+address has to pay, a user's hold. A login is refused whenever something in here fails: the gate fails closed. (Commons that are away are no
+failure: they say yes.)
 
 Whoever is let in is known by proof: his password, which the server itself will check, or a certificate that
 was verified. The master user of a server is therefore used only where there is no password to check, or where a plugin
@@ -11,16 +12,23 @@ has vouched for the user; it never replaces a check.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Generator, Mapping
 from dataclasses import dataclass
 from inspect import isawaitable
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
+from portico.config.sections.penalties import Penalties
 from portico.config.settings import Limits, Listener, Server
-from portico.gate.limits import Counts, Ticket
+from portico.gate.commons import Claimed, Commons, bounds_of
+from portico.gate.limits import Counts, Ticket, network_of
+from portico.gate.networks import Networks
+from portico.gate.penalties import digest_of
 from portico.session.context import LoginAttempt, Refusal, Route, RouteChoice, SessionView, Target
 from portico.upstream.routes import RouteSource, Table, targets
 from portico.wire.sasl import MAX_NAME
+
+_HELD: Final = 60.0
 
 Verdict = Route | Refusal
 _Steps = Generator[Any, Any, Verdict]
@@ -62,9 +70,9 @@ def way_of(listener: Listener, servers: Mapping[str, Server], *, plugins_route: 
 
 
 class Gate:
-    """The gate of one reading of the settings. `counts` outlives it."""
+    """The gate of one reading of the settings. `counts` and `commons` outlive it."""
 
-    __slots__ = ("_counts", "_limits", "_plugins", "_report", "_ways")
+    __slots__ = ("_bounds", "_commons", "_counts", "_exempt", "_held", "_key", "_limits", "_penalties", "_plugins", "_report", "_ways")
 
     def __init__(
         self,
@@ -73,42 +81,81 @@ class Gate:
         counts: Counts,
         plugins: Plugins | None,
         report: Callable[[SessionView, Exception], None],
+        *,
+        commons: Commons | None = None,
+        penalties: Penalties | None = None,
+        key: bytes = b"",
+        held: Mapping[str, float] | None = None,
     ) -> None:
+        """`commons` None: there are none, and nobody pays or is held. `key`: penalties.digest_key. `held`: seconds that a login of a held
+        user waits, by listener."""
         self._ways = ways
         self._limits = limits
         self._counts = counts
+        self._commons = commons
+        self._penalties = penalties or Penalties()
+        self._bounds = bounds_of(limits, self._penalties)
+        self._exempt = Networks(self._penalties.exempt)
+        self._key = key
+        self._held = held or {}
         self._plugins = plugins
         self._report = report
 
-    def arrive(self, rip: str) -> tuple[Ticket, Refusal | None]:
-        """A connection was accepted: count it, or refuse it. The ticket comes back to `leave` in any case."""
-        return self._counts.arrive(rip, self._limits)
+    def arrive(self, rip: str, *, counted: bool = True) -> tuple[Ticket, Refusal | None]:
+        """A connection was accepted: count it in this process, or refuse it. The ticket comes back to `leave` in any case. `counted` False:
+        not for its address."""
+        return self._counts.arrive(rip, self._limits, counted=counted)
 
-    def failed(self, ticket: Ticket) -> None:
-        """The login that `check` let pass did not succeed."""
-        self._counts.unclaim(ticket)
+    def enter(self, ticket: Ticket, session: str) -> Refusal | Awaitable[Refusal | None] | None:
+        """Count it in all processes, or refuse it; an awaitable only where these have to be asked."""
+        if self._commons is None or not ticket.counted:
+            return None
+        ticket.session = session
+        said = self._commons.arrive(session, ticket.network, self._bounds)
+        if said is None or isinstance(said, str):
+            return self._counts.refuse(said) if said is not None else None
+        return self._enter_later(said)
+
+    async def _enter_later(self, waiting: Awaitable[str | None]) -> Refusal | None:
+        said = await waiting
+        return self._counts.refuse(said) if said is not None else None
+
+    def failed(self, ticket: Ticket, view: SessionView, *, counts: bool) -> None:
+        """The login that `check` let pass did not succeed. `counts`: the password was wrong."""
+        self._unclaim(ticket, view)
+        if counts:
+            self._wrong(ticket, view)
+
+    def succeeded(self, ticket: Ticket, view: SessionView) -> None:
+        """It did."""
+        if self._commons is not None and ticket.digest:
+            self._commons.right(network_of(view.peer.rip), view.user, ticket.digest)
+        ticket.digest = ""
 
     def leave(self, ticket: Ticket) -> None:
         """The session is over."""
         self._counts.leave(ticket)
+        if self._commons is not None and ticket.session:
+            self._commons.leave(ticket.session)
+            ticket.session = ""
 
     def check(self, ticket: Ticket, view: SessionView, attempt: LoginAttempt) -> Verdict | Awaitable[Verdict]:
         """May this login go on, and where to. Raises nothing; a Refusal leaves no user counted.
 
-        An awaitable only where a plugin or a route source has to be waited for.
+        An awaitable only where somebody has to be waited for.
         """
         try:
-            refusal = _sound(view, attempt) or self._counts.claim(ticket, attempt.user, self._limits)
+            refusal = _sound(view, attempt) or self._claim(ticket, view, attempt)
             if refusal is not None:
-                return refusal
-            steps = self._steps(view, attempt)
+                return self._settle(ticket, view, refusal)
+            steps = self._steps(ticket, view, attempt)
             said: Any = None
             while True:
                 said = steps.send(said)
                 if said is not None and isawaitable(said):
                     return self._go_on(ticket, view, steps, said)
         except StopIteration as end:
-            return self._settle(ticket, end.value)
+            return self._settle(ticket, view, end.value)
         except Exception as error:
             return self._broken(ticket, view, error)
 
@@ -120,12 +167,52 @@ class Gate:
                     said = steps.send(said)
                 waiting = said
         except StopIteration as end:
-            return self._settle(ticket, end.value)
+            return self._settle(ticket, view, end.value)
         except Exception as error:
             return self._broken(ticket, view, error)
+        finally:
+            steps.close()  # whoever was waited for: nobody waits any more
 
-    def _steps(self, view: SessionView, attempt: LoginAttempt) -> _Steps:
+    def _claim(self, ticket: Ticket, view: SessionView, attempt: LoginAttempt) -> Refusal | None:
+        """In this process."""
+        if view.peer.rip != ticket.rip:  # a proxy has said meanwhile whom it speaks for
+            refusal = self._counts.move(ticket, view.peer.rip, self._limits)
+            if refusal is not None:
+                return refusal
+        return self._counts.claim(ticket, attempt.user, self._limits)
+
+    def _wait(self, ticket: Ticket, view: SessionView, attempt: LoginAttempt) -> Generator[Any, Any, Refusal | None]:
+        """Claim in all processes; then wait as long as the address has to pay and the user is held."""
+        commons = self._commons
+        if commons is None or not attempt.user:
+            return None
+        ticket.session = view.id
+        ticket.digest = digest_of(self._key, attempt.user, attempt.password)
+        word = yield commons.arrive(view.id, ticket.network, self._bounds) if ticket.moved else None
+        ticket.moved = False
+        if word is not None:
+            return self._counts.refuse(word)
+        exempt = view.peer.rip in self._exempt
+        said: Claimed = yield commons.claim(view.id, attempt.user, network_of(view.peer.rip), exempt, ticket.digest, self._bounds)
+        if said["refusal"] is not None:
+            return self._counts.refuse(said["refusal"])
+        paid = min(self._penalties.delay * 2.0 ** (ticket.wrong - 1), self._penalties.delay_max) if ticket.wrong else 0.0
+        delay = said["delay"] - paid  # the session itself has waited for its own wrong logins
+        if delay > 0:
+            with self._counts.queue(network_of(view.peer.rip)) as waiting:
+                if waiting > self._penalties.waiting:
+                    return self._counts.refuse("limit_waiting")
+                self._counts.delayed += 1
+                yield asyncio.sleep(delay)
+        if said["held"] and not (yield commons.pass_hold(attempt.user, self._held.get(view.listener, _HELD))):
+            return self._counts.refuse("held")
+        return None
+
+    def _steps(self, ticket: Ticket, view: SessionView, attempt: LoginAttempt) -> _Steps:
         """Yields what may have to be waited for and gets what came of it; returns the verdict."""
+        turned_away = yield from self._wait(ticket, view, attempt)
+        if turned_away is not None:
+            return turned_away
         way = self._ways[view.listener]
         if not attempt.user:
             # A relayed mechanism in which the server speaks first: the name comes later, and then all this is asked again.
@@ -144,18 +231,32 @@ class Gate:
             said = yield way.source.choose(attempt.user)
         return _route(way, attempt, said)
 
-    def _settle(self, ticket: Ticket, verdict: Verdict) -> Verdict:
+    def _settle(self, ticket: Ticket, view: SessionView, verdict: Verdict) -> Verdict:
         if isinstance(verdict, Route) and not _printable(verdict):
             # Whoever chose it: a line end in a name would become a command of its own at the server.
             verdict = Refusal("Temporary failure; try again later.", "UNAVAILABLE", "bad_user_name")
         if isinstance(verdict, Refusal):
-            self._counts.unclaim(ticket)
+            self._unclaim(ticket, view)
+            if verdict.counts:
+                self._wrong(ticket, view)
         return verdict
 
     def _broken(self, ticket: Ticket, view: SessionView, error: Exception) -> Refusal:
-        self._counts.unclaim(ticket)
+        self._unclaim(ticket, view)
         self._report(view, error)
         return Refusal("Temporary failure; try again later.", "UNAVAILABLE", "bug")
+
+    def _unclaim(self, ticket: Ticket, view: SessionView) -> None:
+        self._counts.unclaim(ticket)
+        if self._commons is not None:
+            self._commons.unclaim(view.id)
+
+    def _wrong(self, ticket: Ticket, view: SessionView) -> None:
+        ticket.wrong += 1
+        if self._commons is not None:
+            network = "" if view.peer.rip in self._exempt else network_of(view.peer.rip)
+            self._commons.wrong(network, view.user, ticket.digest, self._bounds)
+        ticket.digest = ""
 
 
 def _sound(view: SessionView, attempt: LoginAttempt) -> Refusal | None:
