@@ -6,6 +6,8 @@ import asyncio
 import hashlib
 import os
 import socket
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -461,3 +463,8 @@ def test_what_a_session_gave_up_waiting_for_leaves_nothing_open(tmp_path: Path) 
         await carrier.stop()
 
     run(test, tmp_path)
+
+
+def test_who_needs_no_ssh_host_pays_nothing_for_it() -> None:
+    code = "import sys, portico.app.main, portico.config.check; sys.exit('asyncssh' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False, timeout=60).returncode == 0
