@@ -187,7 +187,10 @@ def test_files_without_what_is_needed_are_named(certs: Certs, tmp_path: Path) ->
     assert _problems(certificate=str(empty), key=certs.server_key) == [f"{empty}: no certificate in PEM form is in it"]
     assert _problems(certificate=certs.server) == [f"{certs.server}: no private key in PEM form is in it"]
     assert _problems(certificate=certs.server, key=str(locked)) == [f"{locked}: the key is under a passphrase; a key without one is needed"]
-    assert "damaged" in _problems(certificate=certs.server, key=str(damaged))[0]
+    half = tmp_path / "half.pem"
+    half.write_text("-----BEGIN CERTIFICATE-----\nAAAA\n")
+    assert _problems(certificate=certs.server, key=str(damaged)) == [f"{damaged}: the key is damaged"]
+    assert _problems(certificate=str(half), key=certs.server_key) == [f"{half}: the certificate is damaged"]
     assert _problems(certificate=certs.server, key=certs.server_key, client_ca=str(empty), client_certificates="optional") == [
         f"{empty}: no certificate in PEM form is in it"
     ]

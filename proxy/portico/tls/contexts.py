@@ -212,7 +212,11 @@ def _wrong_pem(certificate: str, key: str) -> str:
         return f"{key}: the key is under a passphrase; a key without one is needed"
     if b"PRIVATE KEY-----" not in octets:
         return f"{key}: no private key in PEM form is in it"
-    return f"{key}: the certificate or the key cannot be read; one of them is damaged"
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(certificate)
+    except (ssl.SSLError, OSError, ValueError):
+        return f"{certificate}: the certificate is damaged"
+    return f"{key}: the key is damaged"
 
 
 def _load_authorities(context: ssl.SSLContext, file: str | None) -> list[str]:
