@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from portico.app.generation import Desk, Generation, desk_of
 from portico.app.said import report_fault
+from portico.app.tally import Tally
 from portico.config.address import parse_address
 from portico.config.sections.ssh import Ssh
 from portico.config.settings import Listener, Portico, Server
@@ -56,6 +57,7 @@ class Shared:
     counts: Counts = field(default_factory=Counts)
     commons: Commons = field(default_factory=LocalCommons)
     """What several processes must know together; of a single one its own."""
+    tally: Tally = field(default_factory=Tally)
     records: Records = field(default_factory=Records)
     ledgers: dict[str, SafeLedger] = field(default_factory=dict)
     """By file; empty: in memory."""
@@ -142,7 +144,8 @@ def build_generation(
     # What has been shown stays as it was shown, also where no plugin is left.
     remembers = host.active or settings.annotations.file is not None or "" in shared.ledgers or shared.ledger_file in shared.ledgers
     ledger = shared.ledger(settings.annotations.file, settings.annotations.kept) if remembers else None
-    return Generation(settings, desks, diallings, records, shared.records, gate, host, shared.log, shared.ids, ledger, shared.memory)
+    memory, tally = shared.memory, shared.tally
+    return Generation(settings, desks, diallings, records, shared.records, gate, host, shared.log, shared.ids, ledger, memory, tally=tally)
 
 
 def _desk(name: str, listener: Listener, way: Way, records: Mapping[str, ServerRecord], settings: Portico, store: Store | None) -> Desk:

@@ -15,6 +15,7 @@ from inspect import isawaitable
 from typing import Any, Final
 
 from portico.app.said import program_of, session_fields
+from portico.app.tally import Tally
 from portico.config.settings import Listener, Portico
 from portico.errors import Secret
 from portico.gate.gate import Gate, Way
@@ -107,6 +108,7 @@ class Generation:
     ledger: SafeLedger | None = None
     memory: Memory | None = None
     clock: Callable[[], float] = time.monotonic
+    tally: Tally = field(default_factory=Tally)
     visits: dict[str, Visit] = field(default_factory=dict)
     refused: int = 0
     """Of the visits."""
@@ -137,6 +139,7 @@ class Generation:
         context.sizes = self.ledger
         session = desk.session(context)
         self.visits[name] = Visit(ticket, self.clock(), refused=refusal is not None)
+        self.tally.connections += 1
         if self.log.enabled("session.connected"):
             self.log.event("session.connected", session_fields(session.view))
         return session
@@ -179,6 +182,7 @@ class Generation:
         self.refused -= visit.refused
         if visit.trace is not None:
             visit.trace.close()
+        self.tally.ended(str(summary.reason), summary.bytes_in, summary.bytes_out)
         if self.log.enabled("session.closed"):
             self.log.event("session.closed", self._closing(session, visit, summary))
         if visit.met:
@@ -284,6 +288,7 @@ class Generation:
         extra: dict[str, Any] = {}
         if visit is not None:
             if event == "login.succeeded":
+                self.tally.logins += 1
                 extra = {"address": visit.address, "seconds": round(self.clock() - visit.login_began, 4)}
                 tls = session.context.peer.tls
                 if tls is not None:
@@ -297,6 +302,7 @@ class Generation:
                 if event == "upstream.failed" and fields["reason"] == "no_starttls" and record is not None:
                     self.records.secured(record, "no_starttls")  # only the session knows: no handshake has begun
                 if event == "login.failed":
+                    self.tally.failed_logins += 1
                     visit.secrets = ()
             elif event == "trace.started" and (trace := self._trace(session, visit)) is not None:
                 extra = {"path": trace.path}

@@ -21,12 +21,14 @@ from typing import Any, Final
 
 import portico
 from portico.app.build import Shared, build_generation, shown_to_servers, unverified, waits_for_server
-from portico.app.generation import Generation
+from portico.app.generation import Generation, Visit
+from portico.app.tally import Tally
 from portico.config.address import parse_address
 from portico.config.load import Loaded
 from portico.config.settings import Portico
 from portico.config.units import SECONDS
 from portico.errors import PluginError, PorticoError, Secret, SettingsError
+from portico.gate.commons import Commons
 from portico.observe.log import Log
 from portico.relay.listener import Listener, Turnstile, bind
 from portico.relay.ports import Dialling
@@ -125,6 +127,21 @@ class Proxy:
     def generation(self) -> Generation:
         """The one that new sessions get."""
         return self._generation
+
+    @property
+    def commons(self) -> Commons:
+        return self._shared.commons
+
+    @property
+    def tally(self) -> Tally:
+        return self._shared.tally
+
+    def visit(self, session_id: str) -> tuple[Visit | None, bool]:
+        """What is remembered of a running session, and whether the settings that it began with still hold."""
+        for generation in (self._generation, *self._retired):
+            if session_id in generation.visits:
+                return generation.visits[session_id], generation is self._generation
+        return None, False
 
     @property
     def addresses(self) -> dict[str, list[str]]:
@@ -236,8 +253,8 @@ class Proxy:
 
     # -- reload
 
-    async def reload(self, read: Callable[[Path], Loaded]) -> bool:
-        """Read the settings file again. What is wrong with it is logged, and everything stays as it is.
+    async def reload(self, read: Callable[[Path], Loaded], problems: list[str] | None = None) -> bool:
+        """Read the settings file again. What is wrong with it is logged (and added to `problems`), and everything stays as it is.
 
         Running sessions keep what they began with. Listeners that are new are opened, those that are gone are closed,
         and addresses that stay are never closed in between.
@@ -250,6 +267,8 @@ class Proxy:
         except (SettingsError, PluginError, OSError) as error:
             found = error.problems if isinstance(error, SettingsError) else [str(error)]
             self.log.event("settings.rejected", {"path": str(path), "problems": found})
+            if problems is not None:
+                problems += found
             return False
         for warning in prepared.loaded.warnings:
             self.log.event("settings.warning", {"text": warning})

@@ -54,6 +54,9 @@ class Log:
         worker: int | None = None,
     ) -> None:
         self.strict = strict
+        self.counts: dict[str, int] = {}
+        """Lines written, by event."""
+        self._lost = 0
         self._stamp = _stamp if worker is None else _stamp_of(worker)
         self._sink = sink if sink is not None else Sink(sys.stderr.fileno())
         self._configure(level, format, colours=False)
@@ -67,6 +70,7 @@ class Log:
             new = Sink(sys.stderr.fileno())
             terminal = sys.stderr.isatty()
         old, self._sink = self._sink, new
+        self._lost += old.dropped
         old.close()
         if format == "auto":
             format = "console" if terminal else "json"
@@ -80,6 +84,7 @@ class Log:
 
     def _configure(self, level: str, format: str, *, colours: bool) -> None:
         self._least = least = LEVELS[level]
+        self._format, self._colours = format, colours
         console = format == "console"
         processors: list[Any] = [self._stamp, self._guard]
         processors += [_printable, _console(colours)] if console else [structlog.processors.JSONRenderer(serializer=_to_json)]
@@ -93,6 +98,15 @@ class Log:
         # None: below the level. One look-up decides, before anything is put together.
         self._methods = {name: methods[known.level] if LEVELS[known.level] >= least else None for name, known in EVENTS.items()}
         self._unknown = methods["warning"]
+
+    @property
+    def level(self) -> str:
+        """The least level written."""
+        return next(name for name, number in LEVELS.items() if number == self._least)
+
+    def set_level(self, level: str) -> None:
+        """Write from this level on, until it is set again or settings are adopted."""
+        self._configure(level, self._format, colours=self._colours)
 
     def enabled(self, event: str) -> bool:
         """Whether `event` would be written."""
@@ -112,10 +126,13 @@ class Log:
             self._complete(event, fields)
         if method is None:
             return
+        self.counts[event] = self.counts.get(event, 0) + 1
         method(event, **fields)
         sink = self._sink
         if sink.dropped and sink.ready and (tell := self._methods["log.dropped"]) is not None:
-            tell("log.dropped", count=sink.take_dropped())
+            lost = sink.take_dropped()
+            self._lost += lost
+            tell("log.dropped", count=lost)
 
     def _unregistered(self, event: str, fields: Mapping[str, Any], allowed: frozenset[str] | None) -> dict[str, Any]:
         strange = sorted(fields.keys() - (allowed or FIELDS.keys()))
@@ -160,6 +177,11 @@ class Log:
         if self.strict:
             raise LogContractError(f"a secret was sent to the log as {name}")
         return _WITHHELD
+
+    @property
+    def lost(self) -> int:
+        """Lines lost in all, reported or not."""
+        return self._lost + self._sink.dropped
 
     @property
     def dropped(self) -> int:

@@ -20,7 +20,7 @@ from portico.relay.farewell import Farewell, conclude, report_bug
 from portico.relay.leg import FLOW, SESSION, START, WAIT, Leg
 from portico.relay.ports import Generation, Session, Summary
 from portico.relay.reactor import ERROR, Reactor
-from portico.relay.table import Sessions
+from portico.relay.table import Now, Sessions
 from portico.relay.tunnel import Tunnel
 from portico.session import decisions as do
 from portico.session import events
@@ -45,7 +45,7 @@ class Driver:
 
     __slots__ = (
         "_active", "_began", "_busy", "_client", "_generation", "_legs", "_line_open", "_listener", "_login_began", "_over", "_passing",
-        "_queue", "_reactor", "_session", "_sessions", "_tasks", "_timer", "_waits", "due",
+        "_queue", "_reactor", "_session", "_sessions", "_tasks", "_timer", "_timing", "_waits", "due",
     )  # fmt: skip
 
     def __init__(
@@ -62,6 +62,7 @@ class Driver:
         self._waits: set[tuple[int, int]] = set()  # (leg that takes nothing, leg that is held for it)
         self._tasks: set[asyncio.Future[Any]] = set()
         self._timer: asyncio.TimerHandle | None = None
+        self._timing: dict[bytes, tuple[str, float]] | None = None  # commands that have begun, where somebody wants to know
         self._busy = False
         self._over = False
         self._line_open = False
@@ -254,10 +255,14 @@ class Driver:
             elif isinstance(decision, do.SendToServer):
                 leg = decision.leg
             else:
+                kind = type(decision)
+                if kind is do.Began or kind is do.Answered:  # not worth a packet of its own for what stands before
+                    _DO[kind](self, decision)
+                    continue
                 if parts:
                     self._send(to, parts, cause)
                     parts = []
-                _DO[type(decision)](self, decision)
+                _DO[kind](self, decision)
                 if self._over:
                     return
                 continue
@@ -288,6 +293,16 @@ class Driver:
 
     def _record(self, decision: do.Record) -> None:
         self._generation.record(self._session, decision.event, decision.fields)
+
+    def _command_began(self, decision: do.Began) -> None:
+        if self._timing is None:
+            self._timing = {}
+        self._timing[decision.key] = (decision.command, self._reactor.tick())
+
+    def _command_answered(self, decision: do.Answered) -> None:
+        if self._timing is not None and (begun := self._timing.pop(decision.key, None)) is not None:
+            command, since = begun
+            self._generation.commanded(self._session, command, decision.result, self._reactor.tick() - since)
 
     def _trace(self, decision: do.Trace) -> None:
         self._generation.trace(self._session, decision.direction, decision.data)
@@ -645,6 +660,11 @@ class Driver:
     def view(self) -> SessionView:
         return self._session.view
 
+    def now(self) -> Now:
+        now, client = self._reactor.tick(), self._channel
+        state: Final = "watch" if self._session.phase == "watch" else "login"
+        return Now(state, now - self._began, now - self._active, client.received, client.sent)
+
     def kick(self, text: str, *, shutdown: bool = False, patient: bool = False) -> None:
         """Tell the session to end; while there is nobody to tell it to, end it."""
         self._reactor.tick()
@@ -675,6 +695,8 @@ _DO: Final[dict[type[Any], Callable[[Driver, Any], None]]] = {
     do.Tunnel: Driver._tunnel,
     do.Pass: Driver._pass,
     do.Record: Driver._record,
+    do.Began: Driver._command_began,
+    do.Answered: Driver._command_answered,
     do.Trace: Driver._trace,
     do.Close: Driver._close,
 }

@@ -12,7 +12,7 @@ from typing import Final
 from portico.relay.channel import Channel
 from portico.relay.ports import Generation, Session, Summary
 from portico.relay.reactor import OUT
-from portico.relay.table import Sessions
+from portico.relay.table import Now, Sessions
 from portico.session.close import Reason
 from portico.session.context import SessionView
 
@@ -142,6 +142,11 @@ class Farewell:
     def view(self) -> SessionView:
         assert self._session is not None
         return self._session.view
+
+    def now(self) -> Now:
+        summary, channel = self._summary, self._channel
+        idle = channel.reactor.tick() - channel.stalled if channel is not None else 0.0
+        return Now("closing", summary.seconds, idle, summary.bytes_in, summary.bytes_out)
 
     def kick(self, text: str, *, shutdown: bool = False, patient: bool = False) -> None:
         """It is leaving already."""

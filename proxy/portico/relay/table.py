@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator
-from typing import Final, Protocol
+from dataclasses import dataclass
+from typing import Final, Literal, Protocol
 
 from portico.config.units import SECONDS
 from portico.session.context import SessionView
@@ -15,11 +16,26 @@ from portico.session.context import SessionView
 _STEP: Final = 0.05 * SECONDS
 
 
+@dataclass(frozen=True, slots=True)
+class Now:
+    """How a session is at the moment. Octets are counted in clear, as in its Summary; seconds since it came, and since an octet passed."""
+
+    state: Literal["login", "tunnel", "watch", "closing"]
+    seconds: float
+    idle: float
+    bytes_in: int
+    bytes_out: int
+
+
 class Running(Protocol):
     """A session that runs: a Driver, later perhaps a Tunnel."""
 
     @property
     def view(self) -> SessionView: ...
+
+    def now(self) -> Now:
+        """How it is; found out when somebody asks."""
+        ...
 
     def kick(self, text: str, *, shutdown: bool = False, patient: bool = False) -> None:
         """Tell it to end; the client is told `text` where that is possible. `patient`: once what is under way is done."""

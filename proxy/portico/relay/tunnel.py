@@ -12,7 +12,7 @@ from portico.relay.channel import Channel
 from portico.relay.farewell import Farewell, conclude, report_bug
 from portico.relay.ports import Generation, Session, Summary
 from portico.relay.reactor import ENDS, ERROR, OUT
-from portico.relay.table import Sessions
+from portico.relay.table import Now, Sessions
 from portico.session import decisions
 from portico.session.close import Reason
 from portico.session.context import Context, SessionView
@@ -32,6 +32,7 @@ class Remains:
     """What is left of a session once it is a tunnel: enough for the log and the plugins."""
 
     __slots__ = ("context", "view")
+    phase: Final = "tunnel"
 
     def __init__(self, context: Context, view: SessionView) -> None:
         self.context = context
@@ -256,6 +257,10 @@ class Tunnel:
         self._end(Reason.BUG, "portico", type(error).__name__, whole=False)
 
     # -- as one of the running
+
+    def now(self) -> Now:
+        now, client = self._reactor.tick(), self._client
+        return Now("tunnel", now - self._began, now - self.active, client.received, client.sent)
 
     def sweep(self, now: float) -> None:
         client, server = self._client, self._server

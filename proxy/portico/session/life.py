@@ -209,6 +209,11 @@ class Life:
         view = self.view
         return f"<{type(self).__name__} {view.id} {self._phase} {view.user or '-'} -> {view.server or '-'}>"
 
+    @property
+    def phase(self) -> str:
+        """As in the drawing above."""
+        return self._phase
+
     # -- events in, decisions out
 
     def handle(self, event: Event) -> list[Decision]:

@@ -1,0 +1,135 @@
+"""How an operator's verb reaches the processes: the Control that console, ctl and metrics ask.
+
+Rule of this file: verbs, who may use them and how the answers of several processes become one; JSON values in and out. What a verb does
+is in app.control (one process); asking all workers is the supervisor's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal, Protocol
+
+from portico.errors import PorticoError
+
+Role = Literal["look", "act"]
+
+
+class ControlError(PorticoError):
+    """What was asked for cannot be done; the text says why. `details`: more, for programs."""
+
+    def __init__(self, text: str, details: Any = None) -> None:
+        super().__init__(text)
+        self.details = details
+
+
+class Control(Protocol):
+    """A whole Portico, of one process or many. Any PorticoError that it raises is an answer: its text is told to who asked."""
+
+    async def ask(self, verb: str, arguments: Mapping[str, Any]) -> Any:
+        """JSON values in and out. Raises ControlError for what cannot be done."""
+        ...
+
+    def follow(self, verb: str, arguments: Mapping[str, Any]) -> AsyncIterator[Any]:
+        """What there is to tell as it comes, until the iterator is closed (or all that was followed has ended)."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One verb of Control. `merge`: the answers of all processes, at least one, become one answer."""
+
+    verb: str
+    role: Role
+    merge: Callable[[Sequence[Any]], Any]
+    follows: bool = False
+
+
+def concatenated(answers: Sequence[list[Any]]) -> list[Any]:
+    return [each for answer in answers for each in answer]
+
+
+def first_known(answers: Sequence[Any]) -> Any:
+    """The one that is not null; null if all are."""
+    return next((answer for answer in answers if answer is not None), None)
+
+
+def first(answers: Sequence[Any]) -> Any:
+    """All processes have the same."""
+    return answers[0]
+
+
+def summed(answers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Numbers are added, at any depth; of what is no number the first stands. `seconds` is the greatest."""
+    total: dict[str, Any] = {}
+    for answer in answers:
+        for name, value in answer.items():
+            if name not in total:
+                total[name] = summed([value]) if isinstance(value, Mapping) else value
+            elif isinstance(value, Mapping):
+                total[name] = summed([total[name], value])
+            elif name == "seconds":
+                total[name] = max(total[name], value)
+            elif isinstance(value, int | float) and not isinstance(value, bool):
+                total[name] += value
+    return total
+
+
+_WORST: Final = ("unused", "well", "trying", "failing", "open", "draining", "drained", "down")
+
+
+def servers_merged(answers: Sequence[Sequence[Mapping[str, Any]]]) -> list[dict[str, Any]]:
+    """By server, protocol and address: numbers added, `state` the worst, `last_seconds` the longest, words those of the worst."""
+    merged: dict[tuple[str, str, str], dict[str, Any]] = {}
+    for answer in answers:
+        for entry in answer:
+            key = (entry["server"], entry["protocol"], entry["address"])
+            known = merged.get(key)
+            if known is None:
+                merged[key] = dict(entry)
+                continue
+            worse = _bad(entry.get("state")) > _bad(known.get("state"))
+            for name, value in entry.items():
+                before = known.get(name)
+                if name == "last_seconds":
+                    known[name] = max(before or 0.0, value or 0.0)
+                elif isinstance(value, int | float) and not isinstance(value, bool) and isinstance(before, int | float):
+                    known[name] = before + value
+                elif worse or not before:
+                    known[name] = value
+    return list(merged.values())
+
+
+def _bad(state: Any) -> int:
+    return _WORST.index(state) if state in _WORST else len(_WORST)
+
+
+_ALL: Final = (
+    Asked("who", "look", concatenated),
+    Asked("show", "look", first_known),
+    Asked("kick", "act", concatenated),
+    Asked("hold", "act", first),
+    Asked("release", "act", first),
+    Asked("holds", "look", first),
+    Asked("servers", "look", servers_merged),
+    Asked("drain_server", "act", first),
+    Asked("undrain_server", "act", first),
+    Asked("plugins", "look", first),
+    Asked("settings", "look", first),
+    Asked("reload", "act", first),
+    Asked("drain", "act", first),
+    Asked("log_level", "act", first),
+    Asked("certs", "look", first),
+    Asked("stats", "look", summed),
+    Asked("metrics", "look", concatenated),
+    Asked("trace", "act", first, follows=True),
+)
+VERBS: Final[Mapping[str, Asked]] = {asked.verb: asked for asked in _ALL}
+
+
+def merge(verb: str, answers: Sequence[Any]) -> Any:
+    """One answer from those of several processes. Raises ControlError where no process has answered, or nobody knows the verb."""
+    if not answers:
+        raise ControlError("no worker answers")
+    asked = VERBS.get(verb)
+    return concatenated(answers) if asked is None else asked.merge(answers)
