@@ -73,6 +73,11 @@ def test_the_reference_is_what_the_registry_says() -> None:
     assert json.loads((DOCS / reference.SCHEMA).read_text(encoding="utf-8")) == reference.schema(), "make docs"
 
 
+def test_the_page_has_every_event_once() -> None:
+    headings = re.findall(r"^### (\S+)$", reference.page(), re.MULTILINE)
+    assert sorted(headings) == sorted(EVENTS)
+
+
 def test_the_schema_is_a_schema_and_knows_what_is_wrong() -> None:
     schema = reference.schema()
     jsonschema.Draft202012Validator.check_schema(schema)

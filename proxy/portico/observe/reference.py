@@ -29,11 +29,11 @@ come at any time: readers leave alone what they do not know.
 
 """
 _GROUPS: Final = (
-    ("The proxy", ("proxy.", "worker.", "settings.", "listener.", "log.")),
-    ("Servers", ("server.", "upstream.")),
-    ("Plugins", ("plugin.",)),
-    ("Sessions", ("session.", "login.", "trace.")),
+    ("Servers", ("server.", "ssh.", "upstream.")),
+    ("Plugins", ("plugin.", "annotations.", "mount.", "sizes.", "transfer.")),
+    ("Sessions", ("session.", "login.", "command.", "trace.")),
 )
+"""All others are the proxy's."""
 
 
 def _row(known: Field) -> str:
@@ -59,6 +59,8 @@ def page() -> str:
     text += "\n## In every line of a worker process\n\n" + _table(OF_A_WORKER)
     text += "\n## In every event of a session\n\n" + _table(SESSION_ALWAYS + SESSION_WHEN_KNOWN) + "\n"
     text += "A field marked `?` below is there when it is known.\n\n"
+    grouped = tuple(prefix for _, prefixes in _GROUPS for prefix in prefixes)
+    text += "## The proxy\n\n" + "".join(_entry(known) for known in EVENTS.values() if not known.name.startswith(grouped))
     for title, prefixes in _GROUPS:
         text += f"## {title}\n\n" + "".join(_entry(known) for known in EVENTS.values() if known.name.startswith(prefixes))
     others = sorted(FIELDS.keys() - {*EVERY_LINE, *OF_A_WORKER, *SESSION_ALWAYS, *SESSION_WHEN_KNOWN})
