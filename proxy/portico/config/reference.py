@@ -113,7 +113,7 @@ def _type(field: FieldInfo) -> str:
         what = inner.__name__
         return f"tables under names ({what})" if is_named(field) else f"array of tables ({what})" if is_array(field) else f"table ({what})"
     if kind:
-        text = f"list of {kind}es" if is_array(field) else kind
+        text = f"list of {kind}{'es' if kind.endswith('s') else 's'}" if is_array(field) else kind
     elif is_named(field):
         text = "tables under names"
     else:
