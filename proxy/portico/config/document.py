@@ -73,15 +73,19 @@ def spell(key_path: Sequence[str | int]) -> str:
 
 def read_document(path: Path | str) -> Document:
     """Read and cut a TOML file. SettingsError with one line where it cannot be read or is not TOML."""
+    return parse_document(str(path), read_text(path))
+
+
+def read_text(path: Path | str) -> str:
+    """The file's text. SettingsError with one line where it cannot be read."""
     name = str(path)
     try:
-        text = Path(path).read_bytes().decode("utf-8-sig")
+        return Path(path).read_bytes().decode("utf-8-sig")
     except OSError as error:
         raise SettingsError([f"{name}: {error.strerror or 'cannot be read'}"]) from None
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
         raise SettingsError([f"{name}:{line}: is not UTF-8, as TOML must be"]) from None
-    return parse_document(name, text)
 
 
 def parse_document(name: str, text: str) -> Document:
