@@ -27,6 +27,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "demo": ("portico.cli.demo:demo", "A private Dovecot with Portico in front of it, to try things out."),
     "certs": ("portico.cli.certs:certs", "Make and show certificates."),
     "plugins": ("portico.cli.plugins:plugins", "List the plugins that are installed: versions, hooks, interests, options."),
+    "logs": ("portico.cli.logs:logs", "Answer questions from log files: logins, failures, traffic, plugins."),
     "completion": ("portico.cli.completion:completion", "Print the completion script of a shell."),
 }
 """Name: where it is, and the line for ``--help`` (a test holds it to the command's own)."""

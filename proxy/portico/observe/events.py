@@ -104,6 +104,8 @@ _ALL: Final = (
     _session("annotations.transform_lost", "warning", "A transformed message cannot be shown as it was before; its body is refused.",
              "mailbox uid text"),
     _session("annotations.shown", "info", "How many messages were shown in the session with something inserted, or transformed.", "messages"),
+    _session("command.slow", "warning", "A command took longer than log.slow_command; only sessions that are watched are timed.",
+             "command result seconds", "server"),
     # public folders and other mounts
     _session("mount.opened", "debug", "A session has signed in at a mounted store.", "server prefix"),
     _session("mount.failed", "warning", "A mounted store cannot be reached, refuses the sign-in, or is gone.",

@@ -1,0 +1,74 @@
+"""How an answer looks: a table for people, CSV for spreadsheets, JSON for programs.
+
+Rule of this file: the same rows in each; times are ISO 8601 in UTC. In a table nothing that a peer said may steer the terminal.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from datetime import UTC, date, datetime
+from typing import Any
+
+from portico.logs.reading import Answer
+
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+def as_json(answers: Sequence[tuple[str, Answer]]) -> str:
+    """One question: a list of objects; several: an object with a list for each, by name."""
+    made = {name: [dict(zip(answer.columns, map(_plain, row), strict=True)) for row in answer.rows] for name, answer in answers}
+    return json.dumps(next(iter(made.values())) if len(made) == 1 else made, indent=1, ensure_ascii=False)
+
+
+def as_csv(answer: Answer) -> str:
+    """RFC 4180, with a heading. What a spreadsheet would take for a formula begins with an apostrophe."""
+    out = io.StringIO()
+    writer = csv.writer(out)
+    writer.writerow(answer.columns)
+    writer.writerows([_harmless(_cell(value)) for value in row] for row in answer.rows)
+    return out.getvalue()
+
+
+def cells(answer: Answer) -> list[list[str]]:
+    """For a table."""
+    return [[_printable(_cell(value)) for value in row] for row in answer.rows]
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return (value.astimezone(UTC) if value.tzinfo is not None else value).isoformat()
+    if isinstance(value, date):
+        return value.isoformat()
+    if isinstance(value, list | tuple):
+        return [_plain(each) for each in value]
+    if isinstance(value, dict):
+        return {str(key): _plain(each) for key, each in value.items()}
+    return value if value is None or isinstance(value, str | int | float) else str(value)
+
+
+def _cell(value: Any) -> str:
+    plain = _plain(value)
+    if isinstance(value, datetime):
+        return str(plain).replace("+00:00", "Z")
+    if plain is None:
+        return ""
+    return plain if isinstance(plain, str) else json.dumps(plain, ensure_ascii=False)
+
+
+def _printable(text: str) -> str:
+    return text if text.isprintable() else text.encode("unicode_escape").decode("ascii")
+
+
+def _harmless(text: str) -> str:
+    return f"'{text}" if text.startswith(_FORMULA) and not _is_number(text) else text
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
