@@ -120,6 +120,19 @@ def test_each_name_has_its_certificate_on_every_way_to_tls(front: Front) -> None
         assert subject(port, *options) == "localhost ECDSA"
 
 
+def test_who_looks_is_told_why_a_client_would_not_believe_the_server(front: Front, certs: Path) -> None:
+    def doubts(*options: object) -> list[str]:
+        (shown,) = json.loads(portico("certs", "show", f"{LOOPBACK}:{front.ports.imaps}", "--json", *options))
+        return [*shown["problems"]]
+
+    assert doubts("--ca-file", certs / "ca.pem") == []
+    assert doubts("--ca-file", certs / "ca.pem", "--name", "mail.example.org") == []
+    (other_name,) = doubts("--ca-file", certs / "ca.pem", "--name", "example.net")
+    assert "Hostname mismatch" in other_name
+    (unknown,) = doubts()
+    assert unknown.startswith("a client would not believe it: ") and "certificate" in unknown
+
+
 @pytest.mark.parametrize("options", [("-tls1_2", "-cipher", "aRSA"), ("-tls1_3", "-sigalgs", "rsa_pss_rsae_sha256:rsa_pkcs1_sha256")])
 def test_an_old_client_is_shown_the_rsa_certificate_of_the_same_name(front: Front, options: tuple[str, ...]) -> None:
     assert subject(front.ports.imaps, *options, name="localhost") == "localhost RSA"

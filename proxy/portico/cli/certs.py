@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from portico.tls.inspect import Shown, Starttls
     from portico.tls.issue import KeyType
 
-Found = tuple[str, "Shown | str"]
-"""Where, and the certificate or why there is none."""
+Found = tuple[str, "Shown | str", list[str]]
+"""Where, the certificate or why there is none, and what clients will stumble over."""
 
 
 @click.group()
@@ -108,24 +108,33 @@ def revoke(directory: Path, files: tuple[Path, ...], days: int) -> None:
 @click.option(
     "--starttls", type=click.Choice(["no", "imap", "pop3"]), help="How a server begins.  [default: imap for port 143, pop3 for 110]"
 )
+@click.option("--name", metavar="NAME", help="The name that a server is asked for.  [default: the host]")
+@click.option("--ca-file", type=click.Path(), metavar="FILE", help="The authorities to trust.  [default: the system's]")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_context
-def show(ctx: click.Context, target: str | None, warn_days: int, starttls: Starttls | None, as_json: bool) -> None:
+def show(
+    ctx: click.Context, target: str | None, warn_days: int, starttls: Starttls | None, name: str | None, ca_file: str | None, as_json: bool
+) -> None:
     """Show certificates: of a PEM file, of a server (HOST:PORT), or all that a settings file (*.toml) names.
 
-    Without TARGET: the settings file in the usual place. Exit code 5 if a certificate has expired or is about to.
+    Without TARGET: the settings file in the usual place. What clients will stumble over (a chain that is not whole, another name) is said
+    on standard error. Exit code 5 if a certificate has expired or is about to.
     """
     from portico.tls.inspect import Shown
 
-    found = list(_find(target, starttls))
-    good = [(where, what) for where, what in found if isinstance(what, Shown)]
+    found = list(_find(target, starttls, name, ca_file))
+    good = [(where, what) for where, what, _ in found if isinstance(what, Shown)]
     if as_json:
-        click.echo(json.dumps([_as_json(where, what) for where, what in good], indent=2))
+        shown = [{**_as_json(where, what), "problems": problems} for where, what, problems in found if isinstance(what, Shown)]
+        click.echo(json.dumps(shown, indent=2))
     else:
         click.echo("\n\n".join(_as_text(where, what) for where, what in good))
-    bad = [(where, what) for where, what in found if isinstance(what, str)]
-    for _, why in bad:
+    bad = [what for _, what, _ in found if isinstance(what, str)]
+    for why in bad:
         complain(f"portico: {why}")
+    for where, _, problems in found:
+        for problem in problems:
+            complain(f"{where}: {problem}")
     ending = False
     for where, what in good:
         left = what.days_left()
@@ -135,52 +144,62 @@ def show(ctx: click.Context, target: str | None, warn_days: int, starttls: Start
     ctx.exit(Exit.FAILED if bad else Exit.CERTIFICATE if ending else Exit.OK)
 
 
-def _find(target: str | None, starttls: Starttls | None) -> Iterator[Found]:
+def _find(target: str | None, starttls: Starttls | None, name: str | None, ca_file: str | None) -> Iterator[Found]:
     from portico.config.address import parse_address
-    from portico.tls.inspect import certificate_of, describe
+    from portico.tls.inspect import certificate_of, describe, doubts_about
 
     if target is None or target.endswith(".toml"):
-        yield from _of_settings(settings_file(Path(target) if target else None))
+        yield from _of_settings(settings_file(Path(target) if target else None), ca_file)
         return
     if Path(target).exists() or not re.search(r":\d+$", target):
-        yield from _of_file(target, Path(target))
+        yield from _of_file(target, Path(target), ca_file)
         return
     try:
         address = parse_address(target)
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="TARGET") from None
     begin: Starttls = starttls or ("imap" if address.port == 143 else "pop3" if address.port == 110 else "no")
-    yield str(address), describe(certificate_of(address.host, address.port, starttls=begin))
+    certificate = certificate_of(address.host, address.port, starttls=begin, name=name)
+    doubts = doubts_about(address.host, address.port, starttls=begin, name=name, ca_file=ca_file)
+    yield str(address), describe(certificate), [f"a client would not believe it: {doubts}"] if doubts else []
 
 
-def _of_file(where: str, file: Path) -> Iterator[Found]:
+def _of_file(where: str, file: Path, ca_file: str | None) -> Iterator[Found]:
+    from portico.tls.chain import chain_problems
     from portico.tls.inspect import certificates_in, describe
 
     try:
         certificates = certificates_in(file)
+        authorities = certificates_in(Path(ca_file)) if ca_file is not None else None
     except PorticoError as error:
-        yield where, str(error)
+        yield where, str(error), []
         return
     for number, certificate in enumerate(certificates, 1):
-        yield f"{where} ({number} of {len(certificates)})" if len(certificates) > 1 else where, describe(certificate)
+        at = f"{where} ({number} of {len(certificates)})" if len(certificates) > 1 else where
+        yield at, describe(certificate), chain_problems(certificates, authorities) if number == 1 else []
 
 
-def _of_settings(file: Path) -> Iterator[Found]:
+def _of_settings(file: Path, ca_file: str | None) -> Iterator[Found]:
     """Every certificate file that the settings name, each once."""
     from portico.config.load import load
 
     settings = load(file)
     files: dict[str, list[str]] = {}
     for name, listener in settings.listeners.items():
-        for key, value in (("certificate", listener.certificate), ("client_ca_file", listener.client_ca_file)):
+        for key, value in (
+            ("certificate", listener.certificate),
+            *((f"certificates[{number}]", each.certificate) for number, each in enumerate(listener.certificates)),
+            ("client_ca_file", listener.client_ca_file),
+        ):
             if value is not None:
                 files.setdefault(value, []).append(f"listeners.{name}.{key}")
     for name, server in settings.servers.items():
-        if server.ca_file is not None:
-            files.setdefault(server.ca_file, []).append(f"servers.{name}.ca_file")
+        for key, value in (("certificate", server.certificate), ("ca_file", server.ca_file)):
+            if value is not None:
+                files.setdefault(value, []).append(f"servers.{name}.{key}")
     for path, keys in files.items():
-        for where, what in _of_file(path, Path(path)):
-            yield f"{where} [{', '.join(keys)}]", what
+        for where, what, problems in _of_file(path, Path(path), ca_file):
+            yield f"{where} [{', '.join(keys)}]", what, problems
 
 
 def _as_text(where: str, shown: Shown) -> str:

@@ -81,12 +81,39 @@ def certificate_of(host: str, port: int, *, starttls: Starttls = "no", name: str
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE  # to look at it, also when it is wrong; nothing is said on this connection
+    octets = _shown_by(context, host, port, starttls, name or host)
+    if not octets:
+        raise InspectError(f"{host}:{port}: shows no certificate")
+    return x509.load_der_x509_certificate(octets)
+
+
+def doubts_about(host: str, port: int, *, starttls: Starttls = "no", name: str | None = None, ca_file: str | None = None) -> str:
+    """Why a client that trusts this system's authorities, or those in `ca_file`, would not believe the server; empty: it would.
+    Raises InspectError."""
+    try:
+        context = ssl.create_default_context(cafile=ca_file)
+    except (OSError, ValueError):
+        raise InspectError(f"{ca_file}: has no certificate in PEM form") from None
+    try:
+        _shown_by(context, host, port, starttls, name or host)
+    except _Doubted as doubted:
+        return str(doubted)
+    return ""
+
+
+class _Doubted(InspectError):
+    """Its text says why."""
+
+
+def _shown_by(context: ssl.SSLContext, host: str, port: int, starttls: Starttls, name: str) -> bytes | None:
     try:
         with socket.create_connection((host, port), _SECONDS) as plain:
             if starttls != "no":
                 _ask_for_tls(plain, starttls)
-            with context.wrap_socket(plain, server_hostname=name or host) as secured:
-                octets = secured.getpeercert(binary_form=True)
+            with context.wrap_socket(plain, server_hostname=name) as secured:
+                return secured.getpeercert(binary_form=True)
+    except ssl.SSLCertVerificationError as error:
+        raise _Doubted(error.verify_message) from None
     except ssl.SSLError as error:
         hint = "" if starttls != "no" else "; a server that begins without TLS needs --starttls imap or --starttls pop3"
         raise InspectError(f"{host}:{port}: no TLS: {error.reason or 'handshake failed'}{hint}") from None
@@ -94,9 +121,6 @@ def certificate_of(host: str, port: int, *, starttls: Starttls = "no", name: str
         raise InspectError(f"{host}:{port}: no answer within {_SECONDS:.0f} seconds") from None
     except (OSError, UnicodeError) as error:
         raise InspectError(f"{host}:{port}: {getattr(error, 'strerror', None) or 'cannot be reached'}") from None
-    if not octets:
-        raise InspectError(f"{host}:{port}: shows no certificate")
-    return x509.load_der_x509_certificate(octets)
 
 
 def _ask_for_tls(plain: socket.socket, starttls: Starttls) -> None:
