@@ -122,6 +122,7 @@ class World:
     traces: list[tuple[str, bytes]] = field(default_factory=list)
     dials: list[tuple[str, str | None]] = field(default_factory=list)
     secures: list[tuple[str, str | None]] = field(default_factory=list)
+    commands: list[tuple[str, str, float]] = field(default_factory=list)
     summaries: queue.Queue[Summary] = field(default_factory=queue.Queue)
     count: int = 0
 
@@ -141,6 +142,9 @@ class World:
 
     def open_plugins(self, session: Session, view: SessionView) -> Compiled | Awaitable[Compiled | None] | None:
         return self.plugins() if self.plugins else None
+
+    def commanded(self, session: Session, command: str, result: str, seconds: float) -> None:
+        self.commands.append((command, result, seconds))
 
     def login_ended(self, session: Session, ok: bool, counts: bool) -> None:
         self.log.append(("login_ended", ok, counts))

@@ -29,6 +29,7 @@ from portico.ledger.ledger import KEPT_IN_MEMORY, SqliteLedger
 from portico.ledger.safe import SafeLedger
 from portico.observe.ids import Ids
 from portico.observe.log import Log
+from portico.observe.metrics import Counts as Metrics
 from portico.plugin.host import Host
 from portico.relay.ports import Dialling, Session
 from portico.session.context import Context, Protocol, ServerFacts, Target
@@ -62,6 +63,7 @@ class Shared:
     ledgers: dict[str, SafeLedger] = field(default_factory=dict)
     """By file; empty: in memory."""
     memory: Memory = field(default_factory=Memory)
+    metrics: Metrics = field(default_factory=Metrics)
     carriers: Carriers | None = None
     """SSH hosts; None: no server needs one."""
     ledger_file: str | None = None
@@ -116,7 +118,7 @@ def build_generation(
     contexts = {name: _client_context(server, problems) for name, server in settings.servers.items()}
     diallings: dict[str, Dialling] = {}
     records: dict[str, ServerRecord] = {}
-    host = Host.load(settings, shared.log.event, directory=directory, extra=plugins)
+    host = Host.load(settings, shared.log.event, directory=directory, extra=plugins, counts=shared.metrics)
     ways = {
         name: way_of(listener, settings.servers, plugins_route=host.chooses_routes(name)) for name, listener in settings.listeners.items()
     }
@@ -145,7 +147,10 @@ def build_generation(
     remembers = host.active or settings.annotations.file is not None or "" in shared.ledgers or shared.ledger_file in shared.ledgers
     ledger = shared.ledger(settings.annotations.file, settings.annotations.kept) if remembers else None
     memory, tally = shared.memory, shared.tally
-    return Generation(settings, desks, diallings, records, shared.records, gate, host, shared.log, shared.ids, ledger, memory, tally=tally)
+    log, ids, metrics = shared.log, shared.ids, shared.metrics
+    return Generation(
+        settings, desks, diallings, records, shared.records, gate, host, log, ids, ledger, memory, tally=tally, metrics=metrics
+    )
 
 
 def _desk(name: str, listener: Listener, way: Way, records: Mapping[str, ServerRecord], settings: Portico, store: Store | None) -> Desk:

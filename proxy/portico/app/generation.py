@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from inspect import isawaitable
 from typing import Any, Final
 
+from portico.app.counted import command_label, count_record
 from portico.app.said import program_of, session_fields
 from portico.app.tally import Tally
 from portico.config.settings import Listener, Portico
@@ -23,6 +24,7 @@ from portico.gate.limits import Ticket
 from portico.ledger.safe import SafeLedger
 from portico.observe.ids import Ids
 from portico.observe.log import Log
+from portico.observe.metrics import Counts
 from portico.observe.trace import Trace, TraceFailed
 from portico.plugin.host import Host
 from portico.relay.ports import Dialling, Session, Summary
@@ -109,6 +111,7 @@ class Generation:
     memory: Memory | None = None
     clock: Callable[[], float] = time.monotonic
     tally: Tally = field(default_factory=Tally)
+    metrics: Counts = field(default_factory=Counts)
     visits: dict[str, Visit] = field(default_factory=dict)
     refused: int = 0
     """Of the visits."""
@@ -125,8 +128,10 @@ class Generation:
         desk = self.desks[listener]
         settings = desk.settings
         ticket, refusal = self.gate.arrive(peer.rip)
+        self.metrics.count("portico_sessions_total", settings.protocol, listener)
         if refusal is not None:
             if self.refused >= _TOLD:
+                self.metrics.count("portico_refusals_total", settings.protocol, refusal.reason)
                 return None
             self.refused += 1
         known = desk.way.known
@@ -137,6 +142,7 @@ class Generation:
         context.possible = desk.possible
         context.targets, context.memory, context.subscriptions = desk.way.targets, self.memory, self.ledger
         context.sizes = self.ledger
+        context.timed = self.settings.metrics.address is not None
         session = desk.session(context)
         self.visits[name] = Visit(ticket, self.clock(), refused=refusal is not None)
         self.tally.connections += 1
@@ -183,12 +189,23 @@ class Generation:
         if visit.trace is not None:
             visit.trace.close()
         self.tally.ended(str(summary.reason), summary.bytes_in, summary.bytes_out)
+        self._count(session, visit, summary)
         if self.log.enabled("session.closed"):
             self.log.event("session.closed", self._closing(session, visit, summary))
         if visit.met:
             self.host.session_closed(view, summary)
         if self.over is not None and not self.visits:
             self.over()
+
+    def _count(self, session: Session, visit: Visit, summary: Summary) -> None:
+        metrics, protocol = self.metrics, session.context.protocol
+        metrics.count("portico_sessions_closed_total", protocol, str(summary.reason))
+        metrics.count("portico_bytes_total", protocol, "in", by=summary.bytes_in)
+        metrics.count("portico_bytes_total", protocol, "out", by=summary.bytes_out)
+        if visit.opened:
+            metrics.observe("portico_session_seconds", summary.seconds, protocol)
+        if session.context.refusal is not None:
+            metrics.count("portico_refusals_total", protocol, session.context.refusal.reason)
 
     def _closing(self, session: Session, visit: Visit, summary: Summary) -> dict[str, Any]:
         view = session.view
@@ -230,6 +247,10 @@ class Generation:
 
     def connected(self, target: Target, error: str | None, seconds: float) -> None:
         self.records.dialled(self.server_records[target.server], error, seconds)
+        protocol = self.server_records[target.server].protocol
+        self.metrics.count("portico_server_dials_total", target.name, protocol, error or "ok")
+        if error is None:
+            self.metrics.observe("portico_server_connect_seconds", seconds, target.name, protocol)
         if error is None and self.log.enabled("upstream.connected"):
             self.log.event("upstream.connected", {"server": target.name, "address": target.address, "seconds": round(seconds, 4)})
 
@@ -277,6 +298,11 @@ class Generation:
 
     # -- the log
 
+    def commanded(self, session: Session, command: str, result: str, seconds: float) -> None:
+        """A command of a watched session has been answered; only where its context is `timed`."""
+        protocol = session.context.protocol
+        self.metrics.observe("portico_command_seconds", seconds, protocol, command_label(protocol, command), result)
+
     def record(self, session: Session | None, event: str, fields: dict[str, Any]) -> None:
         """Write an event, of a session or not."""
         if session is None:
@@ -285,9 +311,12 @@ class Generation:
                 self.log.event(event, fields)
             return
         visit = self.visits.get(session.context.id)
+        count_record(self.metrics, session.context.protocol, event, fields)
+        fields = {name: value for name, value in fields.items() if name != "ratios"} if event == "sizes.told" else fields
         extra: dict[str, Any] = {}
         if visit is not None:
             if event == "login.succeeded":
+                self.metrics.observe("portico_login_seconds", self.clock() - visit.login_began, session.context.protocol)
                 self.tally.logins += 1
                 extra = {"address": visit.address, "seconds": round(self.clock() - visit.login_began, 4)}
                 tls = session.context.peer.tls

@@ -19,10 +19,12 @@ from pathlib import Path
 from typing import Final
 
 from portico.config.address import Address, parse_address
+from portico.config.check_metrics import metrics_mistakes
 from portico.config.check_ssh import ssh_mistakes
 from portico.config.document import KeyPath, Problem
 from portico.config.explain import show
 from portico.config.near import near, near_name
+from portico.config.sections.metrics import Metrics
 from portico.config.sections.workers import Workers
 from portico.config.settings import Annotations, Listener, Log, Server, Trace
 
@@ -44,6 +46,7 @@ class Parts:
     server_names: frozenset[str]
     """All names of servers, also of those that are not good."""
     workers: Workers = field(default_factory=Workers)
+    metrics: Metrics = field(default_factory=Metrics)
 
 
 def mistakes(parts: Parts) -> list[Problem]:
@@ -62,6 +65,7 @@ def mistakes(parts: Parts) -> list[Problem]:
     found += _written(("annotations", "file"), parts.annotations.file)
     found += _tracing(parts.trace)
     found += _processes(("workers",), parts.workers)
+    found += metrics_mistakes(("metrics",), parts.metrics)
     return found
 
 

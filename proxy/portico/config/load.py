@@ -24,6 +24,7 @@ from portico.config.advice import warnings
 from portico.config.check import Parts, mistakes
 from portico.config.document import Document, KeyPath, Problem, read_document
 from portico.config.explain import explain
+from portico.config.sections.metrics import Metrics
 from portico.config.sections.workers import Workers
 from portico.config.settings import Annotations, Listener, Log, Portico, Server, Trace
 from portico.config.units import Reading
@@ -93,7 +94,8 @@ def _parts(data: Mapping[str, Any], settings: Portico | None, reading: Reading) 
     """What can be checked further: all of good settings; of bad ones what is left without the bad values."""
     if settings is not None:
         names = frozenset(settings.servers)
-        return Parts(settings.servers, settings.listeners, settings.log, settings.trace, settings.annotations, names, settings.workers)
+        known = (settings.servers, settings.listeners, settings.log, settings.trace, settings.annotations)
+        return Parts(*known, names, settings.workers, settings.metrics)
     servers = _salvage_each(Server, data.get("servers"), reading)
     listeners = _salvage_each(Listener, data.get("listeners"), reading)
     named = data.get("servers")
@@ -101,7 +103,9 @@ def _parts(data: Mapping[str, Any], settings: Portico | None, reading: Reading) 
     trace = _salvage(Trace, data.get("trace", {}), reading) or Trace()
     annotations = _salvage(Annotations, data.get("annotations", {}), reading) or Annotations()
     workers = _salvage(Workers, data.get("workers", {}), reading) or Workers()
-    return Parts(servers, listeners, log, trace, annotations, frozenset(named if isinstance(named, dict) else ()), workers)
+    metrics = _salvage(Metrics, data.get("metrics", {}), reading) or Metrics()
+    names = frozenset(named if isinstance(named, dict) else ())
+    return Parts(servers, listeners, log, trace, annotations, names, workers, metrics)
 
 
 def _salvage_each(model: type[Model], tables: Any, reading: Reading) -> dict[str, Model]:

@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from inspect import isawaitable, iscoroutinefunction
 from pathlib import Path
+from time import perf_counter
 from typing import Any, Final
 
 import portico
@@ -19,9 +20,11 @@ from portico.config.document import spell
 from portico.config.settings import Portico
 from portico.config.units import Reading
 from portico.errors import PluginError, Secret, SettingsError
+from portico.observe.metrics import Counts
 from portico.plugin.hooks import ProxyInfo, Summary
 from portico.plugin.loading import Loaded, Plugins, known, mistakes, tables
 from portico.plugin.options import ENABLED, Values, read
+from portico.plugin.timing import SECONDS, timed
 from portico.session.ask import raised
 from portico.session.context import LoginAttempt, Refusal, RouteChoice, SessionView
 from portico.session.interests import Compiled, Interests, Refuse, compile_interests
@@ -56,13 +59,16 @@ _BROKEN: Final = object()
 class Host:
     """The plugins of one reading of the settings. Made by `load`."""
 
-    def __init__(self, settings: Portico, event: Event, plugins: Sequence[Loaded], directory: Path | None = None) -> None:
+    def __init__(
+        self, settings: Portico, event: Event, plugins: Sequence[Loaded], directory: Path | None = None, counts: Counts | None = None
+    ) -> None:
         self.loaded = tuple(plugins)
         self.options: dict[str, dict[str, Values]] = {}
         """What holds: by listener, and by the name of each plugin that takes part there."""
         self._reading = Reading(directory) if directory is not None else None
         self._settings = settings
         self._event = event
+        self._counts = counts if counts is not None else Counts()
         self._calls: dict[tuple[str, str], tuple[_Call, ...]] = {}
         """By listener and hook."""
         self._declared = {loaded.name: frozenset(loaded.interests) for loaded in self.loaded}
@@ -76,8 +82,11 @@ class Host:
     # -- loading
 
     @classmethod
-    def load(cls, settings: Portico, event: Event, *, directory: Path | None = None, extra: Plugins | None = None) -> Host:
-        """Load the plugins that the settings name. `directory`: where relative paths in options start.
+    def load(
+        cls, settings: Portico, event: Event, *, directory: Path | None = None, extra: Plugins | None = None, counts: Counts | None = None
+    ) -> Host:
+        """Load the plugins that the settings name. `directory`: where relative paths in options start. `counts`: where their times and
+        errors are counted.
 
         Raises SettingsError, one line for each name, option or plugin that is wrong.
         """
@@ -93,7 +102,7 @@ class Host:
             raise SettingsError([f"{spell(problem.key_path)}: {problem.text}" for problem in problems])
         there_are = known(extra)
         names = dict.fromkeys(path[-1] for path, _ in tables(data))
-        host = cls(settings, event, [there_are[str(name)]() for name in names], directory)
+        host = cls(settings, event, [there_are[str(name)]() for name in names], directory, counts)
         for loaded in host.loaded:
             event("plugin.loaded", {"plugin": loaded.name, "version": loaded.version})
         return host
@@ -217,7 +226,7 @@ class Host:
             if wrong:
                 self._fault(plugin, "session_opened", wrong, view)
             else:
-                good.append((plugin, interests))
+                good.append((plugin, interests if self._settings.metrics.address is None else timed(self._counts, plugin, interests)))
         return compile_interests(view, good)
 
     def _undeclared(self, plugin: str, interests: Interests) -> str:
@@ -269,15 +278,22 @@ class Host:
         return Refusal("Temporary failure; try again later.", "UNAVAILABLE", "plugin")
 
     def _call(self, call: _Call, hook: str, view: SessionView | None, known: Mapping[str, Any]) -> Any:
+        began = perf_counter()
         try:
-            return call(known)
+            said = call(known)
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # a plugin's fault is its own, and it does not end the proxy
             self._fault(call.plugin, hook, raised(error), view)
-            return _BROKEN
+            said = _BROKEN
+        if not isawaitable(said):
+            self._counts.observe(SECONDS, perf_counter() - began, call.plugin, hook)
+        return said
 
     async def _wait(self, plugin: str, hook: str, view: SessionView | None, answer: Any) -> Any:
+        if not isawaitable(answer):
+            return answer
+        began = perf_counter()
         try:
             return await self._settle(answer, self._limits[view.listener] if view is not None else max(self._limits.values()))
         except BaseException as error:
@@ -285,6 +301,8 @@ class Host:
                 raise
             self._fault(plugin, hook, "too slow" if isinstance(error, _TooSlow) else raised(error), view)
             return _BROKEN
+        finally:
+            self._counts.observe(SECONDS, perf_counter() - began, plugin, hook)
 
     @staticmethod
     async def _settle(answer: Any, seconds: float) -> Any:
@@ -304,6 +322,7 @@ class Host:
             fields |= {"session": view.id, "listener": view.listener, "protocol": view.protocol}
             if view.user:
                 fields["user"] = view.user
+        self._counts.count("portico_plugin_errors_total", plugin, hook)
         self._event("plugin.failed", fields)
 
 

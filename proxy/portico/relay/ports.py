@@ -108,6 +108,10 @@ class Generation(Protocol):
         """Write a log event."""
         ...
 
+    def commanded(self, session: Session, command: str, result: str, seconds: float) -> None:
+        """A command of the client has been answered; only where its context is `timed`."""
+        ...
+
     def trace(self, session: Session, direction: str, data: bytes) -> None: ...
 
     def ended(self, session: Session, summary: Summary) -> None:

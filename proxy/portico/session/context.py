@@ -165,6 +165,8 @@ class Context:
     """Of a mailbox never seen before, so many messages are looked at."""
     transform: int = 1024 * 1024
     """Octets of a message that a plugin may transform, before and after."""
+    timed: bool = False
+    """Somebody wants to know how long commands take: the session says when they begin and end (decisions.Began, Answered)."""
     possible: tuple[ServerFacts, ...] = ()
     """Of all servers that the session may come to; those of a server that has not been asked are empty. No facts: any server."""
 

@@ -177,6 +177,23 @@ class Record:
 
 
 @dataclass(slots=True)
+class Began:
+    """A command of the client has begun; said only where the context is `timed`. `key` names it until it is Answered."""
+
+    key: bytes
+    command: str
+
+
+@dataclass(slots=True)
+class Answered:
+    """The answer to a command is whole. One that has not begun, or has been answered, is nobody's: a tag may come twice."""
+
+    key: bytes
+    result: str
+    """ok, no or bad; POP3: ok or err."""
+
+
+@dataclass(slots=True)
 class Trace:
     """A piece of protocol text for the per-user trace, already free of credentials.
 
@@ -216,6 +233,8 @@ Decision = (
     | Tunnel
     | Pass
     | Record
+    | Began
+    | Answered
     | Trace
     | Close
 )

@@ -6,21 +6,30 @@ goes in only at a boundary. Who began a response has the floor until it is whole
 
 from __future__ import annotations
 
-from portico.session.decisions import Decision, SendToClient, Trace
+from portico.session.decisions import Answered, Decision, SendToClient, Trace
 
 _OURS = -2
 """In place of a leg: composed by us."""
+_RESULTS = {b"OK ": "ok", b"NO ": "no", b"BAD": "bad"}
+
+
+def answered(line: bytes) -> Answered | None:
+    """What a line says of the command that it ends; None: it ends none."""
+    tag, _, rest = line.partition(b" ")
+    result = _RESULTS.get(rest[:3].upper())
+    return Answered(tag, result) if result is not None and tag != b"*" else None
 
 
 class Outlet:
     """`put` what comes from a leg, `compose` what is ours."""
 
-    __slots__ = ("_floor", "_traced", "_waiting", "waiting")
+    __slots__ = ("_floor", "_timed", "_traced", "_waiting", "waiting")
 
-    def __init__(self, *, traced: bool = False) -> None:
+    def __init__(self, *, traced: bool = False, timed: bool = False) -> None:
         self._floor: int | None = None
         self._waiting: list[tuple[int, bytes, bool, bytes]] = []  # an empty deque would be 600 octets in each session
         self._traced = traced
+        self._timed = timed
         self.waiting = 0
         """Octets that wait for a boundary."""
 
@@ -46,6 +55,8 @@ class Outlet:
 
     def compose(self, data: bytes, out: list[Decision], shown: bytes = b"") -> None:
         """Whole lines of our own: now, or at the next boundary."""
+        if self._timed and (ends := answered(data[data.rfind(b"\n", 0, -1) + 1 :])) is not None:
+            out.append(ends)
         self.put(_OURS, data, True, out, shown)
 
     def boundary(self, leg: int, out: list[Decision]) -> None:

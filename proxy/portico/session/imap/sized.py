@@ -555,6 +555,7 @@ class SizedWatch(MountedWatch):
             fields: dict[str, object] = {"estimated": counts.estimated, "exact": counts.exact}
             if off:
                 fields["off"] = round(off[len(off) // 2], 3)
+                fields["ratios"] = off  # for who counts; the log has the median
             out.insert(len(out) - 1, Record("sizes.told", fields))
 
 

@@ -16,6 +16,7 @@ from portico.session.ask import ask, blame, one_line
 from portico.session.close import Reason
 from portico.session.context import Context, SessionView
 from portico.session.decisions import (
+    Began,
     Close,
     Decision,
     HoldClient,
@@ -31,7 +32,7 @@ from portico.session.decisions import (
 from portico.session.events import CLIENT, MAIN, BytesReceived, Closed, Event, Kicked, Passed, TimedOut
 from portico.session.imap.gather import GO_AHEAD, Gather
 from portico.session.imap.link import Link, Pending, announced, announced_head, announcement
-from portico.session.imap.outlet import Outlet
+from portico.session.imap.outlet import Outlet, answered
 from portico.session.interests import Answer, Change, Command, Compiled, Drop, FetchItem, Refuse, Response
 from portico.wire.capability import imap_allowed
 from portico.wire.imap import (
@@ -91,7 +92,7 @@ class Watch:
     __slots__ = (
         "_client_gone", "_commands", "_fetch_items", "_gather", "_guarded", "_head", "_held", "_held_legs", "_hidden", "_idle",
         "_idle_leg", "_logout", "_responses", "_stream_answered", "_stream_asked", "_stream_leg", "_stream_sync", "_stream_tag",
-        "_traced", "commands",
+        "_timed", "_traced", "commands",
         "context", "links", "mailbox", "named", "outlet", "owner", "reader", "view",
     )  # fmt: skip
 
@@ -110,7 +111,8 @@ class Watch:
         self.context = context
         self.view = view
         self.reader = Reader(limits.line, limits.literal)
-        self.outlet = Outlet(traced=traced)
+        self._timed = context.timed
+        self.outlet = Outlet(traced=traced, timed=context.timed)
         self.owner = owner
         self.mailbox: bytes | None = None
         self.named = frozenset[str]()
@@ -274,6 +276,8 @@ class Watch:
             self.outlet.compose(b"%b BAD This tag is in use\r\n" % head.tag, out)
             self._pass_over(line)
             return False
+        if self._timed and head.name != "IDLE":
+            out.append(Began(head.tag, head.name))
         if head.name in self._commands or head.name in self.gathered or head.name in self.named or head.name in _WITHHELD:
             self._head = head
             return True
@@ -508,6 +512,7 @@ class Watch:
         """A response that somebody wanted is too large; it comes as runs."""
         if kind == "TAGGED" and head[:1] != b"+":
             self._completed(link, head)  # nobody can be asked, but the command has ended
+            self._said_all(head, out)
 
     @property
     def _busy(self) -> bool:
@@ -619,8 +624,14 @@ class Watch:
 
     def _tagged(self, link: Link, raw: bytes, out: list[Decision]) -> None:
         name = self._completed(link, raw)
+        self._said_all(raw, out)
         changed = self._asked(Response("TAGGED", self._filter_code(raw), None, name, self.mailbox), out)
         self.outlet.put(link.leg, changed or raw, True, out)
+
+    def _said_all(self, raw: bytes, out: list[Decision]) -> None:
+        """For those who want to know how long it took."""
+        if self._timed and (ends := answered(raw)) is not None:
+            out.append(ends)
 
     def _completed(self, link: Link, raw: bytes) -> str:
         """The leg has answered a command: its name, or nothing where nobody knows of it."""

@@ -15,7 +15,20 @@ from portico.errors import PeerError
 from portico.session.ask import ask, blame, one_line
 from portico.session.close import Reason
 from portico.session.context import Context, SessionView
-from portico.session.decisions import Close, Decision, HoldClient, Pass, ReadClient, Record, SendToClient, SendToServer, SetPhase, Trace
+from portico.session.decisions import (
+    Answered,
+    Began,
+    Close,
+    Decision,
+    HoldClient,
+    Pass,
+    ReadClient,
+    Record,
+    SendToClient,
+    SendToServer,
+    SetPhase,
+    Trace,
+)
 from portico.session.events import CLIENT, MAIN, BytesReceived, Closed, Event, Kicked, Passed, TimedOut
 from portico.session.interests import Answer, Change, Command, Compiled, Drop, Refuse, Response
 from portico.wire.capability import filter_pop3
@@ -48,6 +61,10 @@ class Pending:
     """The message that it names; 0: none."""
     lines: int = -1
     """TOP: the lines of text asked for."""
+    key: bytes = b""
+    """Where it is timed: decisions.Began."""
+    ok: bool = False
+    """Likewise: the answer began with +OK."""
 
 
 class Watch:
@@ -170,7 +187,11 @@ class Watch:
                 self._ours(one_line(said.text), True, None if lines is None else list(lines), out)
                 return
         line = head.name.encode() + (b" " + command.arguments if command.arguments else b"") + b"\r\n" if changed else data
-        self._pending.append(self._pending_for(head.name, command.arguments))
+        pending = self._pending_for(head.name, command.arguments)
+        self._pending.append(pending)
+        if self.context.timed:
+            pending.key = b"%d" % self.commands
+            out.append(Began(pending.key, head.name))
         self._quit = self._quit or head.name == "QUIT"
         out.append(SendToServer(MAIN, line))
         if changed:
@@ -237,9 +258,10 @@ class Watch:
             self._send(line, out)  # nobody asked: -ERR before it closes
             return
         pending = self._pending[0]
+        pending.ok = line[:3].upper() == b"+OK"
         self._answer = [] if pending.held else None
         self._pass(line, out)
-        if pending.body and line[:3].upper() == b"+OK":
+        if pending.body and pending.ok:
             self._body = Body()
         else:
             self._complete(out)
@@ -273,6 +295,8 @@ class Watch:
         self._body = None
         self._passing_by = False
         pending = self._pending.popleft()
+        if pending.key:
+            out.append(Answered(pending.key, "ok" if pending.ok else "err"))
         if self._answer is not None:
             raw, self._answer = b"".join(self._answer), None
             if pending.errand:
