@@ -18,14 +18,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
+from portico.app.services import Services
 from portico.app.worker import work
 from portico.config.document import parse_document, read_text
 from portico.config.load import understand
 from portico.config.settings import Portico
 from portico.errors import SettingsError
+from portico.gate.commons import LocalCommons
 from portico.observe.log import Log
 from portico.plugin.loading import mistakes
 from portico.relay.spread import Shares
+from portico.workers.control import SupervisorControl
 from portico.workers.doors import Doors, given_by_manager
 from portico.workers.notify import Notifier
 from portico.workers.nursery import Account
@@ -139,6 +142,10 @@ async def _supervise(
         ticket_secret=secrets.token_bytes(_SECRET),
         ledger=runtime.ledger if shares.workers > 1 else None,
     )
+    wanted: dict[str, float | None] = {}
+    control = SupervisorControl(supervisor, LocalCommons(), lambda seconds: _drain(wanted, asked, seconds))
+    services = Services(control, doors, log)
+    supervisor.on_reload.append(services.adopt)
     try:
         supervisor.bind()
         for address in doors.refuse():
@@ -146,15 +153,25 @@ async def _supervise(
         if account is not None:
             account.become()
         await supervisor.start()
+        await services.start(supervisor.reading.settings)
         while (number := await asked.get()) not in _ENDS:
             await _safely(log, "reload", supervisor.reload)
         workers = supervisor.reading.settings.workers
-        stopping = asyncio.create_task(supervisor.stop(workers.drain, workers.drain_spread, signal=number.name))
+        seconds = wanted.get("drain")
+        seconds, spread = (workers.drain, workers.drain_spread) if seconds is None else (seconds, min(workers.drain_spread, seconds))
+        await services.stop()
+        stopping = asyncio.create_task(supervisor.stop(seconds, spread, signal=number.name))
         await _until(stopping, asked, supervisor)
     finally:
         for number in watched:
             loop.remove_signal_handler(number)
     return OK
+
+
+def _drain(wanted: dict[str, float | None], asked: asyncio.Queue[signal.Signals], seconds: float | None) -> None:
+    """An operator wants what SIGTERM does."""
+    wanted["drain"] = seconds
+    asked.put_nowait(signal.SIGTERM)
 
 
 def _read(reading: Reading) -> Reading:

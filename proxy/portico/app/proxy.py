@@ -426,14 +426,17 @@ def build(
     share: Share | None = None,
     ledger: str | None = None,
     ticket_secret: Secret | None = None,
+    commons: Commons | None = None,
 ) -> Proxy:
     """A proxy that has opened nothing yet. `plugins`: some that are not installed, by name. `share`: see Proxy. `ledger`: the file in
     which annotations are remembered where the settings name none. `ticket_secret`: processes that have the same one resume each other's
-    TLS sessions. Raises SettingsError."""
+    TLS sessions. `commons`: what they know together; None: its own. Raises SettingsError."""
     if log is None:
         log = Log()
         log.adopt(level=settings.log.level, format=settings.log.format, file=settings.log.file)
     shared = Shared(log, ledger_file=ledger, ticket_secret=ticket_secret or Tickets().secret)
+    if commons is not None:
+        shared.commons = commons
     directory = Path(path).absolute().parent if path is not None else None
     return Proxy(settings, path, shared, build_generation(settings, shared, directory=directory, plugins=plugins), plugins, share)
 
@@ -466,6 +469,7 @@ def _asking(record: ServerRecord, dialling: Dialling) -> Ask:
             server_hostname=dialling.server_hostname,
             fingerprint=dialling.fingerprint,
             carry=dialling.carry,
+            proxy_protocol=dialling.proxy_protocol,
             timeout=PROBE,
         )
 

@@ -9,20 +9,22 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
+from portico.app.control import LocalControl
 from portico.app.proxy import CannotStart, Prepared, Proxy, Sockets, build
 from portico.config.document import parse_document
 from portico.config.load import Loaded, understand
 from portico.config.settings import Portico
 from portico.errors import PluginError, PorticoError, Secret, SettingsError
+from portico.gate.commons import RemoteCommons
 from portico.observe.log import Log
 from portico.relay.loop import RelayLoop
 from portico.relay.reactor import settle_memory
 from portico.relay.spread import BEAT, Shares
-from portico.workers.link import Link, Refused
+from portico.workers.link import OURS, Link, Refused
 
 
 def work(settings: Portico, shares: Shares, number: int, control: socket.socket) -> int:
@@ -39,7 +41,9 @@ class Worker:
         self._number = number
         self._share = shares.of(number)
         self._log = Log(worker=number)
+        self._link: Link | None = None
         self._proxy: Proxy | None = None
+        self._control: LocalControl | None = None
         self._prepared: Prepared | None = None
         self._drained = False
 
@@ -49,10 +53,16 @@ class Worker:
             raise Refused("not started")
         return self._proxy
 
+    @property
+    def control(self) -> LocalControl:
+        if self._control is None:
+            raise Refused("not started")
+        return self._control
+
     async def run(self, control: socket.socket) -> int:
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(lambda _, context: self._fault(context.get("exception") or "asyncio", str(context.get("message", ""))))
-        link = Link(control, self._answer)
+        self._link = link = Link(control, self._answer, self._follow)
         link.on_fault = self._fault
         await link.gone
         if self._proxy is not None and not self._drained:
@@ -65,10 +75,12 @@ class Worker:
         self._log.event("proxy.bug", {"error": error, "detail": detail})
 
     async def _answer(self, verb: str, arguments: dict[str, Any], sockets: list[socket.socket]) -> Any:
-        known = getattr(self, f"_do_{verb}", None)
-        if known is not None:
-            return await known(arguments, iter(sockets))
-        raise Refused(f"{verb}: nobody here knows")
+        if verb.startswith(OURS):
+            return await getattr(self, f"_do_{verb.removeprefix(OURS)}")(arguments, iter(sockets))
+        return await self.control.ask(verb, arguments)
+
+    def _follow(self, verb: str, arguments: dict[str, Any]) -> AsyncIterator[Any]:
+        return self.control.follow(verb, arguments)
 
     # -- what only the supervisor says
 
@@ -78,15 +90,26 @@ class Worker:
             settings = self._loaded(arguments).settings
             self._log.adopt(level=settings.log.level, format=settings.log.format, file=settings.log.file)
             secret = Secret(bytes.fromhex(arguments["ticket_secret"]))
-            self._proxy = build(settings, path, log=self._log, share=self._share, ledger=arguments["ledger"], ticket_secret=secret)
+            self._proxy = proxy = build(
+                settings,
+                path,
+                log=self._log,
+                share=self._share,
+                ledger=arguments["ledger"],
+                ticket_secret=secret,
+                commons=self._commons(),
+            )
+            self._control = LocalControl(proxy, worker=self._number)
+            for verb, said in arguments["told"]:
+                await self._control.ask(verb, said)
             given = {name: _sockets(addresses, sockets) for name, addresses in arguments["listening"].items()}
-            await self._proxy.start(given)
+            await proxy.start(given)
         except (PorticoError, OSError) as error:
             self._proxy = None
             raise _refused(error) from None
         settle_memory()
         self._beat()
-        return {"pid": os.getpid(), "plugins": list(self._proxy.generation.host.names)}
+        return {"pid": os.getpid(), "plugins": list(proxy.generation.host.names)}
 
     async def _do_prepare(self, arguments: dict[str, Any], sockets: Iterator[socket.socket]) -> None:
         await self._do_discard({}, iter(()))
@@ -121,6 +144,10 @@ class Worker:
             return Loaded(self._inherited, [], parse_document("", ""))
         # What plugins say of their options was asked by the supervisor; here they get them.
         return understand(parse_document(arguments["path"], text), Path(arguments["directory"]))
+
+    def _commons(self) -> RemoteCommons:
+        assert self._link is not None
+        return RemoteCommons(self._link.ask, self._link.tell, lambda text: self._log.event("commons.unavailable", {"text": text}))
 
     def _beat(self) -> None:
         if not self._drained:

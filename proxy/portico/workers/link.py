@@ -31,6 +31,9 @@ _LONGEST: Final = 64 * MIB
 _FULL: Final = 256 * KIB
 """Waiting to be sent: who answers with many items waits until it is less."""
 
+OURS: Final = "worker."
+"""What only the supervisor says to a worker begins so; all other verbs are an operator's."""
+
 Sockets = list[socket.socket]
 Answer = Callable[[str, dict[str, Any], Sockets], Awaitable[Any]]
 """Answers a question. A PorticoError is an answer too: its text is told. The sockets are the answerer's to close."""

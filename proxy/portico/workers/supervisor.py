@@ -27,7 +27,7 @@ from portico.errors import PorticoError, SettingsError
 from portico.observe.log import Log
 from portico.relay.spread import Shares
 from portico.workers.doors import Door, Doors
-from portico.workers.link import Gone, Link, Refused, Sockets
+from portico.workers.link import OURS, Gone, Link, Refused, Sockets
 from portico.workers.notify import Notifier
 from portico.workers.nursery import ask_for, heard
 
@@ -116,8 +116,10 @@ class Supervisor:
         self.ledger = ledger
         self.told: dict[str, tuple[str, dict[str, Any]]] = {}
         """What an operator has set, and each new worker is told: by what it is about, the verb and its arguments."""
-        self.on_question: dict[str, Callable[[Worker, dict[str, Any]], Any]] = {}
-        """Answers to what workers ask, by the first part of the verb; may be awaitable."""
+        self.on_question: dict[str, Callable[[Worker, str, dict[str, Any]], Coroutine[Any, Any, Any]]] = {}
+        """Answers to what workers ask, by the first part of the verb."""
+        self.on_reload: list[Callable[[Portico], Coroutine[Any, Any, None]]] = []
+        """Told of settings that hold from now on."""
         self.on_gone: list[Callable[[Worker], None]] = []
         """Told of each worker that has ended."""
         self.stopping = False
@@ -245,7 +247,7 @@ class Supervisor:
             "ledger": self.ledger,
             "told": list(self.told.values()),
         }
-        answer = await link.ask("start", message, sockets)
+        answer = await link.ask(OURS + "start", message, sockets)
         worker.pid, worker.plugins = answer["pid"], answer["plugins"]
         if self._leaves(worker) or worker.stale:
             raise Refused("not wanted any more")
@@ -301,8 +303,7 @@ class Supervisor:
         answers = self.on_question.get(verb.partition(".")[0])
         if answers is None:
             raise Refused(f"{verb}: nobody here knows")
-        said = answers(worker, {"verb": verb, **arguments})
-        return await said if asyncio.iscoroutine(said) or asyncio.isfuture(said) else said
+        return await answers(worker, verb, arguments)
 
     def _nursery_says(self) -> None:
         try:
@@ -402,21 +403,24 @@ class Supervisor:
                 self.doors.close(door)
             for worker in ready:
                 if worker.link is not None:
-                    worker.link.tell("discard")
+                    worker.link.tell(OURS + "discard")
             return problems
         self.reading = reading
         for worker in self.workers:
             if worker in ready and worker.link is not None and worker.state == "serving":
                 with suppress(Refused):  # it has ended meanwhile: its successor begins with the new settings
-                    await worker.link.ask("commit")
+                    await worker.link.ask(OURS + "commit")
             elif worker.state == "starting":
                 worker.stale = True
                 self._hang_up(worker)
+        self.forget("log_level")
         with suppress(OSError):
             self.log.adopt(level=reading.settings.log.level, format=reading.settings.log.format, file=reading.settings.log.file)
         for text in reading.warnings:
             self.log.event("settings.warning", {"text": text})
         self._swap(added)
+        for tell in self.on_reload:
+            await tell(reading.settings)
         self.log.event("settings.reloaded", {"path": str(reading.path), "sessions": self.sessions})
         return []
 
@@ -426,7 +430,7 @@ class Supervisor:
         message = {**reading.message(), "added": [(door.address, len(door.sockets)) for door in added]}
         sockets = [sock for door in added for sock in door.sockets]
         said = await asyncio.gather(
-            *[worker.link.ask("prepare", message, sockets) for worker in asked if worker.link is not None], return_exceptions=True
+            *[worker.link.ask(OURS + "prepare", message, sockets) for worker in asked if worker.link is not None], return_exceptions=True
         )
         ready, problems = [], []
         for worker, answer in zip(asked, said, strict=True):
@@ -509,7 +513,7 @@ class Supervisor:
         """End all sessions now; `stop` is under way."""
         for worker in self.workers:
             if worker.link is not None:
-                worker.link.tell("abort")
+                worker.link.tell(OURS + "abort")
 
     async def _drain(self, worker: Worker, seconds: float, spread: float) -> int:
         served = worker.state == "serving"
@@ -518,7 +522,7 @@ class Supervisor:
         if served and worker.link is not None:
             try:
                 async with asyncio.timeout(seconds + _GRACE):
-                    cut = (await worker.link.ask("drain", {"seconds": seconds, "spread": spread}))["cut"]
+                    cut = (await worker.link.ask(OURS + "drain", {"seconds": seconds, "spread": spread}))["cut"]
             except TimeoutError:
                 cut = self.shares.sessions(worker.number)
                 _kill(worker)
