@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+from typing import Any
+
+from portico.config.sections.upstream import Health
 from portico.session.context import ServerFacts, Target
 from portico.upstream.records import Records
 
@@ -49,3 +52,51 @@ def test_a_server_reached_in_another_way_is_another_record() -> None:
     assert records.of(Target("main", "mail.example.org:993", "implicit", "main"), "imap") is not one
     assert records.of(MAIN, "pop3") is not one
     assert len(records.all()) == 3
+
+
+def test_a_server_that_takes_connections_and_says_nothing_is_ill_and_the_log_says_so_once() -> None:
+    said: list[tuple[str, dict[str, Any]]] = []
+    records = Records(lambda: 100.0, lambda event, fields: said.append((event, fields)))
+    records.adopt(Health(failures=3, rest=5.0))
+    record = records.of(PLAIN, "imap")
+    for _ in range(4):
+        records.dialled(record, None, 0.01)
+        records.ill(record, "timeout")
+    assert not records.may(record) and records.state(record) == "open"
+    about = {"server": "main", "protocol": "imap", "address": "mail.example.org:143"}
+    assert said == [("breaker.opened", {**about, "reason": "timeout", "count": 3, "seconds": 5.0})]
+    records.answered(record)
+    assert records.may(record) and said[1:] == [("breaker.closed", about)]
+
+
+def test_a_greeting_on_being_asked_closes_the_breaker_and_silence_opens_it() -> None:
+    records = Records(lambda: 100.0)
+    records.adopt(Health(failures=2))
+    record = records.of(PLAIN, "imap")
+    opened: list[str] = []
+    records.watchers.append(lambda record: opened.append(record.target.name))
+    records.unanswered(record, "timeout")
+    assert records.state(record) == "failing"
+    records.unanswered(record, "timeout")
+    assert (records.state(record), opened, record.dials) == ("open", ["main"], 0)
+    records.learned(record, ServerFacts((b"IMAP4rev1",)))
+    assert records.state(record) == "well" and records.may(record)
+
+
+def test_a_server_that_is_drained_gets_nobody_over_any_protocol_until_it_is_not() -> None:
+    records = Records(lambda: 100.0)
+    both = [records.of(PLAIN, "imap"), records.of(Target("main", "mail.example.org:110", "none", "main:pop3"), "pop3")]
+    records.drain("main")
+    assert [records.may(record) for record in both] == [False, False]
+    assert [entry["state"] for entry in records.report()] == ["drained", "drained"]
+    records.undrain("main")
+    assert [records.may(record) for record in both] == [True, True] and records.drained == frozenset()
+
+
+def test_a_breaker_takes_up_new_settings() -> None:
+    records = Records(lambda: 100.0)
+    record = records.of(PLAIN, "imap")
+    records.adopt(Health(failures=1))
+    records.dialled(record, "refused", 0.1)
+    (entry,) = records.report()
+    assert (entry["breaker"], entry["state"], entry["last_error"], entry["last_failure"]) == ("open", "open", "refused", 0.0)

@@ -19,12 +19,16 @@ from pathlib import Path
 from typing import Final
 
 from portico.config.address import Address, parse_address
+from portico.config.check_console import console_mistakes
 from portico.config.check_metrics import metrics_mistakes
+from portico.config.check_routes import auth_http_mistakes, group_mistakes, lookup_mistakes, sql_mistakes
 from portico.config.check_ssh import ssh_mistakes
 from portico.config.document import KeyPath, Problem
 from portico.config.explain import show
 from portico.config.near import near, near_name
+from portico.config.sections.console import Console
 from portico.config.sections.metrics import Metrics
+from portico.config.sections.upstream import AuthHttp, Group, Sql
 from portico.config.sections.workers import Workers
 from portico.config.settings import Annotations, Listener, Log, Server, Trace
 
@@ -47,6 +51,13 @@ class Parts:
     """All names of servers, also of those that are not good."""
     workers: Workers = field(default_factory=Workers)
     metrics: Metrics = field(default_factory=Metrics)
+    console: Console = field(default_factory=Console)
+    groups: Mapping[str, Group] = field(default_factory=dict)
+    sql: Mapping[str, Sql] = field(default_factory=dict)
+    auth_http: Mapping[str, AuthHttp] = field(default_factory=dict)
+    lookup_names: frozenset[str] = frozenset()
+    """All names of tables of sql and auth_http, good or not."""
+    group_names: frozenset[str] = frozenset()
 
 
 def mistakes(parts: Parts) -> list[Problem]:
@@ -54,8 +65,15 @@ def mistakes(parts: Parts) -> list[Problem]:
     found: list[Problem] = []
     for name, server in parts.servers.items():
         found += _server(("servers", name), server)
+    for name, group in parts.groups.items():
+        found += group_mistakes(("groups", name), group, parts.servers, parts.server_names)
+    for name, sql in parts.sql.items():
+        found += sql_mistakes(("sql", name), sql, parts.server_names)
+    for name, auth_http in parts.auth_http.items():
+        found += auth_http_mistakes(("auth_http", name), auth_http, parts.server_names)
     for name, listener in parts.listeners.items():
         path: KeyPath = ("listeners", name)
+        found += lookup_mistakes((*path, "lookups"), listener, parts.lookup_names)
         found += _routing(path, listener, parts)
         found += _tls(path, listener)
         found += _sign_in(path, listener, parts)
@@ -66,6 +84,7 @@ def mistakes(parts: Parts) -> list[Problem]:
     found += _tracing(parts.trace)
     found += _processes(("workers",), parts.workers)
     found += metrics_mistakes(("metrics",), parts.metrics)
+    found += console_mistakes(("console",), parts.console)
     return found
 
 
@@ -80,12 +99,13 @@ def _processes(path: KeyPath, workers: Workers) -> Iterator[Problem]:
                 yield Problem((*path, key), f"found {show(text)}; this machine has no such {key}")
 
 
-def servers_of(listener: Listener) -> list[str]:
-    """Names of all servers that the listener's settings can lead to, each once."""
+def servers_of(listener: Listener, groups: Mapping[str, Group]) -> list[str]:
+    """Names of all servers that the listener's settings can lead to, each once; those that a lookup names are not known."""
     names = [rule.server for rule in listener.routes]
     if listener.server is not None:
         names.append(listener.server)
-    return list(dict.fromkeys(names))
+    whole = [[member.server for member in groups[name].members] if name in groups else [name] for name in names]
+    return list(dict.fromkeys(name for each in whole for name in each))
 
 
 def _server(path: KeyPath, server: Server) -> Iterator[Problem]:
@@ -109,6 +129,9 @@ def _server(path: KeyPath, server: Server) -> Iterator[Problem]:
         yield Problem((*path, "master_password"), "needs master_user", ((*path, "master_user"),))
     if server.master_user is not None and (not server.master_user or "\0" in server.master_user):
         yield Problem((*path, "master_user"), "is empty or has a NUL octet (RFC 4616 2)")
+    if (server.test_user is None) != (server.test_password is None):
+        has, lacks = ("test_user", "test_password") if server.test_password is None else ("test_password", "test_user")
+        yield Problem((*path, has), f"needs {lacks}", ((*path, lacks),))
     if server.tls != "none" and server.verify and not server.pins and server.name is None:
         for key in ("imap", "pop3"):
             if str(getattr(server, key) or "").startswith("unix:"):
@@ -123,8 +146,9 @@ def _address(path: KeyPath, text: str, *, any_port: bool = False) -> Iterator[Pr
 
 
 def _routing(path: KeyPath, listener: Listener, parts: Parts) -> Iterator[Problem]:
-    if listener.server is None and not listener.routes:
-        yield Problem(path, "leads nowhere; possible: server, routes or both", ((*path, "server"), (*path, "routes")))
+    if listener.server is None and not listener.routes and not listener.lookups:
+        why: tuple[KeyPath, ...] = ((*path, "server"), (*path, "routes"), (*path, "lookups"))
+        yield Problem(path, "leads nowhere; possible: server, routes, lookups or several of them", why)
     if listener.server is not None:
         yield from _reference((*path, "server"), listener, listener.server, parts)
     for number, rule in enumerate(listener.routes):
@@ -138,8 +162,16 @@ def _routing(path: KeyPath, listener: Listener, parts: Parts) -> Iterator[Proble
 
 
 def _reference(path: KeyPath, listener: Listener, name: str, parts: Parts) -> Iterator[Problem]:
+    if name in parts.group_names:
+        group = parts.groups.get(name)
+        for member in group.members if group is not None else ():
+            server = parts.servers.get(member.server)
+            if server is not None and getattr(server, listener.protocol) is None:
+                text = f"server {show(member.server)} of group {show(name)} has no {listener.protocol} address"
+                yield Problem(path, text, (("servers", member.server, listener.protocol), (*path[:2], "protocol"), ("groups", name)))
+        return
     if name not in parts.server_names:
-        names = sorted(parts.server_names)
+        names = sorted({*parts.server_names, *parts.group_names})
         known = "possible: " + ", ".join(names) if names else "there is no server"
         yield Problem(path, f"found {show(name)}, which is no server; {known}{near(name, names)}", (("servers",),) if not names else ())
         return
@@ -270,9 +302,9 @@ def _readable(path: KeyPath, file: str) -> Iterator[Problem]:
 
 
 def _sign_in(path: KeyPath, listener: Listener, parts: Parts) -> Iterator[Problem]:
-    names = servers_of(listener)
-    alone = len(names) <= 1
-    why = ((*path, "server"), (*path, "routes"))
+    names = servers_of(listener, parts.groups)
+    alone = len(names) <= 1 and not listener.lookups
+    why = ((*path, "server"), (*path, "routes"), (*path, "lookups"))
     for position, mechanism in enumerate(listener.mechanisms):
         here = (*path, "mechanisms", position)
         wanted = f"possible: {', '.join(OWN_MECHANISMS)}, or the name of one that the server knows"
@@ -290,15 +322,21 @@ def _sign_in(path: KeyPath, listener: Listener, parts: Parts) -> Iterator[Proble
         elif mechanism not in _RELAYED and near_name(mechanism, OWN_MECHANISMS, cutoff=0.75):
             yield Problem(here, found + wanted + near(mechanism, OWN_MECHANISMS))
         elif not alone:
-            yield Problem(here, f"{found}is relayed to the server, which must be the only one: this listener has {', '.join(names)}", why)
+            yield Problem(
+                here, f"{found}is relayed to the server, which must be the only one: this listener has {_led_to(names, listener)}", why
+            )
         elif any(parts.servers[name].master_user is not None for name in names if name in parts.servers):
             yield Problem(here, f"{found}is relayed to the server, which cannot be done with its master_user", why)
     if listener.apop:
         if listener.protocol != "pop3":
             yield Problem((*path, "apop"), 'is for protocol = "pop3"', ((*path, "protocol"),))
         elif not alone:
-            text = f"is relayed to the server, which must be the only one: this listener has {', '.join(names)}"
+            text = f"is relayed to the server, which must be the only one: this listener has {_led_to(names, listener)}"
             yield Problem((*path, "apop"), text, why)
+
+
+def _led_to(names: list[str], listener: Listener) -> str:
+    return ", ".join([*names, *(f"those of {lookup}" for lookup in listener.lookups)])
 
 
 def _external(here: KeyPath, path: KeyPath, listener: Listener, names: list[str], parts: Parts) -> Iterator[Problem]:

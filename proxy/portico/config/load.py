@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -24,7 +24,9 @@ from portico.config.advice import warnings
 from portico.config.check import Parts, mistakes
 from portico.config.document import Document, KeyPath, Problem, read_document
 from portico.config.explain import explain
+from portico.config.sections.console import Console
 from portico.config.sections.metrics import Metrics
+from portico.config.sections.upstream import AuthHttp, Group, Sql
 from portico.config.sections.workers import Workers
 from portico.config.settings import Annotations, Listener, Log, Portico, Server, Trace
 from portico.config.units import Reading
@@ -69,7 +71,7 @@ def understand(document: Document, directory: Path, *, further: Check | None = N
     """As `read`; relative paths in the document start at `directory`."""
     reading = Reading(directory)
     settings, found, broken = _validate(Portico, document.data, reading)
-    parts = _parts(document.data, settings, reading)
+    parts = _with_ways(_parts(document.data, settings, reading), document.data, settings, reading)
     for problem in mistakes(parts):
         if not any(_within(path, (problem.key_path, *problem.depends)) for path in broken):
             found.append(problem)
@@ -95,7 +97,7 @@ def _parts(data: Mapping[str, Any], settings: Portico | None, reading: Reading) 
     if settings is not None:
         names = frozenset(settings.servers)
         known = (settings.servers, settings.listeners, settings.log, settings.trace, settings.annotations)
-        return Parts(*known, names, settings.workers, settings.metrics)
+        return Parts(*known, names, settings.workers, settings.metrics, console=settings.console)
     servers = _salvage_each(Server, data.get("servers"), reading)
     listeners = _salvage_each(Listener, data.get("listeners"), reading)
     named = data.get("servers")
@@ -104,8 +106,19 @@ def _parts(data: Mapping[str, Any], settings: Portico | None, reading: Reading) 
     annotations = _salvage(Annotations, data.get("annotations", {}), reading) or Annotations()
     workers = _salvage(Workers, data.get("workers", {}), reading) or Workers()
     metrics = _salvage(Metrics, data.get("metrics", {}), reading) or Metrics()
+    console = _salvage(Console, data.get("console", {}), reading) or Console()
     names = frozenset(named if isinstance(named, dict) else ())
-    return Parts(servers, listeners, log, trace, annotations, names, workers, metrics)
+    return Parts(servers, listeners, log, trace, annotations, names, workers, metrics, console=console)
+
+
+def _with_ways(parts: Parts, data: Mapping[str, Any], settings: Portico | None, reading: Reading) -> Parts:
+    """Likewise the groups and lookups, and all names of these, good or not."""
+    groups = settings.groups if settings is not None else _salvage_each(Group, data.get("groups"), reading)
+    sql = settings.sql if settings is not None else _salvage_each(Sql, data.get("sql"), reading)
+    auth_http = settings.auth_http if settings is not None else _salvage_each(AuthHttp, data.get("auth_http"), reading)
+    named = {key: data[key] if isinstance(data.get(key), dict) else {} for key in ("groups", "sql", "auth_http")}
+    lookups = frozenset((*named["sql"], *named["auth_http"]))
+    return replace(parts, groups=groups, sql=sql, auth_http=auth_http, group_names=frozenset(named["groups"]), lookup_names=lookups)
 
 
 def _salvage_each(model: type[Model], tables: Any, reading: Reading) -> dict[str, Model]:

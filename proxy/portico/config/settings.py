@@ -12,10 +12,12 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from portico.config.sections.base import Settings
+from portico.config.sections.console import Console
 from portico.config.sections.metrics import Metrics
-from portico.config.sections.penalties import Penalties
+from portico.config.sections.penalties import Network, Penalties
 from portico.config.sections.ssh import Ssh
 from portico.config.sections.tls import Certificate, Tls
+from portico.config.sections.upstream import AuthHttp, Group, Health, Sql
 from portico.config.sections.workers import Workers
 from portico.config.units import (
     GIB,
@@ -38,6 +40,7 @@ class Timeouts(Settings):
     """One time-out per phase of a session; the key is the phase's name, and `reason=timeout_…` in the log."""
 
     tls: Duration = Field(10 * SECONDS, gt=0, description="The client's TLS handshake.")
+    proxy_header: Duration = Field(5 * SECONDS, gt=0, description="The PROXY header, where one must come (proxy_protocol).")
     login: Duration = Field(3 * MINUTES, gt=0, description="From connect until the client has signed in.")
     connect: Duration = Field(5 * SECONDS, gt=0, description="TCP (and TLS) connection to the server.")
     greeting: Duration = Field(15 * SECONDS, gt=0, description="The server's greeting, counted from its connection.")
@@ -106,9 +109,18 @@ class Server(Settings):
     send_client_address: bool = Field(
         True, description="Forward session id and addresses by IMAP ID and POP3 XCLIENT where the server takes them."
     )
-    probe: bool = Field(
-        True, description="Ask for greeting and capabilities once at start, so that the right ones are offered before login."
+    proxy_protocol: Literal["v1", "v2"] | None = Field(
+        None,
+        description="Say to the server whose connection it is by the PROXY protocol, before anything else; v2 says what is known of the "
+        "client's TLS too. The server must expect it.",
     )
+    probe: bool = Field(
+        True,
+        description="Ask for greeting and capabilities at start and every health.interval: the right ones are then offered before login, "
+        "and a server that is ill is known before a user comes.",
+    )
+    test_user: str | None = Field(None, description="Whenever it is asked, sign in as this user, too: a server that cannot is ill.")
+    test_password: SecretText | None = Field(None, description="Its password: text, or {file = …} or {env = …}.")
     ssh: Ssh | None = Field(None, description="The SSH host through which alone the server can be reached.")
 
     @property
@@ -121,7 +133,7 @@ class RouteRule(Settings):
     """One row of a routing table: the first that matches decides."""
 
     users: list[str] = Field(min_length=1, description='Names or patterns: "alice", "*@example.org", "*".')
-    server: str = Field(description="Name of the server.")
+    server: str = Field(description="Name of the server or group.")
     user: str | None = Field(None, description='The name to sign in with there; "{user}", "{local}" and "{domain}" are filled in.')
 
 
@@ -150,6 +162,16 @@ class Listener(Settings):
         None,
         description="Ciphers of TLS 1.2 in OpenSSL's words; default: Mozilla's intermediate list. TLS 1.3 has its own, all of them good.",
     )
+    proxy_protocol: list[Network] = Field(
+        default=[],
+        description="Only from these networks connections are taken, and each must begin with a PROXY header (v1 or v2, before TLS): a "
+        'balancer. All others are refused. "unix": unix sockets.',
+    )
+    trusted_networks: list[Network] = Field(
+        default=[],
+        description="Those who may say by IMAP ID or POP3 XCLIENT for which client they speak (Dovecot: login_trusted_networks). Their own "
+        "connections are not counted by address. They pay penalties all the same (penalties.exempt).",
+    )
     plain_login: bool = Field(False, description="Let clients sign in without TLS. Off: LOGINDISABLED and [PRIVACYREQUIRED].")
     mechanisms: list[str] = Field(
         default=["PLAIN", "LOGIN", "XOAUTH2", "OAUTHBEARER"],
@@ -158,8 +180,11 @@ class Listener(Settings):
     )
     apop: bool = Field(False, description="POP3: offer APOP, relayed to the server, which must be the only one.")
     greeting: str = Field("Portico ready.", description="The text of the greeting.")
-    server: str | None = Field(None, description="The server of users for whom no route matches.")
+    server: str | None = Field(None, description="The server or group of users for whom no route matches and no lookup has an answer.")
     routes: list[RouteRule] = Field(default=[], description="Which user goes to which server; the first match decides.")
+    lookups: list[str] = Field(
+        default=[], description="Names of tables of sql or auth_http, asked in this order for users for whom no route matches."
+    )
     timeouts: Timeouts = Field(default_factory=lambda: Timeouts(), description="Time-outs of its sessions.")
     limits: SessionLimits = Field(default_factory=lambda: SessionLimits(), description="Limits of each of its sessions.")
     plugins: dict[str, dict[str, Any]] = Field(default={}, description="Plugins of this listener, with their options.")
@@ -214,11 +239,16 @@ class Portico(Settings):
 
     servers: Annotated[dict[str, Server], Field(min_length=1, description="Servers by name.")]
     listeners: Annotated[dict[str, Listener], Field(min_length=1, description="Listeners by name.")]
+    groups: dict[str, Group] = Field(default={}, description="Groups of servers by name; a server cannot have the same name.")
+    health: Health = Field(default_factory=lambda: Health(), description="When a server is ill.")
+    sql: dict[str, Sql] = Field(default={}, description="Databases that know where users are, by name.")
+    auth_http: dict[str, AuthHttp] = Field(default={}, description="Services that check passwords and know where users are, by name.")
     limits: Limits = Field(default_factory=lambda: Limits(), description="Limits over all sessions.")
     log: Log = Field(default_factory=lambda: Log(), description="The log.")
     trace: Trace = Field(default_factory=lambda: Trace(), description="Protocol traces.")
     annotations: Annotations = Field(default_factory=lambda: Annotations(), description="Annotated messages.")
     workers: Workers = Field(default_factory=lambda: Workers(), description="Processes.")
+    console: Console = Field(default_factory=lambda: Console(), description="The operators' console.")
     metrics: Metrics = Field(default_factory=lambda: Metrics(), description="Metrics and health.")
     tls: Tls = Field(default_factory=lambda: Tls(), description="Certificates and session tickets of all listeners.")
     penalties: Penalties = Field(default_factory=lambda: Penalties(), description="What an address pays for wrong passwords.")

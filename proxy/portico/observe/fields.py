@@ -55,10 +55,12 @@ _ALL: Final = (
     Field("user", "The user as the client named him. Absent until a login was tried."),
     Field("tls", "TLS version of the client's connection. Absent without TLS."),
     Field("cipher", "Its cipher, in OpenSSL's words. Absent without TLS."),
+    Field("real_rip", "The address that the connection itself comes from. Absent unless a proxy there has said that rip is the client's."),
     # the rest
     Field("address", 'An address: "host:port", "[v6]:port" or "unix:/path".'),
     Field("addresses", "All addresses that are listened on.", _NAMES),
     Field("asked", "Commands of the client in which a mounted store had a part.", _WHOLE),
+    Field("arguments", "What followed a verb; what was given to a plugin's command is left out.", _NAMES),
     Field("bytes_in", "Octets from the client, without TLS.", _WHOLE),
     Field("bytes_out", "Octets to the client, without TLS.", _WHOLE),
     Field("capabilities", "Capability names, in the server's order.", _NAMES),
@@ -74,6 +76,9 @@ _ALL: Final = (
     Field("exact", "Number of sizes that were known.", _WHOLE),
     Field("expires", "When it ends, ISO 8601.", {"type": "string", "format": "date-time"}),
     Field("hook", "The hook or handler of the plugin that was being called."),
+    Field("lookup", "Name of a source of routes in the settings."),
+    Field("how", "By what it was said.", _one_of("id", "xclient")),
+    Field("outer_session", "The session's id at the proxy in front, by which both logs can be joined."),
     Field("mechanisms", "SASL mechanisms, upper case.", _NAMES),
     Field("method", "How the client signed in: LOGIN, USER, APOP or the SASL mechanism."),
     Field("mailboxes", "Number of mailboxes.", _WHOLE),
@@ -81,11 +86,14 @@ _ALL: Final = (
     Field("mode", "tunnel: octets pass unread; watch: commands and responses are read.", _one_of("tunnel", "watch")),
     Field("moved", "They were moved, not copied.", _FLAG),
     Field("names", "The names concerned.", _NAMES),
+    Field("ok", "It was done.", _FLAG),
+    Field("operator", "An operator: the name behind his key, or the system's user at the socket of `portico ctl`."),
     Field("octets", "Number of octets.", _WHOLE),
     Field("off", "Estimate by truth, the median of those whose truth became known.", _SECONDS),
     Field("opened", "How often a mailbox of it was opened.", _WHOLE),
     Field("path", "A file."),
     Field("paths", "Files.", _NAMES),
+    Field("phase", "Where the server failed; absent if it was not reached.", _one_of("greeting", "sign_in")),
     Field("pid", "The process.", _WHOLE),
     Field("plugin", "The plugin's name."),
     Field("plugins", "Names of plugins: of those loaded, or of those interested in this session.", _NAMES),
@@ -94,6 +102,7 @@ _ALL: Final = (
     Field("reason", "Why, in one word; the words do not change their meaning."),
     Field("result", "How it was answered: ok, no or bad.", _one_of("ok", "no", "bad")),
     Field("resumed", "TLS with the client was resumed from an earlier connection.", _FLAG),
+    Field("role", "What an operator may do.", _one_of("look", "act")),
     Field("seconds", "How long it took.", _SECONDS),
     Field("server", "The server's name in the settings."),
     Field("sessions", "Number of sessions.", _WHOLE),
@@ -105,6 +114,7 @@ _ALL: Final = (
     Field("text", "A sentence for people. For a refused login: what the client was told."),
     Field("traceback", "Where in the code it went wrong: one frame per entry, without values.", _NAMES),
     Field("unregistered", "Names in this line that the reference does not know (a fault of Portico's).", _NAMES),
+    Field("verb", "What an operator asked for."),
     Field("version", "The version."),
     Field("what", "What it was about."),
     Field("workers", "Number of worker processes.", _WHOLE),
@@ -116,4 +126,4 @@ EVERY_LINE: Final = ("timestamp", "level", "event")
 OF_A_WORKER: Final = ("worker",)
 """In every line of a worker process; the supervisor's and those of a single process have none, or say whom they are about."""
 SESSION_ALWAYS: Final = ("session", "protocol", "listener", "rip", "rport", "lip", "lport")
-SESSION_WHEN_KNOWN: Final = ("user", "tls", "cipher")
+SESSION_WHEN_KNOWN: Final = ("user", "tls", "cipher", "real_rip")

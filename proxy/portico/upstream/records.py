@@ -1,7 +1,7 @@
-"""What is known about each server: capabilities seen, how the last dials went.
+"""What is known about each server: capabilities seen, how the last dials and sign-ins went, whether it may be used.
 
-Rule of this file: values and counting; no I/O, no decisions. A record outlives a reload of the settings as long
-as the server is reached in the same way.
+Rule of this file: values and counting; no I/O. A record outlives a reload of the settings as long as the server is reached in the same
+way. Whether a server is ill is its breaker's to say (breaker.py), whether it is drained an operator's.
 """
 
 from __future__ import annotations
@@ -9,8 +9,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
+from portico.config.sections.upstream import Health
 from portico.session.context import Protocol, ServerFacts, Target
+from portico.upstream.breaker import Breaker, State
 
 
 @dataclass(slots=True)
@@ -32,6 +35,7 @@ class ServerRecord:
     """How long the last successful dial took."""
     probed: float | None = None
     """When the facts were learned."""
+    breaker: Breaker = field(default_factory=lambda: Breaker(Health()), repr=False)
 
     def __repr__(self) -> str:
         state = "unused" if not self.dials else f"failing ({self.last_error})" if self.failures_in_a_row else "well"
@@ -39,16 +43,28 @@ class ServerRecord:
 
 
 _Key = tuple[str, Protocol, str, str]
+_STATES: dict[State, str] = {"open": "open", "half_open": "trying"}
 
 
 class Records:
-    """All records of one process."""
+    """All records of one process. `report`: tells the log of breakers."""
 
-    __slots__ = ("_clock", "_records")
+    __slots__ = ("_clock", "_drained", "_health", "_records", "_report", "watchers")
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic, report: Callable[[str, dict[str, Any]], None] | None = None) -> None:
         self._clock = clock
+        self._report = report
+        self._health = Health()
         self._records: dict[_Key, ServerRecord] = {}
+        self._drained: set[str] = set()
+        self.watchers: list[Callable[[ServerRecord], None]] = []
+        """Called with each record whose breaker has opened."""
+
+    def adopt(self, health: Health) -> None:
+        """What holds from now on, for all."""
+        self._health = health
+        for record in self._records.values():
+            record.breaker.health = health
 
     def of(self, target: Target, protocol: Protocol) -> ServerRecord:
         """The record of `target`, made when first asked for. Another address or way of TLS is another record."""
@@ -56,7 +72,10 @@ class Records:
         record = self._records.get(key)
         if record is None:
             record = self._records[key] = ServerRecord(target, protocol)
+            record.breaker = Breaker(self._health, lambda state: self._changed(record, state))
         return record
+
+    # -- what happened
 
     def dialled(self, record: ServerRecord, error: str | None, seconds: float) -> None:
         """A dial ended: well (None), or with a reason word of session.events.ServerFailed."""
@@ -70,6 +89,15 @@ class Records:
         """STARTTLS, after a dial that went well, ended: well (None), or with a reason word."""
         self._ended(record, error)
 
+    def ill(self, record: ServerRecord, error: str) -> None:
+        """It was reached, and then did not behave as a server does: silence, an end, words that are none."""
+        self._ended(record, error)
+
+    def answered(self, record: ServerRecord) -> None:
+        """It has answered a login, with yes or no, or a question of ours."""
+        record.failures_in_a_row = 0
+        record.breaker.succeeded()
+
     def _ended(self, record: ServerRecord, error: str | None) -> None:
         if error is None:
             record.failures_in_a_row = 0
@@ -79,12 +107,93 @@ class Records:
             record.failures_in_a_row += 1
             record.last_error = error
             record.last_failure = self._clock()
+            record.breaker.failed(self._clock())
 
     def learned(self, record: ServerRecord, facts: ServerFacts) -> None:
         """The server was asked for its capabilities."""
         record.facts.plain, record.facts.secured, record.facts.mechanisms = facts.plain, facts.secured, facts.mechanisms
         record.probed = self._clock()
+        self.answered(record)
+
+    def unanswered(self, record: ServerRecord, error: str) -> None:
+        """It was asked, and did not answer."""
+        record.last_error = error
+        record.last_failure = self._clock()
+        record.breaker.failed(self._clock())
+
+    def _changed(self, record: ServerRecord, state: State) -> None:
+        if self._report is not None:
+            target, breaker = record.target, record.breaker
+            fields: dict[str, Any] = {"server": target.name, "protocol": record.protocol, "address": target.address}
+            if state == "open":
+                fields |= {"reason": record.last_error, "count": breaker.failures, "seconds": breaker.opens_in(self._clock())}
+            self._report(_EVENTS[state], fields)
+        if state == "open":
+            for watcher in self.watchers:
+                watcher(record)
+
+    # -- whether it may be used
+
+    def may(self, record: ServerRecord) -> bool:
+        """Whether a new login may go there."""
+        return record.target.name not in self._drained and record.breaker.may(self._clock())
+
+    def begin(self, record: ServerRecord) -> None:
+        """A login goes there."""
+        record.breaker.begin(self._clock())
+
+    def drain(self, name: str) -> None:
+        """No new session goes to the server of this name until `undrain`; those that run stay."""
+        self._drained.add(name)
+
+    def undrain(self, name: str) -> None:
+        self._drained.discard(name)
+
+    @property
+    def drained(self) -> frozenset[str]:
+        """Names of servers."""
+        return frozenset(self._drained)
+
+    def state(self, record: ServerRecord) -> str:
+        """drained, open, trying (half open), failing, well or unused."""
+        if record.target.name in self._drained:
+            return "drained"
+        known = _STATES.get(record.breaker.state)
+        if known is not None:
+            return known
+        if record.failures_in_a_row or record.breaker.failures:
+            return "failing"
+        return "well" if record.dials or record.probed is not None else "unused"
+
+    def report(self) -> list[dict[str, Any]]:
+        """All of them in plain values, for people. Seconds since: None where it never happened."""
+        now = self._clock()
+        return [
+            {
+                "server": record.target.name,
+                "protocol": record.protocol,
+                "address": record.target.address,
+                "state": self.state(record),
+                "breaker": record.breaker.state,
+                "opens_in": round(record.breaker.opens_in(now), 1),
+                "dials": record.dials,
+                "failures": record.failures,
+                "last_error": record.last_error,
+                "last_seconds": round(record.last_seconds, 4),
+                "last_failure": _since(record.last_failure, now),
+                "last_success": _since(record.last_success, now),
+                "probed": _since(record.probed, now),
+            }
+            for record in self._records.values()
+        ]
 
     def all(self) -> list[ServerRecord]:
         """In the order in which they were made."""
         return list(self._records.values())
+
+
+_EVENTS: dict[State, str] = {"open": "breaker.opened", "half_open": "breaker.half_opened", "closed": "breaker.closed"}
+
+
+def _since(when: float | None, now: float) -> float | None:
+    return round(now - when, 1) if when is not None else None

@@ -81,11 +81,18 @@ class Sql(Settings):
     cached: int = Field(100_000, ge=1, description="Answers that are kept.")
 
 
+class Header(Settings):
+    """A header of each question to a service."""
+
+    name: str = Field(min_length=1, description="Its name, as X-Auth-Key.")
+    value: SecretText = Field(description="Its value: text, or {file = …} or {env = …}; it is never printed.")
+
+
 class AuthHttp(Settings):
     """A service that checks passwords and says where to go, in the words of nginx's auth_http."""
 
     url: str = Field(description='Where it is: "http://127.0.0.1:8080/auth" or "https://…".')
-    headers: dict[str, SecretText] = Field(default={}, description="Further headers of each question (nginx: auth_http_header).")
+    headers: list[Header] = Field(default=[], description="Further headers of each question (nginx: auth_http_header).")
     ca_file: ReadFile | None = Field(None, description="PEM file of the authorities to trust with https; default: the system's.")
     template: str | None = Field(
         None, description="Name of the server whose settings (TLS, master user …) hold for a host that is not in the settings."
