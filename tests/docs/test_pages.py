@@ -25,13 +25,15 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("shown")
     command = [sys.executable, "-m", "portico", "certs", "new", str(directory), "--name", "mail.example.org"]
     subprocess.run(command, check=True, capture_output=True, timeout=60)
+    subprocess.run([*command[:4], "revoke", str(directory)], check=True, capture_output=True, timeout=60)
     return directory
 
 
 @pytest.mark.parametrize(("page", "text"), SHOWN)
 def test_a_settings_file_that_is_shown_is_right_as_it_stands(page: str, text: str, certificates: Path, tmp_path: Path) -> None:
     for name in set(re.findall(r'"([\w/-]+\.(?:pem|key))"', text)):
-        kind = "server.key" if name.endswith(".key") else "ca.pem" if "ca" in Path(name).stem else "server.pem"
+        kind = "ca.pem" if "ca" in Path(name).stem.split("-") else "crl.pem" if "crl" in name else "server.pem"
+        kind = "server.key" if name.endswith(".key") or "privkey" in name else kind
         made = tmp_path / name
         made.parent.mkdir(parents=True, exist_ok=True)
         made.write_bytes((certificates / kind).read_bytes())
