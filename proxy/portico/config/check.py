@@ -80,6 +80,8 @@ def mistakes(parts: Parts) -> list[Problem]:
         found += _greeting(path, listener)
     found += _listening(parts.listeners)
     found += _written(("log", "file"), parts.log.file)
+    if parts.log.format == "journal" and parts.log.file is not None:
+        found.append(Problem(("log", "format"), "journal is for standard error; leave out log.file"))
     found += _written(("annotations", "file"), parts.annotations.file)
     found += _tracing(parts.trace)
     found += _processes(("workers",), parts.workers)
@@ -254,7 +256,7 @@ def _certificate(path: KeyPath, certificate: str, key: str | None) -> Iterator[P
         # An encrypted key gets an empty password: without it OpenSSL would ask on the terminal.
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, password=lambda: b"")
     except ssl.SSLError as error:
-        if error.reason == "KEY_VALUES_MISMATCH":
+        if error.reason in ("KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH", "NO_CERTIFICATE_ASSIGNED"):
             text = f"{certificate}: the key is not the key of this certificate"
         elif key is None:
             text = f"{certificate}: is no PEM file with a certificate and its key (without passphrase)"

@@ -193,7 +193,7 @@ def _load_chain(context: ssl.SSLContext, certificate: str, key: str | None) -> l
         context.load_cert_chain(certificate, key, password=lambda: "")
     except ssl.SSLError as error:
         where = key or certificate
-        if error.reason == "KEY_VALUES_MISMATCH":
+        if error.reason in ("KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH", "NO_CERTIFICATE_ASSIGNED"):
             return [f"{where}: this key does not belong to the certificate in {certificate}"]
         if error.reason in ("EE_KEY_TOO_SMALL", "CA_MD_TOO_WEAK", "CA_KEY_TOO_SMALL"):
             return [f"{certificate}: too weak to be used ({error.reason.replace('_', ' ').lower()})"]
