@@ -125,6 +125,15 @@ class World:
     commands: list[tuple[str, str, float]] = field(default_factory=list)
     summaries: queue.Queue[Summary] = field(default_factory=queue.Queue)
     count: int = 0
+    header: float | None = 0.0
+    """What `entrance` says."""
+    away: list[tuple[str, str]] = field(default_factory=list)
+
+    def entrance(self, listener: str, peer: Peer) -> float | None:
+        return self.header
+
+    def turned_away(self, listener: str, peer: Peer, reason: str, detail: str) -> None:
+        self.away.append((peer.rip, reason))
 
     def open_session(self, listener: str, peer: Peer) -> Session | None:
         self.count += 1

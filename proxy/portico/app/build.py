@@ -196,7 +196,8 @@ def _dialling(target: Target, server: Server, context: ssl.SSLContext | None, sh
     where = parse_address(target.address)
     name = (server.name or where.host).removesuffix(".") or None
     carry = partial(shared.carrier(server.ssh).carry, where) if server.ssh is not None else None
-    return Dialling(target.address, context, name if context is not None else None, _pinned(server), carry)
+    version = {"v1": 1, "v2": 2}[server.proxy_protocol] if server.proxy_protocol is not None else None
+    return Dialling(target.address, context, name if context is not None else None, _pinned(server), carry, version)
 
 
 def shown_to_servers(settings: Portico) -> list[tuple[dict[str, Any], Known]]:

@@ -21,6 +21,8 @@ from portico.config.settings import Listener, Portico
 from portico.errors import Secret
 from portico.gate.gate import Gate, Way
 from portico.gate.limits import Ticket
+from portico.gate.networks import Networks
+from portico.gate.sparing import Sparing
 from portico.ledger.safe import SafeLedger
 from portico.observe.ids import Ids
 from portico.observe.log import Log
@@ -37,7 +39,9 @@ from portico.upstream.records import Records, ServerRecord
 _TOLD: Final = 256
 """Connections above the limits that are told so at a time. All others are closed at once: to shake hands with them would cost what the
 limits are there to save."""
-_PHASES: Final = ("tls", "login", "connect", "greeting", "sign_in", "write", "half_close", "plugin", "store", "store_idle", "store_retry")
+_PHASES: Final = (
+    "proxy_header", "tls", "login", "connect", "greeting", "sign_in", "write", "half_close", "plugin", "store", "store_idle", "store_retry",
+)  # fmt: skip
 
 
 @dataclass(slots=True)
@@ -74,6 +78,10 @@ class Desk:
     timeouts: Mapping[str, float]
     trace_users: tuple[str, ...]
     possible: tuple[ServerFacts, ...]
+    balancers: Networks
+    """Those from which connections must begin with a PROXY header; none: nobody says one."""
+    trusted: Networks
+    """Those who may say for whom they speak."""
 
 
 def desk_of(
@@ -89,7 +97,8 @@ def desk_of(
     """The Desk of a listener. `facts`: of the server known beforehand, else empty ones. `possible`: see Context."""
     timeouts: dict[str, float] = {phase: getattr(listener.timeouts, phase) for phase in _PHASES}
     timeouts["idle"] = listener.idle_timeout
-    return Desk(name, listener, way, session, certificates, facts, timeouts, trace_users, possible)
+    balancers, trusted = Networks(listener.proxy_protocol), Networks(listener.trusted_networks)
+    return Desk(name, listener, way, session, certificates, facts, timeouts, trace_users, possible, balancers, trusted)
 
 
 @dataclass(slots=True)
@@ -110,6 +119,7 @@ class Generation:
     ledger: SafeLedger | None = None
     memory: Memory | None = None
     clock: Callable[[], float] = time.monotonic
+    sparing: Sparing = field(default_factory=Sparing)
     tally: Tally = field(default_factory=Tally)
     metrics: Counts = field(default_factory=Counts)
     visits: dict[str, Visit] = field(default_factory=dict)
@@ -123,11 +133,26 @@ class Generation:
 
     # -- a session comes and goes
 
+    def entrance(self, listener: str, peer: Peer) -> float | None:
+        """See relay.ports."""
+        desk = self.desks[listener]
+        if not desk.balancers:
+            return 0.0
+        return desk.timeouts["proxy_header"] if peer.rip in desk.balancers else None
+
+    def turned_away(self, listener: str, peer: Peer, reason: str, detail: str) -> None:
+        """Nobody fills the log from outside: of many such connections some are said."""
+        self.gate.counts.refused[reason] += 1
+        if self.sparing.may(self.clock()):
+            fields = {"listener": listener, "rip": peer.rip, "rport": peer.rport, "reason": reason, "detail": detail}
+            self.record(None, "listener.refused", fields)
+
     def open_session(self, listener: str, peer: Peer) -> Session | None:
         """A session for a connection just accepted, counted unless it is refused; None: there are too many to refuse."""
         desk = self.desks[listener]
         settings = desk.settings
-        ticket, refusal = self.gate.arrive(peer.rip)
+        trusted = bool(desk.trusted) and peer.rip in desk.trusted
+        ticket, refusal = self.gate.arrive(peer.rip, counted=not trusted)
         self.metrics.count("portico_sessions_total", settings.protocol, listener)
         if refusal is not None:
             if self.refused >= _TOLD:
@@ -139,7 +164,7 @@ class Generation:
         context = Context(name, settings.protocol, listener, peer, settings, desk.facts, known, desk.trace_users, refusal)
         context.ledger, context.newest = self.ledger, self.settings.annotations.newest
         context.transform = self.settings.annotations.transform
-        context.possible = desk.possible
+        context.possible, context.trusted = desk.possible, trusted
         context.targets, context.memory, context.subscriptions = desk.way.targets, self.memory, self.ledger
         context.sizes = self.ledger
         context.timed = self.settings.metrics.address is not None

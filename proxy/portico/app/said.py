@@ -28,6 +28,8 @@ def session_fields(view: SessionView) -> dict[str, Any]:
     }
     if view.user:
         fields["user"] = view.user
+    if peer.real_rip:
+        fields["real_rip"] = peer.real_rip
     tls = peer.tls
     if tls is not None:
         fields["tls"] = tls.version

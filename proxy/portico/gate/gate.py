@@ -14,23 +14,22 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Generator, Mapping
-from dataclasses import dataclass
 from inspect import isawaitable
 from typing import Any, Final, Protocol
 
 from portico.config.sections.penalties import Penalties
-from portico.config.settings import Limits, Listener, Server
+from portico.config.settings import Limits
 from portico.gate.commons import Claimed, Commons, bounds_of
 from portico.gate.limits import Counts, Ticket, network_of
 from portico.gate.networks import Networks
 from portico.gate.penalties import digest_of
-from portico.session.context import LoginAttempt, Refusal, Route, RouteChoice, SessionView, Target
-from portico.upstream.routes import RouteSource, Table, targets
+from portico.gate.way import Verdict, Way
+from portico.session.context import LoginAttempt, Refusal, Route, RouteChoice, SessionView
+from portico.upstream.lookups import Question
 from portico.wire.sasl import MAX_NAME
 
 _HELD: Final = 60.0
 
-Verdict = Route | Refusal
 _Steps = Generator[Any, Any, Verdict]
 
 
@@ -45,28 +44,6 @@ class Plugins(Protocol):
     def routed(
         self, view: SessionView, attempt: LoginAttempt
     ) -> RouteChoice | Verdict | Awaitable[RouteChoice | Verdict | None] | None: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Way:
-    """One listener's ways to servers, made once."""
-
-    source: RouteSource
-    targets: Mapping[str, Target]
-    servers: Mapping[str, Server]
-    known: Target | None
-    """The only possible server, if there is one."""
-    possible: tuple[Target, ...] = ()
-    """Those that the settings lead to; empty where a plugin may choose, which may also know tokens that no server does."""
-
-
-def way_of(listener: Listener, servers: Mapping[str, Server], *, plugins_route: bool) -> Way:
-    """The Way of `listener`. `plugins_route`: some plugin may choose the server, so that none is known beforehand."""
-    reachable = targets(servers, listener.protocol)
-    table = Table(listener.routes, listener.server)
-    names = () if plugins_route else tuple(table.servers())
-    possible = tuple(reachable[name] for name in names if name in reachable)
-    return Way(table, reachable, servers, possible[0] if possible and len(names) == 1 else None, possible)
 
 
 class Gate:
@@ -100,6 +77,10 @@ class Gate:
         self._held = held or {}
         self._plugins = plugins
         self._report = report
+
+    @property
+    def counts(self) -> Counts:
+        return self._counts
 
     def arrive(self, rip: str, *, counted: bool = True) -> tuple[Ticket, Refusal | None]:
         """A connection was accepted: count it in this process, or refuse it. The ticket comes back to `leave` in any case. `counted` False:
@@ -228,8 +209,12 @@ class Gate:
             if isinstance(said, Route):
                 return said if said.verified or not (said.master_user or said.password) else _unproved()
         if said is None:
-            said = yield way.source.choose(attempt.user)
-        return _route(way, attempt, said)
+            said = way.table.choose(attempt.user)
+        for lookup in way.lookups if said is None else ():
+            said = yield lookup.find(Question(attempt.user, view, attempt.mechanism, attempt.password, ticket.wrong + 1))
+            if said is not None:
+                break
+        return said if isinstance(said, Refusal) else way.route(attempt, said)
 
     def _settle(self, ticket: Ticket, view: SessionView, verdict: Verdict) -> Verdict:
         if isinstance(verdict, Route) and not _printable(verdict):
@@ -277,23 +262,8 @@ def _sound(view: SessionView, attempt: LoginAttempt) -> Refusal | None:
     return None
 
 
-def _route(way: Way, attempt: LoginAttempt, choice: RouteChoice | None) -> Verdict:
-    if choice is None:
-        return Refusal("Sign-in failed.", "AUTHENTICATIONFAILED", "no_route", counts=True)
-    target = way.targets.get(choice.server)
-    if target is None:
-        return Refusal("Your mail server is not reachable this way.", "UNAVAILABLE", "no_route")
-    server = way.servers[choice.server]
-    user = choice.user or attempt.user
-    if attempt.mechanism != "EXTERNAL" and not (choice.verified and server.master_user is not None):
-        return Route(target, user)  # his own password, which the server itself will check
-    if server.master_user is None:
-        return Refusal("A certificate is not enough for your mail server.", "AUTHORIZATIONFAILED", "no_master_user")
-    return Route(target, user, server.master_user, server.master_password, verified=True)
-
-
 def _printable(route: Route) -> bool:
-    return route.user.isprintable() and route.master_user.isprintable()
+    return all(each.user.isprintable() and each.master_user.isprintable() for each in (route, *route.others))
 
 
 def _bad_name() -> Refusal:

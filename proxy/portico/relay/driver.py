@@ -30,6 +30,7 @@ from portico.session.decisions import Decision
 from portico.session.events import CLIENT, Event
 from portico.tls.contexts import check_fingerprint, tls_info
 from portico.upstream.dial import Dial
+from portico.wire.proxy_protocol import Tls, compose
 
 _ROUNDS: Final = 4
 """Reads in a row before others are served."""
@@ -468,12 +469,23 @@ class Driver:
                 self._reactor.hand_over(sock.fileno(), channel)
             else:
                 self._reactor.register(sock.fileno(), channel)
+            if leg.dialling is not None and leg.dialling.proxy_protocol is not None:
+                self._announce(channel, leg.dialling.proxy_protocol)
             if leg.target is not None and leg.target.tls == "implicit":
                 self._start_tls(leg.number)
             else:
                 self._reached(leg, None)
         except Exception as error:
             self._bug(error)
+
+    def _announce(self, channel: Channel, version: int) -> None:
+        """Say to the server whose connection it is; it is said before TLS."""
+        context = self._session.context
+        peer, info = context.peer, context.peer.tls
+        tls = Tls(info.version, info.cipher, info.client_name or "", info.client_name is not None) if info is not None else None
+        sni = (info.sni or "") if info is not None else ""
+        ends = (peer.rip, peer.rport), (peer.lip, peer.lport)
+        channel.push(compose(version, *ends, tls=tls, authority=sni, unique_id=context.id.encode()))
 
     def _reached(self, leg: Leg, error: str | None) -> None:
         """The dial has ended: health is told, then the session."""

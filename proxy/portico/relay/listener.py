@@ -18,6 +18,7 @@ from typing import Final
 from portico.config.address import parse_address
 from portico.relay.channel import Channel
 from portico.relay.driver import Driver
+from portico.relay.entrance import Entrance
 from portico.relay.farewell import report_bug
 from portico.relay.ports import Generation
 from portico.relay.reactor import Reactor
@@ -152,7 +153,7 @@ class Listener:
     several have the same sockets.
     """
 
-    __slots__ = ("_doors", "_reactor", "_sessions", "generation", "name", "turnstile")
+    __slots__ = ("_doors", "_entrances", "_reactor", "_sessions", "generation", "name", "turnstile")
 
     def __init__(
         self,
@@ -168,6 +169,7 @@ class Listener:
         self.generation = generation
         self._reactor = reactor
         self._sessions = sessions
+        self._entrances: set[Entrance] = set()
         self._doors = [_Door(self, sock) for sock in sockets]
 
     def __repr__(self) -> str:
@@ -180,18 +182,47 @@ class Listener:
 
     def close(self, *, unlink: bool = True) -> None:
         """Accept nothing more; unix sockets are unlinked, unless they are somebody else's."""
+        self._close_entrances()
         for door in self._doors:
             door.close(unlink)
         self._doors = []
 
     def let_go(self) -> None:
         """Accept nothing more here; the sockets stay open, and what waits in them waits for their next listener."""
+        self._close_entrances()
         for door in self._doors:
             door.leave()
         self._doors = []
 
     def accepted(self, sock: socket.socket, peer: Peer) -> None:
         """A connection has come in; it is closed if it cannot be served."""
+        seconds = self.generation.entrance(self.name, peer)
+        if seconds is None:
+            sock.close()
+            self.generation.turned_away(self.name, peer, "not_listed", "")
+        elif seconds:
+            entrance = Entrance(self._reactor, sock, peer, seconds, self._passed, self._failed)
+            self._entrances.add(entrance)
+            entrance.start()
+        else:
+            self._serve(sock, peer)
+
+    def _passed(self, entrance: Entrance, sock: socket.socket, peer: Peer) -> None:
+        self._entrances.discard(entrance)
+        self._serve(sock, peer)
+
+    def _failed(self, entrance: Entrance, peer: Peer, reason: str, detail: str) -> None:
+        self._entrances.discard(entrance)
+        if reason:
+            self.generation.turned_away(self.name, peer, reason, detail)
+
+    def _close_entrances(self) -> None:
+        for entrance in self._entrances:
+            entrance.close()
+        self._entrances.clear()
+
+    def _serve(self, sock: socket.socket, peer: Peer) -> None:
+        """Who comes is known."""
         generation = self.generation
         try:
             session = generation.open_session(self.name, peer)

@@ -61,12 +61,24 @@ class Dialling:
     """The name for SNI and verification; None where verification is off and the address has no name."""
     fingerprint: bytes | Collection[bytes] | None = None
     """SHA-256 of the only certificate accepted, or of each that is; None: its chain and name count."""
+    proxy_protocol: int | None = None
+    """The version of the PROXY header that goes first; None: none does."""
     carry: Carry | None = None
     """Who connects, where `address` is not reached from here; None: the dialler does."""
+    proxy_protocol: int | None = None
+    """The version of the PROXY header that goes first; None: none does."""
 
 
 class Generation(Protocol):
     """One reading of the settings and all that was made from it. A running session keeps the one it was born with."""
+
+    def entrance(self, listener: str, peer: Peer) -> float | None:
+        """Seconds for the PROXY header that a connection from there must begin with. 0: it must not. None: nobody from there may come."""
+        ...
+
+    def turned_away(self, listener: str, peer: Peer, reason: str, detail: str) -> None:
+        """A connection was closed before there was a session: not_listed, not_proxied, timeout."""
+        ...
 
     def open_session(self, listener: str, peer: Peer) -> Session | None:
         """A session for a connection just accepted (before TLS); counts it. The refusal, if any, is in its context. None: it is closed

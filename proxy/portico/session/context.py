@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from portico.errors import Secret
 
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from portico.session.mounts.memory import Memory, Subscriptions
     from portico.session.sizes.sizes import SizesLedger
 
+HOPS: Final = 5
+"""Proxies in a row that a login may pass, where nobody has said less: as Dovecot has it."""
 Protocol = Literal["imap", "pop3"]
 TlsMode = Literal["none", "starttls", "implicit"]
 
@@ -44,6 +46,9 @@ class Peer:
     lip: str
     lport: int
     tls: TlsInfo | None = None
+    real_rip: str = ""
+    """The address that the connection itself comes from, where somebody who may has said for whom he speaks (PROXY protocol, IMAP ID,
+    POP3 XCLIENT): rip and the others are then the client's. Else empty."""
 
 
 @dataclass(slots=True)
@@ -167,6 +172,12 @@ class Context:
     """Octets of a message that a plugin may transform, before and after."""
     timed: bool = False
     """Somebody wants to know how long commands take: the session says when they begin and end (decisions.Began, Answered)."""
+    trusted: bool = False
+    """The peer may say for whom it speaks (session.forwarded)."""
+    hops: int = HOPS
+    """How many proxies may be passed, this one included."""
+    outer_id: str = ""
+    """The session's id at the proxy in front."""
     possible: tuple[ServerFacts, ...] = ()
     """Of all servers that the session may come to; those of a server that has not been asked are empty. No facts: any server."""
 

@@ -19,6 +19,7 @@ from portico.config.address import parse_address
 from portico.errors import PorticoError
 from portico.session.context import Protocol, ServerFacts, TlsMode
 from portico.upstream.dial import CannotCarry, Carry
+from portico.wire.proxy_protocol import compose_local
 
 _MAX_LINE = 1 << 16
 _MAX_LINES = 200
@@ -42,10 +43,12 @@ async def probe(
     server_hostname: str | None = None,
     fingerprint: bytes | Collection[bytes] | None = None,
     carry: Carry | None = None,
+    proxy_protocol: int | None = None,
     timeout: float = 10.0,  # noqa: ASYNC109 (the promise of this function is that it ends)
 ) -> ServerFacts:
-    """What the server at `address` offers before login; `carry` is who connects, if not we. Raises ProbeFailed."""
-    asking = _Question(protocol, tls, context, server_hostname, fingerprint, carry)
+    """What the server at `address` offers before login; `carry` is who connects, if not we; `proxy_protocol`: the version of
+    the PROXY header that it expects. Raises ProbeFailed."""
+    asking = _Question(protocol, tls, context, server_hostname, fingerprint, carry, proxy_protocol)
     try:
         async with asyncio.timeout(timeout):
             return await asking.ask(address)
@@ -80,6 +83,7 @@ class _Question:
         server_hostname: str | None,
         fingerprint: bytes | Collection[bytes] | None,
         carry: Carry | None,
+        proxy_protocol: int | None,
     ) -> None:
         self._imap = protocol == "imap"
         self._tls = tls
@@ -87,6 +91,7 @@ class _Question:
         self._hostname = server_hostname
         self._fingerprint = fingerprint
         self._carry = carry
+        self._version = proxy_protocol
         self._reader: asyncio.StreamReader | None = None
         self._writer: asyncio.StreamWriter | None = None
 
@@ -96,7 +101,8 @@ class _Question:
         # Passing None as the context would mean no TLS: a server that is to be reached by TLS is never probed without.
         if self._tls != "none" and self._context is None:
             raise ProbeFailed("tls", "no TLS context")
-        options: dict[str, Any] = {"ssl": self._context, "server_hostname": self._hostname or ""} if self._tls == "implicit" else {}
+        implicit = {"ssl": self._context, "server_hostname": self._hostname or ""}
+        options: dict[str, Any] = implicit if self._tls == "implicit" and self._version is None else {}
         if self._carry is not None:
             sock = await self._carry()
             self._reader, self._writer = await asyncio.open_connection(sock=sock, limit=_MAX_LINE, **options)
@@ -104,6 +110,11 @@ class _Question:
             self._reader, self._writer = await asyncio.open_unix_connection(where.path, limit=_MAX_LINE, **options)
         else:
             self._reader, self._writer = await asyncio.open_connection(where.host, where.port, limit=_MAX_LINE, **options)
+        if self._version is not None:
+            self._writer.write(compose_local(self._version))
+            if self._tls == "implicit":
+                assert self._context is not None
+                await self._writer.start_tls(self._context, server_hostname=self._hostname or "")
         if self._tls == "implicit":
             self._pinned()
         greeting = await self._line()

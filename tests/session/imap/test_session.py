@@ -43,7 +43,7 @@ GREETING = b"* OK [CAPABILITY IMAP4rev1 SASL-IR ID AUTH=PLAIN AUTH=LOGIN AUTH=XO
 SERVER_GREETING = b"* OK [CAPABILITY IMAP4rev1 SASL-IR ID LITERAL+ AUTH=PLAIN] Dovecot ready.\r\n"
 ID = (
     b'P1 ID ("x-session-id" "sid" "x-originating-ip" "192.0.2.1" "x-originating-port" "4711" '
-    b'"x-connected-ip" "192.0.2.2" "x-connected-port" "993")\r\n'
+    b'"x-connected-ip" "192.0.2.2" "x-connected-port" "993" "x-proxy-ttl" "4")\r\n'
 )
 ALICE = b"AGFsaWNlAHNlY3JldA=="  # \0alice\0secret
 

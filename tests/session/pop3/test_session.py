@@ -149,7 +149,7 @@ def test_a_server_of_which_nothing_is_known_is_asked_step_by_step_and_for_its_li
 def test_the_client_address_goes_to_a_server_that_trusts_us() -> None:
     life = Pop3Life(facts=FACTS, known=TARGET)
     life.client(b"USER alice\r\nPASS secret\r\n")
-    assert life.answered(b"+OK [XCLIENT] Dovecot ready.\r\n") == b"XCLIENT ADDR=192.0.2.1 PORT=4711 SESSION=sid TTL=5\r\n"
+    assert life.answered(b"+OK [XCLIENT] Dovecot ready.\r\n") == b"XCLIENT ADDR=192.0.2.1 PORT=4711 SESSION=sid TTL=4\r\n"
     assert life.answered(b"+OK\r\n") == b"USER alice\r\nPASS secret\r\n"
 
 

@@ -14,7 +14,8 @@ from portico.session.close import Reason
 from portico.session.context import Context, LoginAttempt, SessionView
 from portico.session.decisions import Close, Decision, Record, SendToClient, StartTls, Trace
 from portico.session.events import CLIENT
-from portico.session.imap.client_id import client_id
+from portico.session.forwarded import Origin
+from portico.session.imap.client_id import client_id_and_origin
 from portico.session.imap.gather import GO_AHEAD, Gather
 from portico.session.life import Wish, takes_tokens
 from portico.wire import sasl
@@ -30,8 +31,8 @@ class Front:
     """`feed` bytes, then `advance`; both may be called at any time, cut anywhere."""
 
     __slots__ = (
-        "_bad", "_gather", "_mechanism", "_refused", "client_id", "commands", "context", "reader", "starting_tls", "tag", "traced",
-        "view",
+        "_bad", "_gather", "_mechanism", "_origin", "_refused", "client_id", "commands", "context", "reader", "starting_tls", "tag",
+        "traced", "view",
     )  # fmt: skip
 
     def __init__(self, context: Context, view: SessionView) -> None:
@@ -46,6 +47,7 @@ class Front:
         self.traced = bool(context.trace_users)
         self._gather = Gather(limits.line_before_login + limits.literal_before_login)
         self._mechanism: sasl.ServerMechanism | None = None
+        self._origin = Origin(context)
         self._bad = 0
         self._refused = 0
 
@@ -226,8 +228,10 @@ class Front:
         return None
 
     def _id(self, command: CommandLine, out: list[Decision]) -> Wish | None:
-        """RFC 2971. Kept for the server and the plugins; what only a proxy may say (x-…) is not taken from a client."""
-        said = client_id(command.arguments)
+        """RFC 2971. Kept for the server and the plugins; what only a proxy may say (x-…) is believed only from those who may say it."""
+        said, origin = client_id_and_origin(command.arguments)
+        if origin:
+            self._origin.said("id", origin, out)
         self.client_id = said
         self.view.client_id = said
         self._ok(command, out, b"ID completed.", b"* ID %b\r\n" % _OWN_ID)
@@ -251,6 +255,7 @@ class Front:
         self.starting_tls = False
         self.client_id = {}
         self.view.client_id = {}
+        self._origin.forget()
         self.reader.take_rest()
 
     # -- signing in

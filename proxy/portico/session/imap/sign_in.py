@@ -20,7 +20,7 @@ from portico.wire.lines import Line, Reader
 
 _MAX_LINE = 1 << 16  # a capability list or an ID of a server; servers are not held to 8,192 octets (RFC 2683 3.2.1.5)
 _MAX_LITERAL = 1 << 16
-_MAX_CLIENT_PAIRS = 24  # of an ID's 30 (RFC 2971 3.3); the rest are ours
+_MAX_CLIENT_PAIRS = 23  # of an ID's 30 (RFC 2971 3.3); the rest are ours
 _MAX_CLIENT_ID = 1 << 12
 """Octets of what the client says of itself that go on to the server: some take lines of 8,192 octets and no more."""
 _MAX_ALERTS = 1 << 14
@@ -210,6 +210,8 @@ class SignIn:
             self._count += 1
             lead = b"P%d ID %b\r\n" % (self._count, self._identification())
         route, attempt = self.route, self.attempt
+        if self.context.hops <= 1:
+            return self._fail("loop", b"The mail servers lead to each other in a circle.")
         if (route.master_user or route.password is not None) and not route.verified:
             return self._fail("not_verified", b"This sign-in is not possible here.", "CANNOT")  # or everybody could be anybody
         self._capabilities = None  # another list holds after login
@@ -287,13 +289,14 @@ class SignIn:
             left -= len(name) + 4 * len(value)
             if left > 0 and len(pairs) < _MAX_CLIENT_PAIRS and not name.startswith("x-"):
                 pairs.append((name, value))
-        pairs += [
-            ("x-session-id", self.context.id),
-            ("x-originating-ip", peer.rip),
-            ("x-originating-port", str(peer.rport)),
-            ("x-connected-ip", peer.lip),
-            ("x-connected-port", str(peer.lport)),
-        ]
+        pairs.append(("x-session-id", self.context.id))
+        if self.context.outer_id:
+            pairs.append(("x-session-ext-id", self.context.outer_id))
+        if peer.rip:
+            pairs += [("x-originating-ip", peer.rip), ("x-originating-port", str(peer.rport))]
+        if peer.lip:
+            pairs += [("x-connected-ip", peer.lip), ("x-connected-port", str(peer.lport))]
+        pairs.append(("x-proxy-ttl", str(self.context.hops - 1)))
         words = []
         for name, value in pairs:
             key, quoted = quote(name.encode()), quote(value.encode("utf-8", "replace"))

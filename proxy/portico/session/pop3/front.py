@@ -11,6 +11,7 @@ from portico.session.close import Reason
 from portico.session.context import Context, LoginAttempt, SessionView
 from portico.session.decisions import Close, Decision, Record, SendToClient, StartTls, Trace
 from portico.session.events import CLIENT
+from portico.session.forwarded import Origin, said_by_xclient
 from portico.session.life import Wish, takes_tokens
 from portico.wire import sasl
 from portico.wire.lines import Line, Reader
@@ -25,8 +26,8 @@ class Front:
     """`feed` bytes, then `advance`; both may be called at any time, cut anywhere."""
 
     __slots__ = (
-        "_bad", "_mechanism", "_refused", "_user", "banner", "client_id", "commands", "context", "digest", "in_exchange", "reader",
-        "starting_tls", "traced", "utf8", "view",
+        "_bad", "_mechanism", "_origin", "_refused", "_user", "banner", "client_id", "commands", "context", "digest", "in_exchange",
+        "reader", "starting_tls", "traced", "utf8", "view",
     )  # fmt: skip
 
     def __init__(self, context: Context, view: SessionView) -> None:
@@ -46,6 +47,7 @@ class Front:
         """The client has asked for UTF8 (RFC 6856 2)."""
         self._user = ""
         self._mechanism: sasl.ServerMechanism | None = None
+        self._origin = Origin(context)
         self._bad = 0
         self._refused = 0
 
@@ -87,7 +89,8 @@ class Front:
 
     def greeting(self) -> bytes:
         banner = b" " + self.banner if self.banner else b""
-        return b"+OK %b%b\r\n" % (self.context.settings.greeting.encode(), banner)
+        code = b"[XCLIENT] " if self.context.trusted else b""  # Dovecot's word to those who may
+        return b"+OK %b%b%b\r\n" % (code, self.context.settings.greeting.encode(), banner)
 
     # -- the dialogue
 
@@ -179,6 +182,7 @@ class Front:
         self.starting_tls = False
         self._user = ""
         self.utf8 = False
+        self._origin.forget()
         self.reader.take_rest()
 
     def _utf8(self, command: CommandLine, out: list[Decision]) -> Wish | None:
@@ -186,6 +190,13 @@ class Front:
             raise PeerError("UTF8 is not offered here")
         self.utf8 = True
         self._say(out, b"+OK\r\n")
+        return None
+
+    def _xclient(self, command: CommandLine, out: list[Decision]) -> Wish | None:
+        """Dovecot's. From those who may not say it only the number of hops is taken, and they are told that."""
+        if not self._origin.said("xclient", said_by_xclient(command.arguments), out):
+            raise PeerError("XCLIENT that makes no sense" if self.context.trusted else "You are not from a trusted network")
+        self._say(out, b"+OK Updated\r\n")
         return None
 
     # -- signing in
@@ -255,6 +266,7 @@ _COMMANDS = {
     "CAPA": Front._capa,
     "STLS": Front._stls,
     "UTF8": Front._utf8,
+    "XCLIENT": Front._xclient,
     "USER": Front._user_name,
     "PASS": Front._pass,
     "APOP": Front._apop,

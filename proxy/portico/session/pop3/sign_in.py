@@ -22,8 +22,6 @@ from portico.wire.pop3 import Status, parse_status, timestamp
 _MAX_LINE = 1 << 16
 _MAX_LIST = 1 << 14
 """Octets of a capability list."""
-_HOPS = 5
-"""XCLIENT's TTL: how many proxies may still follow."""
 
 
 class _State(Enum):
@@ -154,7 +152,8 @@ class SignIn:
     def _after_tls(self, out: list[Decision]) -> Failed | None:
         if self._takes_xclient and self.route.target.send_client_address:
             peer = self.context.peer
-            words = b"XCLIENT ADDR=%b PORT=%d SESSION=%b TTL=%d" % (peer.rip.encode(), peer.rport, self.context.id.encode(), _HOPS)
+            address = b"ADDR=%b PORT=%d " % (peer.rip.encode(), peer.rport) if peer.rip else b""
+            words = b"XCLIENT %bSESSION=%b TTL=%d" % (address, self.context.id.encode(), self.context.hops - 1)
             self._send(words, _State.XCLIENT, out)
             return None
         return self._on_xclient(None, b"", out)
@@ -192,6 +191,8 @@ class SignIn:
     def _sign_in(self, out: list[Decision]) -> Failed | None:
         route, attempt = self.route, self.attempt
         assert attempt is not None
+        if self.context.hops <= 1:
+            return self._fail("loop", b"The mail servers lead to each other in a circle.")
         if (route.master_user or route.password is not None) and not route.verified:
             return self._fail("not_verified", b"This sign-in is not possible here.", "CANNOT")  # or everybody could be anybody
         if attempt.mechanism == "APOP":
