@@ -357,7 +357,7 @@ ONE_MISTAKE = {
     "a trace of users to nowhere": (GOOD + '[trace]\nusers = ["*"]\n', "portico.toml:12: trace.users: needs trace.directory"),
     "a log format misspelt": (
         GOOD + '[log]\nformat = "jsn"\n',
-        'portico.toml:12: log.format: found "jsn"; possible: "auto", "json" or "console"; did you mean json',
+        'portico.toml:12: log.format: found "jsn"; possible: "auto", "json", "console" or "journal"; did you mean json',
     ),
     "options of a plugin that are no table": (
         GOOD + "[plugins]\nnotice = true\n",

@@ -19,6 +19,8 @@ PACKAGES = {
     "cyrus": ["cyrus-imapd", "cyrus-pop3d", "sasl2-bin", "libsasl2-modules-db"],
     "courier": ["courier-imap", "courier-pop", "courier-authlib-userdb"],
     "sshd": ["openssh-server"],
+    "fail2ban": ["fail2ban"],
+    "redis": ["redis-server"],
 }
 CONFLICTS = re.compile(r"^Provides:.*\b(imap-server|pop3-server)\b", re.MULTILINE)
 # No mail is sent: a mail transfer agent would only be unpacked in vain.

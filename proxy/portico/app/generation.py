@@ -167,7 +167,7 @@ class Generation:
         context.possible, context.trusted = desk.possible, trusted
         context.targets, context.memory, context.subscriptions = desk.way.targets, self.memory, self.ledger
         context.sizes = self.ledger
-        context.timed = self.settings.metrics.address is not None
+        context.timed = self.settings.metrics.address is not None or self.settings.log.slow_command is not None
         session = desk.session(context)
         self.visits[name] = Visit(ticket, self.clock(), refused=refusal is not None)
         self.tally.connections += 1
@@ -326,7 +326,14 @@ class Generation:
     def commanded(self, session: Session, command: str, result: str, seconds: float) -> None:
         """A command of a watched session has been answered; only where its context is `timed`."""
         protocol = session.context.protocol
-        self.metrics.observe("portico_command_seconds", seconds, protocol, command_label(protocol, command), result)
+        label = command_label(protocol, command)
+        self.metrics.observe("portico_command_seconds", seconds, protocol, label, result)
+        slow = self.settings.log.slow_command
+        if slow is not None and seconds > slow:
+            fields: dict[str, Any] = {"command": label, "result": result, "seconds": round(seconds, 3)}
+            if session.view.server:
+                fields["server"] = session.view.server
+            self.record(session, "command.slow", fields)
 
     def record(self, session: Session | None, event: str, fields: dict[str, Any]) -> None:
         """Write an event, of a session or not."""

@@ -71,7 +71,7 @@ def run(settings: Portico, path: Path | None = None) -> int:
     _, nursery = start_nursery(partial(work, settings, shares), account, [sock.fileno() for sock in given])
     runtime = Runtime(account)
     try:
-        log.adopt(level=settings.log.level, format=settings.log.format, file=settings.log.file)
+        log.adopt(level=settings.log.level, format=settings.log.format, file=settings.log.file, names=settings.log.names)
         if account is not None and settings.log.file is not None and os.geteuid() == 0:
             os.chown(settings.log.file, account.uid, account.gid)
         for text in doubts:

@@ -315,7 +315,7 @@ class Proxy:
         settings = prepared.loaded.settings
         old, self._generation, self.settings = self._generation, prepared.generation, settings
         with suppress(OSError):  # it was there a moment ago
-            self.log.adopt(level=settings.log.level, format=settings.log.format, file=settings.log.file)
+            self.log.adopt(level=settings.log.level, format=settings.log.format, file=settings.log.file, names=settings.log.names)
         self._swap_listeners(prepared.added)
         await self._renew_prober()
         await self._watch_certificates()
@@ -433,7 +433,7 @@ def build(
     TLS sessions. `commons`: what they know together; None: its own. Raises SettingsError."""
     if log is None:
         log = Log()
-        log.adopt(level=settings.log.level, format=settings.log.format, file=settings.log.file)
+        log.adopt(level=settings.log.level, format=settings.log.format, file=settings.log.file, names=settings.log.names)
     shared = Shared(log, ledger_file=ledger, ticket_secret=ticket_secret or Tickets().secret)
     if commons is not None:
         shared.commons = commons

@@ -88,7 +88,7 @@ class Worker:
         path = Path(arguments["path"]) if arguments["path"] is not None else None
         try:
             settings = self._loaded(arguments).settings
-            self._log.adopt(level=settings.log.level, format=settings.log.format, file=settings.log.file)
+            self._log.adopt(level=settings.log.level, format=settings.log.format, file=settings.log.file, names=settings.log.names)
             secret = Secret(bytes.fromhex(arguments["ticket_secret"]))
             self._proxy = proxy = build(
                 settings,

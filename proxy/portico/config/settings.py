@@ -13,6 +13,7 @@ from pydantic import Field
 
 from portico.config.sections.base import Settings
 from portico.config.sections.console import Console
+from portico.config.sections.log import Log
 from portico.config.sections.metrics import Metrics
 from portico.config.sections.penalties import Network, Penalties
 from portico.config.sections.ssh import Ssh
@@ -195,14 +196,6 @@ class Listener(Settings):
         if self.timeouts.idle is not None:
             return self.timeouts.idle
         return 31 * MINUTES if self.protocol == "imap" else 11 * MINUTES
-
-
-class Log(Settings):
-    """Where the log goes and how it looks."""
-
-    format: Literal["auto", "json", "console"] = Field("auto", description="auto: for people on a terminal, JSON lines elsewhere.")
-    level: Literal["debug", "info", "warning", "error"] = Field("info", description="The least level written.")
-    file: WrittenFile | None = Field(None, description="A file to append to; default: standard error.")
 
 
 class Trace(Settings):

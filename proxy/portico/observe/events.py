@@ -123,7 +123,7 @@ _ALL: Final = (
              "mailbox uid text"),
     _session("annotations.transform_lost", "warning", "A transformed message cannot be shown as it was before; its body is refused.",
              "mailbox uid text"),
-    _session("annotations.shown", "info", "How many messages were shown in the session with something inserted, or transformed.", "messages"),
+    _session("annotations.shown", "info", "How many messages the session showed with something inserted, or transformed.", "messages"),
     _session("command.slow", "warning", "A command took longer than log.slow_command; only sessions that are watched are timed.",
              "command result seconds", "server"),
     # public folders and other mounts

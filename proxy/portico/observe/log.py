@@ -19,6 +19,7 @@ from typing import Any, Final, Literal, TextIO
 import structlog
 
 from portico.errors import PorticoError, Secret
+from portico.observe.ecs import to_ecs
 from portico.observe.events import EVENTS
 from portico.observe.fields import EVERY_LINE, FIELDS, SESSION_ALWAYS, SESSION_WHEN_KNOWN
 from portico.observe.sink import Sink, open_file
@@ -31,6 +32,8 @@ _ALLOWED: Final = {
     for name, known in EVENTS.items()
 }
 _MOST_FRAMES: Final = 30
+Format = Literal["auto", "json", "console", "journal"]
+Names = Literal["portico", "ecs"]
 
 
 class LogContractError(PorticoError):
@@ -49,7 +52,8 @@ class Log:
         sink: Sink | None = None,
         *,
         level: str = "info",
-        format: Literal["auto", "json", "console"] = "json",
+        format: Format = "json",
+        names: Names = "portico",
         strict: bool = False,
         worker: int | None = None,
     ) -> None:
@@ -59,10 +63,14 @@ class Log:
         self._lost = 0
         self._stamp = _stamp if worker is None else _stamp_of(worker)
         self._sink = sink if sink is not None else Sink(sys.stderr.fileno())
+        self._names = names
         self._configure(level, format, colours=False)
 
-    def adopt(self, *, level: str, format: Literal["auto", "json", "console"], file: str | None) -> None:
-        """Go on with other settings; a file is opened anew (after logrotate). Raises OSError, and then nothing has changed."""
+    def adopt(self, *, level: str, format: Format, file: str | None, names: Names = "portico") -> None:
+        """Go on with other settings; a file is opened anew (after logrotate). Raises OSError, and then nothing has changed.
+
+        `names`: those of the reference, or of ECS (observe.ecs), where lines are JSON.
+        """
         if file is not None:
             new = open_file(file)
             terminal = False
@@ -74,6 +82,7 @@ class Log:
         old.close()
         if format == "auto":
             format = "console" if terminal else "json"
+        self._names = names
         self._configure(level, format, colours=terminal and not os.environ.get("NO_COLOR"))
 
     @staticmethod
@@ -87,9 +96,13 @@ class Log:
         self._format, self._colours = format, colours
         console = format == "console"
         processors: list[Any] = [self._stamp, self._guard]
-        processors += [_printable, _console(colours)] if console else [structlog.processors.JSONRenderer(serializer=_to_json)]
+        if console:
+            processors += [_printable, _console(colours)]
+        else:
+            processors += [_in_ecs] if self._names == "ecs" else []
+            processors.append(structlog.processors.JSONRenderer(serializer=_to_json))
         logger = structlog.wrap_logger(
-            _Lines(self._sink),
+            _Journal(self._sink) if format == "journal" else _Lines(self._sink),
             processors=processors,
             wrapper_class=structlog.make_filtering_bound_logger(least),
             context_class=dict,
@@ -227,6 +240,10 @@ def _stamp_of(worker: int) -> Any:
     return stamp
 
 
+def _in_ecs(_logger: Any, _level: str, line: dict[str, Any]) -> dict[str, Any]:
+    return to_ecs(line)
+
+
 def _printable(_logger: Any, _level: str, line: dict[str, Any]) -> dict[str, Any]:
     """Nothing that a peer said may steer the terminal of the reader."""
     for name, value in line.items():
@@ -251,6 +268,24 @@ class _Lines:
         self._write(line.encode("utf-8", "backslashreplace") + b"\n")
 
     debug = info = warning = error = msg
+
+
+class _Journal(_Lines):
+    """As `_Lines`, each with its priority in front (sd-daemon(3): ``<6>`` is LOG_INFO), which the journal takes off."""
+
+    __slots__ = ()
+
+    def debug(self, line: str) -> None:
+        self.msg("<7>" + line)
+
+    def info(self, line: str) -> None:
+        self.msg("<6>" + line)
+
+    def warning(self, line: str) -> None:
+        self.msg("<4>" + line)
+
+    def error(self, line: str) -> None:
+        self.msg("<3>" + line)
 
 
 def to_stream(stream: TextIO, **options: Any) -> Log:

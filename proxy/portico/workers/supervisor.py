@@ -415,7 +415,8 @@ class Supervisor:
                 self._hang_up(worker)
         self.forget("log_level")
         with suppress(OSError):
-            self.log.adopt(level=reading.settings.log.level, format=reading.settings.log.format, file=reading.settings.log.file)
+            log = reading.settings.log
+            self.log.adopt(level=log.level, format=log.format, file=log.file, names=log.names)
         for text in reading.warnings:
             self.log.event("settings.warning", {"text": text})
         self._swap(added)
