@@ -454,4 +454,4 @@ def test_a_fault_of_ours_in_a_reload_is_logged_and_ends_nothing(house: House) ->
     steps = ("proxy.started", signal.SIGHUP), ("proxy.bug", signal.SIGTERM)
     assert asyncio.run(lead(house, broken + RUN.format(str(house.file)), *steps)) == 0
     bug = house.events("proxy.bug")[0]
-    assert (bug["error"], bug["detail"]) == ("ZeroDivisionError", "commit")
+    assert (bug["error"], bug["detail"]) == ("ZeroDivisionError", "worker.commit")

@@ -12,7 +12,7 @@ import resource
 import secrets
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -23,7 +23,7 @@ from portico.app.worker import work
 from portico.config.document import parse_document, read_text
 from portico.config.load import understand
 from portico.config.settings import Portico
-from portico.errors import SettingsError
+from portico.errors import PorticoError, SettingsError
 from portico.gate.commons import LocalCommons
 from portico.observe.log import Log
 from portico.plugin.loading import mistakes
@@ -35,6 +35,7 @@ from portico.workers.nursery import Account
 from portico.workers.nursery import start as start_nursery
 from portico.workers.runtime import Runtime
 from portico.workers.supervisor import NotStarted, Reading, Supervisor
+from portico.workers.upgrade import Estate, Predecessor, Successor, UpgradeFailed, before_us
 
 OK: Final = 0
 FAILED: Final = 1
@@ -46,17 +47,19 @@ _PER_SESSION: Final = 2
 _BESIDES: Final = 64
 """Listeners, log, traces, the loop's own."""
 _ENDS: Final = (signal.SIGTERM, signal.SIGINT)
+_WATCHED: Final = (*_ENDS, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 _SECRET: Final = 32
 
 
 def run(settings: Portico, path: Path | None = None) -> int:
-    """Serve until SIGTERM or SIGINT; a second one does not wait for the sessions. SIGHUP reads the settings at `path` again.
+    """Serve until SIGTERM or SIGINT; a second one does not wait for the sessions. SIGHUP reads the settings at `path` again, SIGUSR1 opens
+    the log file anew, SIGUSR2 has another process take our place.
 
     Returns 0 after an orderly end, 3 when the settings (a plugin, a certificate, the log file) cannot be used, 4 when an
     address cannot be listened on.
     """
     path = Path(path) if path is not None else None
-    given = given_by_manager()
+    before, given = before_us(), given_by_manager()
     log = Log()
     try:
         reading = read_again(path) if path is not None else Reading(settings, None, None)
@@ -68,23 +71,24 @@ def run(settings: Portico, path: Path | None = None) -> int:
     settings = reading.settings
     doubts = [*reading.warnings, *open_descriptors(settings.limits.sessions)]
     shares = Shares(settings.workers.count or cores())
-    _, nursery = start_nursery(partial(work, settings, shares), account, [sock.fileno() for sock in given])
-    runtime = Runtime(account)
+    strangers = [sock.fileno() for sock in (*given, *([before] if before is not None else []))]
+    _, nursery = start_nursery(partial(work, settings, shares), account, strangers)
     try:
         log.adopt(level=settings.log.level, format=settings.log.format, file=settings.log.file, names=settings.log.names)
         if account is not None and settings.log.file is not None and os.geteuid() == 0:
             os.chown(settings.log.file, account.uid, account.gid)
         for text in doubts:
             log.event("settings.warning", {"text": text})
+    except OSError as error:
+        nursery.close()
+        return _fail(log, SETTINGS, "log", [f"{settings.log.file}: {error.strerror}"])
+    try:
         with asyncio.Runner() as runner:
-            return runner.run(_supervise(reading, log, nursery, shares, Doors(given), account, runtime))
+            return runner.run(_House(reading, log, account).keep(nursery, shares, given, before))
     except NotStarted as error:
         return _fail(log, ADDRESS if error.reason == "address" else SETTINGS, error.reason, error.problems)
-    except OSError as error:
-        return _fail(log, SETTINGS, "log", [f"{settings.log.file}: {error.strerror}"])
     finally:
         nursery.close()
-        runtime.close()
         log.close()
 
 
@@ -122,67 +126,122 @@ def _fail(log: Log, code: int, reason: str, problems: list[str]) -> int:
     return code
 
 
-async def _supervise(
-    reading: Reading, log: Log, nursery: socket.socket, shares: Shares, doors: Doors, account: Account | None, runtime: Runtime
-) -> int:
-    loop = asyncio.get_running_loop()
-    loop.set_exception_handler(lambda _, context: _fault(log, context))
-    asked: asyncio.Queue[signal.Signals] = asyncio.Queue()
-    watched = (*_ENDS, signal.SIGHUP)
-    for number in watched:
-        loop.add_signal_handler(number, asked.put_nowait, number)
-    supervisor = Supervisor(
-        reading,
-        partial(_read, reading),
-        log=log,
-        nursery=nursery,
-        shares=shares,
-        doors=doors,
-        notifier=Notifier(),
-        ticket_secret=secrets.token_bytes(_SECRET),
-        ledger=runtime.ledger if shares.workers > 1 else None,
-    )
-    wanted: dict[str, float | None] = {}
-    control = SupervisorControl(supervisor, LocalCommons(), lambda seconds: _drain(wanted, asked, seconds))
-    services = Services(control, doors, log)
-    supervisor.on_reload.append(services.adopt)
-    try:
-        supervisor.bind()
-        for address in doors.refuse():
-            log.event("settings.warning", {"text": f"a socket for {address} was left open for us, and no listener has that address"})
-        if account is not None:
-            account.become()
-        await supervisor.start()
-        await services.start(supervisor.reading.settings)
-        while (number := await asked.get()) not in _ENDS:
-            await _safely(log, "reload", supervisor.reload)
+class _House:
+    """What lives as long as the event loop of the supervisor."""
+
+    def __init__(self, reading: Reading, log: Log, account: Account | None) -> None:
+        self._reading = reading
+        self._log = log
+        self._account = account
+        self._asked: asyncio.Queue[signal.Signals] = asyncio.Queue()
+        self._drain: float | None = None
+        """Seconds that an operator gives the sessions."""
+        self._commons = LocalCommons()
+
+    async def keep(self, nursery: socket.socket, shares: Shares, given: Sequence[socket.socket], before: socket.socket | None) -> int:
+        """Serve until the end; the exit code. Raises NotStarted."""
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda _, context: _fault(self._log, context))
+        for number in _WATCHED:
+            loop.add_signal_handler(number, self._asked.put_nowait, number)
+        predecessor = Predecessor(before) if before is not None else None
+        estate, handed = await predecessor.estate() if predecessor is not None else (None, [])
+        runtime = Runtime(self._account, estate.runtime if estate is not None else None, owned=estate is None)
+        try:
+            doors = Doors(given, handed)
+            supervisor = Supervisor(
+                self._reading,
+                self._read,
+                log=self._log,
+                nursery=nursery,
+                shares=shares,
+                doors=doors,
+                notifier=Notifier(),
+                ticket_secret=estate.ticket_secret if estate is not None else secrets.token_bytes(_SECRET),
+                ledger=runtime.ledger if shares.workers > 1 else None,
+            )
+            if estate is not None:
+                supervisor.told |= estate.told
+                for held in estate.holds:
+                    self._commons.hold(held["user"], held["seconds"])
+            services = Services(SupervisorControl(supervisor, self._commons, self._drained), doors, self._log)
+            supervisor.on_reload.append(services.adopt)
+            supervisor.bind()
+            if self._account is not None:
+                self._account.become()
+            await supervisor.start()
+            await self._start(services, supervisor)
+            if predecessor is not None:
+                await predecessor.we_serve()
+                runtime.owned = True
+            supervisor.notifier.ready(supervisor.status)
+            for address in doors.refuse():
+                self._log.event("settings.warning", {"text": f"{address} was left open for us, and no listener has that address"})
+            number = await self._serve(supervisor, runtime)
+            await services.stop()
+            await self._stop(supervisor, number)
+        finally:
+            runtime.close()
+            for number in _WATCHED:
+                loop.remove_signal_handler(number)
+        return OK
+
+    async def _start(self, services: Services, supervisor: Supervisor) -> None:
+        try:
+            await services.start(self._reading.settings)
+        except (PorticoError, OSError) as error:
+            await services.stop()
+            await supervisor.stop(0.1)
+            reason = "address" if isinstance(error, OSError) else "settings"
+            raise NotStarted(reason, error.problems if isinstance(error, SettingsError) else [str(error)]) from error
+
+    async def _serve(self, supervisor: Supervisor, runtime: Runtime) -> signal.Signals:
+        """Until somebody wants the end: the signal that says so."""
+        while (number := await self._asked.get()) not in _ENDS:
+            try:
+                if number is signal.SIGHUP:
+                    await supervisor.reload()
+                elif number is signal.SIGUSR1:
+                    supervisor.reopen_log()
+                elif await self._upgraded(supervisor, runtime):
+                    break
+            except Exception as error:  # a fault of ours ends no session
+                self._log.event("proxy.bug", {"error": error, "detail": number.name})
+        return number
+
+    async def _upgraded(self, supervisor: Supervisor, runtime: Runtime) -> bool:
+        """Another process serves in our place."""
+        successor = None
+        try:
+            successor = Successor(os.environ, supervisor.notifier.address)
+            self._log.event("proxy.upgrading", {"pid": successor.pid})
+            estate = Estate(supervisor.ticket_secret, str(runtime.path), supervisor.told, self._commons.holds())
+            await successor.take_over(estate, supervisor.doors)
+        except UpgradeFailed as error:
+            self._log.event("proxy.upgrade_failed", {"text": str(error)} | ({"pid": successor.pid} if successor is not None else {}))
+            return False
+        supervisor.doors.handed_on = True
+        runtime.owned = False
+        self._log.event("proxy.upgraded", {"pid": successor.pid, "sessions": supervisor.sessions})
+        return True
+
+    async def _stop(self, supervisor: Supervisor, number: signal.Signals) -> None:
         workers = supervisor.reading.settings.workers
-        seconds = wanted.get("drain")
-        seconds, spread = (workers.drain, workers.drain_spread) if seconds is None else (seconds, min(workers.drain_spread, seconds))
-        await services.stop()
+        if supervisor.doors.handed_on:
+            seconds = spread = workers.upgrade_drain
+        else:
+            seconds = workers.drain if self._drain is None else self._drain
+            spread = min(workers.drain_spread, seconds)
         stopping = asyncio.create_task(supervisor.stop(seconds, spread, signal=number.name))
-        await _until(stopping, asked, supervisor)
-    finally:
-        for number in watched:
-            loop.remove_signal_handler(number)
-    return OK
+        await _until(stopping, self._asked, supervisor)
 
+    def _drained(self, seconds: float | None) -> None:
+        """An operator wants what SIGTERM does."""
+        self._drain = seconds
+        self._asked.put_nowait(signal.SIGTERM)
 
-def _drain(wanted: dict[str, float | None], asked: asyncio.Queue[signal.Signals], seconds: float | None) -> None:
-    """An operator wants what SIGTERM does."""
-    wanted["drain"] = seconds
-    asked.put_nowait(signal.SIGTERM)
-
-
-def _read(reading: Reading) -> Reading:
-    return read_again(reading.path) if reading.path is not None else reading
-
-
-async def _safely(log: Log, what: str, work: Callable[[], Any]) -> None:
-    try:
-        await work()
-    except Exception as error:  # a fault of ours ends no session
-        log.event("proxy.bug", {"error": error, "detail": what})
+    def _read(self) -> Reading:
+        return read_again(self._reading.path) if self._reading.path is not None else self._reading
 
 
 def _fault(log: Log, context: dict[str, Any]) -> None:

@@ -10,6 +10,7 @@ import asyncio
 import os
 import socket
 from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -134,6 +135,11 @@ class Worker:
         self._drained = True
         cut = await self.proxy.stop(seconds=arguments["seconds"], spread=arguments["spread"])
         return {"cut": cut}
+
+    async def _do_reopen_log(self, _: dict[str, Any], __: Iterator[socket.socket]) -> None:
+        settings = self.proxy.settings.log
+        with suppress(OSError):
+            self._log.adopt(level=self._log.level, format=settings.format, file=settings.file)
 
     async def _do_abort(self, _: dict[str, Any], __: Iterator[socket.socket]) -> None:
         self.proxy.abort()

@@ -45,6 +45,8 @@ class Doors:
         self._handed = list(handed)
         """By the process before us, likewise."""
         self._open: list[Door] = []
+        self.handed_on = False
+        """Another process has them now: what is closed here stays open there."""
 
     def __repr__(self) -> str:
         return f"<Doors {' '.join(door.address for door in self._open) or 'closed'}>"
@@ -58,19 +60,19 @@ class Doors:
         self._open.append(door)
         return door
 
-    def close(self, door: Door, *, unlink: bool = True) -> None:
-        """Not any more. `unlink` False: somebody else listens on it now."""
+    def close(self, door: Door) -> None:
+        """Not any more."""
         self._open.remove(door)
         for sock in door.sockets:
             sock.close()
         where = parse_address(door.address, any_port=True)
-        if unlink and door.ours and where.path:
+        if door.ours and where.path and not self.handed_on:
             with suppress(OSError):
                 Path(where.path).unlink()
 
-    def close_all(self, *, unlink: bool = True) -> None:
+    def close_all(self) -> None:
         for door in list(self._open):
-            self.close(door, unlink=unlink)
+            self.close(door)
 
     def refuse(self) -> list[str]:
         """Close what was left us and nobody has taken; the addresses, for a warning."""

@@ -19,15 +19,16 @@ _LEDGER: Final = "annotations.sqlite"
 
 
 class Runtime:
-    """`handed`: the directory of the process before us."""
+    """`handed`: the directory of the process before us. `owned`: it is ours to remove."""
 
-    def __init__(self, account: Account | None, handed: str | None = None, environment: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, account: Account | None, handed: str | None = None, *, owned: bool = True, environment: Mapping[str, str] | None = None
+    ) -> None:
         environment = os.environ if environment is None else environment
         # systemd.exec(5) RuntimeDirectory=; there may be several, with colons between.
         given = environment.get("RUNTIME_DIRECTORY", "").split(":")[0] or None
         self.path = Path(handed or tempfile.mkdtemp(prefix="portico-", dir=given))
-        self.owned = True
-        """It is ours to remove."""
+        self.owned = owned
         if account is not None and os.geteuid() == 0:
             os.chown(self.path, account.uid, account.gid)
 

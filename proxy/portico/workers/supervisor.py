@@ -188,7 +188,6 @@ class Supervisor:
         addresses = [address for each in self.addresses.values() for address in each]
         fields = {"version": portico.__version__, "pid": os.getpid(), "addresses": addresses, "plugins": self.workers[0].plugins}
         self.log.event("proxy.started", {**fields, "workers": len(self.workers)})
-        self.notifier.ready(self.status)
         self._beat()
 
     def _open(self, name: str, addresses: Iterable[str], problems: list[str]) -> list[Door]:
@@ -471,6 +470,15 @@ class Supervisor:
                 self.doors.close(door)
                 self.log.event("listener.closed", {"listener": name, "address": address})
 
+    def reopen_log(self) -> None:
+        """All processes open the log file anew (after logrotate)."""
+        settings = self.reading.settings.log
+        with suppress(OSError):
+            self.log.adopt(level=self.log.level, format=settings.format, file=settings.file)
+        for worker in self.workers:
+            if worker.link is not None and worker.state == "serving":
+                worker.link.tell(OURS + "reopen_log")
+
     # -- signs of life
 
     def _beat(self) -> None:
@@ -490,19 +498,19 @@ class Supervisor:
 
     # -- stop
 
-    async def stop(self, seconds: float, spread: float = 0.0, *, signal: str = "", handed_on: bool = False) -> None:
+    async def stop(self, seconds: float, spread: float = 0.0, *, signal: str = "") -> None:
         """Accept nothing more, let the sessions end, at most for `seconds`, end the rest. May be called once.
 
-        `spread`: idle sessions are told one after the other for so long. `handed_on`: another process has the sockets now.
+        `spread`: idle sessions are told one after the other for so long.
         """
         self.stopping = True
         async with self._turn:
             began = time.monotonic()
-            if not handed_on:
-                self.log.event("proxy.stopping", {"sessions": self.sessions} | ({"signal": signal} if signal else {}))
+            self.log.event("proxy.stopping", {"sessions": self.sessions} | ({"signal": signal} if signal else {}))
+            if not self.doors.handed_on:
                 self.notifier.stopping(f"Waiting for {self.sessions} sessions.")
             leaving = [self._loop.create_task(self._drain(worker, seconds, spread)) for worker in self.workers]
-            self.doors.close_all(unlink=not handed_on)
+            self.doors.close_all()
             cut = sum(await asyncio.gather(*leaving))
             await self._wait(_GRACE)
             if self._beating is not None:
