@@ -57,7 +57,7 @@ def fetch(server: str, directory: Path) -> Path:
     root.mkdir()
     status = directory / server / "status"
     status.write_text(status_without_mail_servers(Path("/var/lib/dpkg/status").read_text("utf-8")), "utf-8")
-    apt = ["apt-get", "-qq", "--yes", "--no-install-recommends", "--download-only", "-o", "Debug::NoLocking=true"]
+    apt = ["apt-get", "-qq", "--yes", "--no-install-recommends", "--download-only", "--reinstall", "-o", "Debug::NoLocking=true"]
     apt += ["-o", f"Dir::State::status={status.resolve()}", "-o", f"Dir::Cache::archives={archives.resolve()}/", "install"]
     done = run([*apt, *PACKAGES[server]])
     if done.returncode and os.geteuid() == 0:
