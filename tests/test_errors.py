@@ -30,3 +30,7 @@ def test_a_secret_shows_itself_nowhere() -> None:
         with pytest.raises(TypeError):
             escape()
     assert secret == Secret(b"hunter2") and secret != Secret("hunter3") and secret.reveal() == b"hunter2"
+
+
+def test_what_is_put_in_place_of_a_secret_is_not_taken_for_it() -> None:
+    assert Secret("secret").blot("your secret") == "your <secret>"

@@ -43,10 +43,11 @@ class Secret:
         """`text`, which a peer said, without the secret, should it repeat it: as such or somewhere in base64."""
         if not self._octets:
             return text
-        text = _BASE64.sub(lambda run: "<secret>" if self._octets in _from_base64(run[0]) else run[0], text)
+        # NUL stands for it first: of the word that is put there in the end nothing is looked for again.
+        text = _BASE64.sub(lambda run: "\0" if self._octets in _from_base64(run[0]) else run[0], text)
         for encoding in ("utf-8", "latin-1"):
-            text = text.replace(self._octets.decode(encoding, "replace"), "<secret>")
-        return text
+            text = text.replace(self._octets.decode(encoding, "replace"), "\0")
+        return text.replace("\0", "<secret>")
 
     def __bool__(self) -> bool:
         return bool(self._octets)

@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from portico.config.settings import Limits, Listener, RouteRule, Server
 from portico.errors import Secret
-from portico.gate.gate import Gate, Plugins, way_of
+from portico.gate.gate import Gate, Plugins
 from portico.gate.limits import Counts, Ticket
+from portico.gate.way import way_of
 from portico.session.context import LoginAttempt, Peer, Refusal, Route, SessionView, Target, TlsInfo
 from portico.session.context import RouteChoice as Choice
 

@@ -17,14 +17,16 @@ from typing import TYPE_CHECKING, Any, Final
 from portico.app.generation import Desk, Generation, desk_of
 from portico.app.said import report_fault
 from portico.app.tally import Tally
+from portico.app.tracing import Tracing
 from portico.config.address import parse_address
 from portico.config.sections.ssh import Ssh
 from portico.config.settings import Listener, Portico, Server
 from portico.errors import Secret, SettingsError
 from portico.gate.commons import Commons, LocalCommons
-from portico.gate.gate import Gate, Way, way_of
+from portico.gate.gate import Gate
 from portico.gate.limits import Counts
 from portico.gate.penalties import digest_key
+from portico.gate.way import Way, way_of
 from portico.ledger.ledger import KEPT_IN_MEMORY, SqliteLedger
 from portico.ledger.safe import SafeLedger
 from portico.observe.ids import Ids
@@ -59,7 +61,8 @@ class Shared:
     commons: Commons = field(default_factory=LocalCommons)
     """What several processes must know together; of a single one its own."""
     tally: Tally = field(default_factory=Tally)
-    records: Records = field(default_factory=Records)
+    tracing: Tracing = field(default_factory=Tracing)
+    records: Records = field(init=False)
     ledgers: dict[str, SafeLedger] = field(default_factory=dict)
     """By file; empty: in memory."""
     memory: Memory = field(default_factory=Memory)
@@ -70,6 +73,9 @@ class Shared:
     """Instead of memory, where several processes must remember the same."""
     ticket_secret: Secret = field(default_factory=lambda: Tickets().secret)
     """Several processes that have the same one take each other's session tickets."""
+
+    def __post_init__(self) -> None:
+        self.records = Records(report=self.log.event)
 
     def ledger(self, file: str | None, kept: int | None) -> SafeLedger:
         """The memory of annotations in a file, which keeps so many octets of transformed messages. Raises SettingsError."""

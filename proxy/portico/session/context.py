@@ -118,8 +118,10 @@ class Route:
     password: Secret | None = None
     """Non-None: sign in with this password instead of the client's. Needs `verified`."""
     verified: bool = False
-    """Who the client is has been proved without the server: by its certificate (EXTERNAL) or by a plugin that checked
+    """Who the client is has been proved without the server: by its certificate (EXTERNAL) or by a plugin or service that checked
     the password. Only then may another's credentials be used, or everybody could be anybody."""
+    others: tuple[Route, ...] = ()
+    """Where else it may go, in this order, while no server has been told who comes; they have none themselves."""
 
 
 @dataclass(slots=True)
@@ -178,6 +180,10 @@ class Context:
     """How many proxies may be passed, this one included."""
     outer_id: str = ""
     """The session's id at the proxy in front."""
+    retries: int = 0
+    """How often all servers of a login are tried again where none could be reached,"""
+    retry_wait: float = 1.0
+    """after so many seconds."""
     possible: tuple[ServerFacts, ...] = ()
     """Of all servers that the session may come to; those of a server that has not been asked are empty. No facts: any server."""
 

@@ -13,8 +13,9 @@ from types import TracebackType
 from typing import Any, Final, Literal, Self
 
 from portico.config.settings import Portico
-from portico.gate.gate import Gate, way_of
+from portico.gate.gate import Gate
 from portico.gate.limits import Counts
+from portico.gate.way import way_of
 from portico.plugin.host import Host
 from portico.relay.ports import Summary
 from portico.session.close import Reason

@@ -1,26 +1,19 @@
-"""Which server a user's mail is on.
+"""Which server a user's mail is on, as the settings' tables have it.
 
-Rule of this file: a name in, a RouteChoice out; nothing is dialled. A further source (SQL, auth_http, a file that changes)
-is another class with `choose`; it may answer at once or by an awaitable.
+Rule of this file: a name in, a RouteChoice out, at once. Sources that have to be asked are in lookups.py.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from fnmatch import translate
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from portico.config.settings import RouteRule, Server
 from portico.session.context import RouteChoice, Target
 
 _WILD: Final = re.compile(r"[*?\[]")
-
-
-class RouteSource(Protocol):
-    """Anything that knows where users are. None: it does not know this one, ask the next source."""
-
-    def choose(self, user: str) -> RouteChoice | Awaitable[RouteChoice | None] | None: ...
 
 
 def fill(template: str, user: str) -> str:
