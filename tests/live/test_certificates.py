@@ -145,12 +145,34 @@ def test_what_openssl_calls_weak_is_not_offered(front: Front) -> None:
         assert b"Cipher is (NONE)" in done.stdout
 
 
-def test_a_ticket_is_good_in_every_worker_and_on_another_machine_with_the_same_secret(
-    front: Front, certs: Path, place: Path, dovecot: Dovecot
-) -> None:
+def test_a_ticket_is_good_in_every_worker(front: Front, certs: Path) -> None:
+    client = ssl.create_default_context(cafile=str(certs / "ca.pem"))
+    assert eventually(lambda: len(front.events("worker.started")) == 2)
+
+    def comes(session: ssl.SSLSession | None) -> ssl.SSLSocket:
+        plain = socket.create_connection((LOOPBACK, front.ports.imaps), SECONDS)
+        secured = client.wrap_socket(plain, server_hostname="localhost", session=session)
+        assert secured.recv(5) == b"* OK "  # the ticket comes with the greeting
+        return secured
+
+    def workers() -> set[int]:
+        already = len(front.events("session.closed"))
+        stay = [comes(None)]
+        assert not stay[0].session_reused
+        # They stay, so that one worker has its share and leaves the next to the other.
+        stay += [comes(stay[0].session) for _ in range(24)]
+        assert all(each.session_reused for each in stay[1:])
+        for each in stay:
+            each.close()
+        assert eventually(lambda: len(front.events("session.closed")) >= already + len(stay))
+        return {event["worker"] for event in front.events("session.closed")[already:]}
+
+    assert eventually(lambda: workers() == {0, 1})
+
+
+def test_a_ticket_is_good_on_another_machine_that_has_the_same_secret_and_on_no_other(front: Front, place: Path, dovecot: Dovecot) -> None:
     def resumed(port: int, session: Path, *, new: bool = False) -> bool:
         option = "-sess_out" if new else "-sess_in"
-        # The ticket comes with the greeting: openssl is to end after that.
         command = ["openssl", "s_client", "-connect", f"{LOOPBACK}:{port}", "-servername", "localhost", option, str(session), "-ign_eof"]
         done = subprocess.run(command, input=b"a LOGOUT\r\n", capture_output=True, timeout=SECONDS)
         assert b"a OK" in done.stdout, done.stderr
@@ -158,18 +180,17 @@ def test_a_ticket_is_good_in_every_worker_and_on_another_machine_with_the_same_s
 
     session = place / "ticket"
     assert not resumed(front.ports.imaps, session, new=True)
-    for _ in range(12):
-        assert resumed(front.ports.imaps, session)
-    other = Front(front.directory.with_name("second-machine"), dovecot.ports, front.certificates, more=CHECK)
-    other.listener_settings = front.listener_settings
-    stranger = Front(front.directory.with_name("stranger"), dovecot.ports, front.certificates, more="[workers]\ncount = 1\n")
-    stranger.listener_settings = front.listener_settings
+    assert resumed(front.ports.imaps, session)
+    same, other = (
+        Front(front.directory.with_name(name), dovecot.ports, front.certificates, more=more, listener_settings=front.listener_settings)
+        for name, more in (("second-machine", CHECK), ("stranger", "[workers]\ncount = 1\n"))
+    )
     try:
-        assert resumed(other.start().ports.imaps, session)
-        assert not resumed(stranger.start().ports.imaps, session)
+        assert resumed(same.start().ports.imaps, session)
+        assert not resumed(other.start().ports.imaps, session)
     finally:
+        same.stop()
         other.stop()
-        stranger.stop()
 
 
 def test_certificates_are_replaced_under_load_and_no_handshake_fails(front: Front, certs: Path) -> None:
