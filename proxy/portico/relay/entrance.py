@@ -46,8 +46,8 @@ class Entrance:
 
     def start(self) -> None:
         assert self._sock is not None
-        self._reactor.watch(self)
         self._reactor.register(self._sock.fileno(), self)
+        self._reactor.watch(self)
 
     def ready(self, mask: int) -> None:
         sock = self._sock

@@ -196,16 +196,20 @@ class Listener:
 
     def accepted(self, sock: socket.socket, peer: Peer) -> None:
         """A connection has come in; it is closed if it cannot be served."""
-        seconds = self.generation.entrance(self.name, peer)
-        if seconds is None:
+        try:
+            seconds = self.generation.entrance(self.name, peer)
+            if seconds is None:
+                sock.close()
+                self.generation.turned_away(self.name, peer, "not_listed", "")
+            elif seconds:
+                entrance = Entrance(self._reactor, sock, peer, seconds, self._passed, self._failed)
+                entrance.start()
+                self._entrances.add(entrance)
+            else:
+                self._serve(sock, peer)
+        except Exception as error:
+            report_bug(self.generation, None, error)
             sock.close()
-            self.generation.turned_away(self.name, peer, "not_listed", "")
-        elif seconds:
-            entrance = Entrance(self._reactor, sock, peer, seconds, self._passed, self._failed)
-            self._entrances.add(entrance)
-            entrance.start()
-        else:
-            self._serve(sock, peer)
 
     def _passed(self, entrance: Entrance, sock: socket.socket, peer: Peer) -> None:
         self._entrances.discard(entrance)
