@@ -20,6 +20,7 @@ from portico.app.tally import Tally
 from portico.app.tracing import Tracing
 from portico.config.address import parse_address
 from portico.config.sections.ssh import Ssh
+from portico.config.sections.upstream import AuthHttp, Sql
 from portico.config.settings import Listener, Portico, Server
 from portico.errors import Secret, SettingsError
 from portico.gate.commons import Commons, LocalCommons
@@ -42,6 +43,7 @@ from portico.tls.contexts import CIPHERS, Policy, client_context
 from portico.tls.material import Known, Pair, read_pair
 from portico.tls.store import Store
 from portico.tls.tickets import Tickets
+from portico.upstream.lookups import Lookup
 from portico.upstream.records import Records, ServerRecord
 from portico.wire.sasl import SPOKEN
 
@@ -67,6 +69,8 @@ class Shared:
     """By file; empty: in memory."""
     memory: Memory = field(default_factory=Memory)
     metrics: Metrics = field(default_factory=Metrics)
+    lookups: list[tuple[Sql | AuthHttp, Lookup]] = field(default_factory=list)
+    """Sources of routes that are asked, by their settings; they keep their connections, and what they know."""
     carriers: Carriers | None = None
     """SSH hosts; None: no server needs one."""
     ledger_file: str | None = None
@@ -91,6 +95,30 @@ class Shared:
     def _not_remembered(self, file: str, text: str) -> None:
         self.log.event("annotations.not_remembered", {"text": f"{file}: {text}" if file else text})
 
+    def lookup(self, name: str, settings: Sql | AuthHttp) -> Lookup:
+        """The source with these settings, made when first asked for. Raises ImportError."""
+        for known, lookup in self.lookups:
+            if known == settings and lookup.name == name:
+                return lookup
+        if isinstance(settings, Sql):
+            from portico.upstream.sql import SqlLookup
+
+            made: Lookup = SqlLookup(name, settings, self.log.event)
+        else:
+            from portico.upstream.auth_http import AuthHttpLookup
+
+            made = AuthHttpLookup(name, settings, self.log.event)
+        self.lookups.append((settings, made))
+        return made
+
+    async def keep_lookups(self, settings: Portico) -> None:
+        """Let go those that these settings do not have. A login that still asks one is answered."""
+        wanted: list[Sql | AuthHttp] = [*settings.sql.values(), *settings.auth_http.values()]
+        gone = [lookup for known, lookup in self.lookups if known not in wanted]
+        self.lookups = [(known, lookup) for known, lookup in self.lookups if known in wanted]
+        for lookup in gone:
+            await lookup.close()
+
     def carrier(self, ssh: Ssh) -> Carrier:
         """Who connects to the servers behind an SSH host. `reach` starts it."""
         if self.carriers is None:
@@ -105,7 +133,9 @@ class Shared:
             self.carriers.keep((name, server.ssh) for name, server in servers.items() if server.ssh is not None)
 
     async def leave(self) -> None:
-        """End the connections to SSH hosts."""
+        """End the connections to SSH hosts and to sources of routes."""
+        for _, lookup in self.lookups:
+            await lookup.close()
         if self.carriers is not None:
             await self.carriers.stop()
 
@@ -125,8 +155,17 @@ def build_generation(
     diallings: dict[str, Dialling] = {}
     records: dict[str, ServerRecord] = {}
     host = Host.load(settings, shared.log.event, directory=directory, extra=plugins, counts=shared.metrics)
+    lookups = _lookups(settings, shared, problems)
     ways = {
-        name: way_of(listener, settings.servers, plugins_route=host.chooses_routes(name)) for name, listener in settings.listeners.items()
+        name: way_of(
+            listener,
+            settings.servers,
+            plugins_route=host.chooses_routes(name),
+            groups=settings.groups,
+            lookups=lookups,
+            may=partial(_may, shared.records, listener.protocol),
+        )
+        for name, listener in settings.listeners.items()
     }
     for way, listener in zip(ways.values(), settings.listeners.values(), strict=True):
         for name, target in way.targets.items():
@@ -155,8 +194,28 @@ def build_generation(
     memory, tally = shared.memory, shared.tally
     log, ids, metrics = shared.log, shared.ids, shared.metrics
     return Generation(
-        settings, desks, diallings, records, shared.records, gate, host, log, ids, ledger, memory, tally=tally, metrics=metrics
+        settings, desks, diallings, records, shared.records, gate, host, log, ids, ledger, memory, tally=tally, metrics=metrics,
+        tracing=shared.tracing,
     )
+
+
+def _lookups(settings: Portico, shared: Shared, problems: list[str]) -> dict[str, Lookup]:
+    """By name; only those that a listener asks."""
+    tables: dict[str, Sql | AuthHttp] = {**settings.sql, **settings.auth_http}
+    found: dict[str, Lookup] = {}
+    for name in dict.fromkeys(name for listener in settings.listeners.values() for name in listener.lookups):
+        try:
+            found[name] = shared.lookup(name, tables[name])
+        except ImportError as error:
+            extra = "mysql" if "asyncmy" in str(error) else "sql"
+            problems.append(f'sql.{name}: {error.name} is not installed; "pip install portico-mail[{extra}]" brings it')
+        except (OSError, ValueError) as error:
+            problems.append(f"{name}: cannot be used ({type(error).__name__})")
+    return found
+
+
+def _may(records: Records, protocol: Protocol, target: Target) -> bool:
+    return records.may(records.of(target, protocol))
 
 
 def _desk(name: str, listener: Listener, way: Way, records: Mapping[str, ServerRecord], settings: Portico, store: Store | None) -> Desk:

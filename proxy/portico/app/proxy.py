@@ -23,19 +23,21 @@ import portico
 from portico.app.build import Shared, build_generation, shown_to_servers, unverified, waits_for_server
 from portico.app.generation import Generation, Visit
 from portico.app.tally import Tally
+from portico.app.tracing import Tracing
 from portico.config.address import parse_address
 from portico.config.load import Loaded
-from portico.config.settings import Portico
+from portico.config.settings import Portico, Server
 from portico.config.units import SECONDS
 from portico.errors import PluginError, PorticoError, Secret, SettingsError
 from portico.gate.commons import Commons
 from portico.observe.log import Log
+from portico.observe.metrics import Counts
 from portico.relay.listener import Listener, Turnstile, bind
 from portico.relay.ports import Dialling
 from portico.relay.reactor import Reactor
 from portico.relay.spread import Share
 from portico.relay.table import Sessions
-from portico.session.context import ServerFacts
+from portico.session.context import ServerFacts, SessionView
 from portico.tls.material import Known
 from portico.tls.tickets import Tickets
 from portico.tls.watch import Watch
@@ -115,6 +117,7 @@ class Proxy:
         self._open: dict[str, _Open] = {}
         self._share = share
         self._turnstile: Turnstile | None = None
+        self.stopping = False
 
     def __repr__(self) -> str:
         return f"<Proxy {' '.join(self._open) or 'closed'} {len(self.sessions)} sessions>"
@@ -122,6 +125,10 @@ class Proxy:
     @property
     def log(self) -> Log:
         return self._shared.log
+
+    @property
+    def metrics(self) -> Counts:
+        return self._shared.metrics
 
     @property
     def generation(self) -> Generation:
@@ -136,12 +143,23 @@ class Proxy:
     def tally(self) -> Tally:
         return self._shared.tally
 
+    @property
+    def tracing(self) -> Tracing:
+        return self._shared.tracing
+
     def visit(self, session_id: str) -> tuple[Visit | None, bool]:
         """What is remembered of a running session, and whether the settings that it began with still hold."""
         for generation in (self._generation, *self._retired):
             if session_id in generation.visits:
                 return generation.visits[session_id], generation is self._generation
         return None, False
+
+    def filed(self, view: SessionView) -> bool:
+        """The protocol text of a running session goes to a file."""
+        for generation in (self._generation, *self._retired):
+            if view.id in generation.visits:
+                return generation.filed(view)
+        return False
 
     @property
     def addresses(self) -> dict[str, list[str]]:
@@ -202,12 +220,13 @@ class Proxy:
         """Begin to ask those servers that may be asked; wait only for those that a listener cannot do without."""
         generation = self._generation
         self._shared.reach(generation.settings.servers)
+        self._shared.records.adopt(generation.settings.health, generation.server_records.values())
         for fields in unverified(generation.settings):
             self.log.event("server.unverified", fields)
-        self._prober = Prober(self._shared.records, self.log.event, asyncio.sleep)
+        self._prober = Prober(self._shared.records, self.log.event, asyncio.sleep, generation.settings.health.interval)
         for key, record in generation.server_records.items():
             if generation.settings.servers[record.target.name].probe:
-                self._prober.add(record, _asking(record, generation.diallings[key]))
+                self._prober.add(record, _asking(record, generation.diallings[key], generation.settings.servers[record.target.name]))
         needed = [
             generation.server_records[desk.way.known.server]
             for desk in generation.desks.values()
@@ -317,6 +336,7 @@ class Proxy:
         with suppress(OSError):  # it was there a moment ago
             self.log.adopt(level=settings.log.level, format=settings.log.format, file=settings.log.file, names=settings.log.names)
         self._swap_listeners(prepared.added)
+        await self._shared.keep_lookups(settings)
         await self._renew_prober()
         await self._watch_certificates()
         await self._retire(old)
@@ -380,7 +400,7 @@ class Proxy:
 
         `spread`: idle sessions are told one after the other for so long. Returns how many sessions had to be ended.
         """
-        began = time.monotonic()
+        began, self.stopping = time.monotonic(), True
         said = {"sessions": len(self.sessions)} | ({"signal": signal} if signal else {})
         if self._share is None:
             self.log.event("proxy.stopping", said)
@@ -459,7 +479,9 @@ def _close_all(sockets: Sockets) -> None:
             sock.close()
 
 
-def _asking(record: ServerRecord, dialling: Dialling) -> Ask:
+def _asking(record: ServerRecord, dialling: Dialling, server: Server) -> Ask:
+    test_login = (server.test_user, server.test_password) if server.test_user is not None and server.test_password is not None else None
+
     async def ask() -> ServerFacts:
         return await probe(
             record.protocol,
@@ -470,6 +492,7 @@ def _asking(record: ServerRecord, dialling: Dialling) -> Ask:
             fingerprint=dialling.fingerprint,
             carry=dialling.carry,
             proxy_protocol=dialling.proxy_protocol,
+            test_login=test_login,
             timeout=PROBE,
         )
 

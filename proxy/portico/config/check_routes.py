@@ -52,7 +52,7 @@ def sql_mistakes(path: KeyPath, sql: Sql, names: Collection[str]) -> Iterator[Pr
     kind, colon, _ = sql.url.reveal().decode("utf-8", "replace").partition("://")
     if not colon or (kind not in DRIVERS and kind not in DRIVERS.values()):
         yield Problem((*path, "url"), f'a URL is expected that begins with "{"://, ".join(DRIVERS)}://"')
-    for name in dict.fromkeys(_PARAMETER.findall(re.sub(r"'[^']*'", "''", sql.query))):
+    for name in dict.fromkeys(_PARAMETER.findall(sql.query)):
         if name not in PARAMETERS:
             wanted = "possible: " + ", ".join(f":{known}" for known in PARAMETERS)
             yield Problem((*path, "query"), f"found :{name}; {wanted}{near(name, PARAMETERS)}")
@@ -64,7 +64,7 @@ def auth_http_mistakes(path: KeyPath, auth: AuthHttp, names: Collection[str]) ->
     """All that does not fit together in a table of auth_http."""
     try:
         parts = urlsplit(auth.url)
-        good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0 and "@" not in parts.netloc
     except ValueError:
         good = False
     if not good:

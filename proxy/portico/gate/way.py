@@ -114,9 +114,9 @@ def way_of(
     by name."""
     reachable = targets(servers, listener.protocol)
     table = Table(listener.routes, None)
-    asked = [lookups[name] for name in listener.lookups] if lookups is not None else []
+    asked = [lookups[name] for name in listener.lookups if name in lookups] if lookups is not None else []
     known: Any = {}
-    if not plugins_route and not asked:
+    if not plugins_route and not listener.lookups:
         names = table.servers() | ({listener.server} if listener.server is not None else set())
         members = [[member.server for member in groups[name].members] if groups and name in groups else [name] for name in names]
         known = dict.fromkeys(name for each in members for name in each)

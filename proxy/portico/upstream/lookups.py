@@ -80,7 +80,8 @@ Report = Callable[[str, dict[str, Any]], None]
 
 
 class Cached:
-    """Asks by `ask`, and remembers. `key`: what an answer depends on; `holds`: seconds for which an answer does."""
+    """Asks by `ask`, and remembers. `key`: what an answer depends on; `holds`: seconds for which an answer does. `seconds`: how long
+    asking may take; None: `ask` sees to it."""
 
     def __init__(
         self,
@@ -91,7 +92,7 @@ class Cached:
         report: Report,
         *,
         most: int,
-        seconds: float,
+        seconds: float | None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.name = name
@@ -113,7 +114,7 @@ class Cached:
             async with asyncio.timeout(self._seconds):
                 answer = await self._ask(question)
         except TimeoutError:
-            return self._failed("timeout", f"no answer in {self._seconds:g} seconds")
+            return self._failed("timeout", f"no answer in {self._seconds or 0:g} seconds")
         except LookupFailed as error:
             return self._failed(error.reason, error.detail)
         except Exception as error:  # of a library: its words may hold what was asked

@@ -1,7 +1,7 @@
 """Asking a server for its greeting and capabilities, off the data path.
 
-Rule of this file: one short connection per question, bounded in time and octets, that signs nobody in. What was
-said before TLS is kept apart from what was said after it. A failure is a ProbeFailed and harms nothing.
+Rule of this file: one short connection per question, bounded in time and octets, that signs nobody in but the user who is there for
+that. What was said before TLS is kept apart from what was said after it. A failure is a ProbeFailed and harms nothing.
 RFC 9051 6.1.1, 6.2.1; RFC 2449 (CAPA); RFC 2595 (STLS).
 """
 
@@ -16,9 +16,11 @@ from contextlib import suppress
 from typing import Any
 
 from portico.config.address import parse_address
-from portico.errors import PorticoError
+from portico.errors import PorticoError, Secret
 from portico.session.context import Protocol, ServerFacts, TlsMode
 from portico.upstream.dial import CannotCarry, Carry
+from portico.wire import sasl
+from portico.wire.imap import quote
 from portico.wire.proxy_protocol import compose_local
 
 _MAX_LINE = 1 << 16
@@ -44,14 +46,18 @@ async def probe(
     fingerprint: bytes | Collection[bytes] | None = None,
     carry: Carry | None = None,
     proxy_protocol: int | None = None,
+    test_login: tuple[str, Secret] | None = None,
     timeout: float = 10.0,  # noqa: ASYNC109 (the promise of this function is that it ends)
 ) -> ServerFacts:
     """What the server at `address` offers before login; `carry` is who connects, if not we; `proxy_protocol`: the version of
-    the PROXY header that it expects. Raises ProbeFailed."""
+    the PROXY header that it expects; `test_login`: who is signed in, too. Raises ProbeFailed."""
     asking = _Question(protocol, tls, context, server_hostname, fingerprint, carry, proxy_protocol)
     try:
         async with asyncio.timeout(timeout):
-            return await asking.ask(address)
+            facts = await asking.ask(address)
+            if test_login is not None:
+                await asking.sign_in(*test_login, facts)
+            return facts
     except TimeoutError as error:
         raise ProbeFailed("timeout", f"no answer in {timeout:g} seconds") from error
     except ssl.SSLCertVerificationError as error:
@@ -196,6 +202,34 @@ class _Question:
         if self._imap:
             return tuple(name[5:] for name in upper if name.startswith("AUTH="))
         return tuple(word for name in upper if name.startswith("SASL ") for word in name.split()[1:])
+
+    async def sign_in(self, user: str, password: Secret, facts: ServerFacts) -> None:
+        """Whether somebody can sign in. The words of a server that refuses are not told: they may have the password in them."""
+        if "PLAIN" in facts.mechanisms:
+            initial = sasl.plain("", user, password).initial or b""
+            steps = [b"P3 AUTHENTICATE PLAIN" if self._imap else b"AUTH PLAIN", sasl.encode(initial)]
+        elif self._imap:
+            name, secret = quote(user.encode()), quote(password.reveal())
+            if name is None or secret is None:
+                raise ProbeFailed("test_login", "the server does not offer PLAIN, and the name or the password is no quoted string")
+            steps = [b"P3 LOGIN %b %b" % (name, secret)]
+        else:
+            steps = [b"USER " + user.encode(), b"PASS " + password.reveal()]
+        for number, step in enumerate(steps):
+            self._say(step)
+            if not await self._accepted(last=number == len(steps) - 1):
+                raise ProbeFailed("test_login", "the server refuses the test user")
+
+    async def _accepted(self, *, last: bool) -> bool:
+        for _ in range(_MAX_LINES):
+            line = await self._line()
+            if not self._imap:
+                return line.startswith(b"+OK") or (not last and line.startswith(b"+"))
+            if line.startswith(b"P3 "):
+                return line[3:5].upper() == b"OK"
+            if line.startswith(b"+") and not last:
+                return True
+        raise ProbeFailed("protocol", "the answer does not end")
 
     async def end(self) -> None:
         """Say goodbye and close, without waiting for an answer."""

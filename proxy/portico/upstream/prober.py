@@ -1,7 +1,8 @@
 """Asking all servers at start, and again now and then.
 
 Rule of this file: when to probe and what to say in the log about it; how is in probe.py. Nothing waits for it but the start
-of listeners that offer only what their server offers (APOP, relayed mechanisms).
+of listeners that offer only what their server offers (APOP, relayed mechanisms). A server whose breaker has opened is asked soon, so that
+it comes back without a login having to find out.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from portico.config.units import HOURS, MINUTES, SECONDS
@@ -32,12 +33,21 @@ class _Asked:
     ask: Ask
     told: ServerFacts | None = None
     """What the log was told last."""
+    ill: asyncio.Event = field(default_factory=asyncio.Event)
+    """Its breaker has opened."""
 
 
 class Prober:
     """Keeps the facts of its servers. `start` once, `stop` once; both inside a running event loop."""
 
-    def __init__(self, records: Records, report: Callable[[str, dict[str, Any]], None], sleep: Callable[[float], Awaitable[None]]) -> None:
+    def __init__(
+        self,
+        records: Records,
+        report: Callable[[str, dict[str, Any]], None],
+        sleep: Callable[[float], Awaitable[None]],
+        interval: float = REFRESH,
+    ) -> None:
+        self._interval = interval
         self._records = records
         self._report = report
         self._sleep = sleep
@@ -50,6 +60,7 @@ class Prober:
 
     async def start(self, needed: Iterable[ServerRecord] = ()) -> None:
         """Begin asking; returns when those in `needed` have answered or failed once."""
+        self._records.watchers.append(self._opened)
         names = {id(record) for record in needed}
         waited: list[asyncio.Event] = []
         for asked in self._asked:
@@ -62,6 +73,8 @@ class Prober:
 
     async def stop(self) -> None:
         """Ask no more."""
+        if self._opened in self._records.watchers:
+            self._records.watchers.remove(self._opened)
         tasks, self._tasks = self._tasks, []
         for task in tasks:
             task.cancel()
@@ -74,10 +87,30 @@ class Prober:
             first.set()
             if known:
                 retry = FIRST_RETRY
-                await self._sleep(REFRESH)
+                if await self._pause(asked, self._interval):
+                    await self._sleep(retry)
             else:
                 await self._sleep(retry)
                 retry = min(retry * 2, LAST_RETRY)
+
+    def _opened(self, record: ServerRecord) -> None:
+        for asked in self._asked:
+            if asked.record is record:
+                asked.ill.set()
+
+    async def _pause(self, asked: _Asked, seconds: float) -> bool:
+        """Wait so long, or until its breaker opens (True)."""
+        asked.ill.clear()
+        if asked.record.breaker.state == "open":
+            return True
+        sleep = asyncio.ensure_future(self._sleep(seconds))
+        ill = asyncio.ensure_future(asked.ill.wait())
+        try:
+            done, _ = await asyncio.wait((sleep, ill), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            sleep.cancel()
+            ill.cancel()
+        return ill in done
 
     async def _once(self, asked: _Asked) -> bool:
         record = asked.record
@@ -88,6 +121,7 @@ class Prober:
             facts = await asked.ask()
         except ProbeFailed as error:
             self._report("server.probe_failed", {**fields, "reason": error.reason, "detail": error.detail})
+            self._records.unanswered(record, error.reason)
             return False
         except Exception as error:  # a fault of ours must not end the asking
             self._report("server.probe_failed", {**fields, "reason": "bug", "detail": type(error).__name__})

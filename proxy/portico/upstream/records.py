@@ -7,7 +7,7 @@ way. Whether a server is ill is its breaker's to say (breaker.py), whether it is
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -60,9 +60,12 @@ class Records:
         self.watchers: list[Callable[[ServerRecord], None]] = []
         """Called with each record whose breaker has opened."""
 
-    def adopt(self, health: Health) -> None:
-        """What holds from now on, for all."""
+    def adopt(self, health: Health, servers: Iterable[ServerRecord] | None = None) -> None:
+        """What holds from now on, for all. `servers`: those of the settings; all others are forgotten."""
         self._health = health
+        if servers is not None:
+            current = {id(record) for record in servers}
+            self._records = {key: record for key, record in self._records.items() if id(record) in current}
         for record in self._records.values():
             record.breaker.health = health
 

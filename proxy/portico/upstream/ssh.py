@@ -26,7 +26,7 @@ FIRST_REST: Final = 1 * SECONDS
 LAST_REST: Final = 30 * SECONDS
 """After a failure nobody tries again for so long, doubled each time; who asks meanwhile is told why at once."""
 STOOD: Final = 30 * SECONDS
-"""A connection that lasted so long was a good one: after it the first try comes at once."""
+"""A connection that lasted so long, or that carried a session, was a good one: after it the first try comes at once."""
 _GOODBYE: Final = 2 * SECONDS
 _UNANSWERED: Final = 3
 _CIPHERS: Final = "^aes128-gcm@openssh.com,aes256-gcm@openssh.com"
@@ -58,6 +58,8 @@ class Carrier:
         self._clock = clock
         self._connection: asyncssh.SSHClientConnection | None = None
         self._since = 0.0
+        self._proved = False
+        """A session has gone over the connection."""
         self._attempt: asyncio.Task[asyncssh.SSHClientConnection | CannotCarry] | None = None
         self._keeper: asyncio.Task[None] | None = None
         self._lost = asyncio.Event()
@@ -116,7 +118,9 @@ class Carrier:
             connection = self._connection or await self._connected()
             self.ways += 1
             try:
-                return await open_way(partial(_open_channel, connection, where, self.settings.window), self._way_over)
+                way = await open_way(partial(_open_channel, connection, where, self.settings.window), self._way_over)
+                self._proved = True
+                return way
             except asyncssh.ChannelOpenError as error:
                 if self._connection is connection:
                     raise _not_opened(error) from error
@@ -164,7 +168,7 @@ class Carrier:
         finally:
             self._attempt = None
         self._connection = watcher.connection = connection
-        self._since = self._clock()
+        self._since, self._proved = self._clock(), False
         self._lost.clear()
         self._report("ssh.connected", {"address": self.address, "names": list(self.names), "seconds": round(self._since - began, 4)})
         return connection
@@ -181,10 +185,10 @@ class Carrier:
             return  # it was closed by us
         self._connection = None
         self._failure = CannotCarry("ssh_unreachable", _text(error) if error is not None else "the SSH host closed the connection")
-        if self._clock() - self._since < STOOD:
-            self._put_off()
-        else:
+        if self._proved or self._clock() - self._since >= STOOD:
             self._rest, self._rests_until = 0.0, self._clock()
+        else:
+            self._put_off()
         self._lost.set()
         self._report(
             "ssh.lost", {"address": self.address, "names": list(self.names), "sessions": self.ways, "detail": self._failure.detail}
