@@ -6,6 +6,7 @@ that console.control says. What is found out for an operator is found out when h
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
 from collections import Counter
@@ -15,12 +16,16 @@ from inspect import isawaitable
 from typing import Any, Final
 
 import portico
+from portico.app.measures import health, measured
 from portico.app.proxy import Proxy
 from portico.app.said import program_of
 from portico.config.load import read
 from portico.config.show import as_toml
 from portico.console.control import ControlError
+from portico.observe.health import Health, together
 from portico.observe.log import LEVELS
+from portico.observe.metrics import Samples
+from portico.observe.process import Lag
 from portico.plugin.loading import mistakes
 from portico.relay.table import Running
 
@@ -38,6 +43,7 @@ class LocalControl:
         self._drains = drains
         self._worker = worker
         self._began = time.monotonic()
+        self._lag: Lag | None = None
 
     def __repr__(self) -> str:
         return f"<LocalControl {self._proxy!r}>"
@@ -200,6 +206,15 @@ class LocalControl:
 
     def _do_certs(self, _: dict[str, Any]) -> list[dict[str, Any]]:
         return self._proxy.certificates()
+
+    async def _do_metrics(self, _: dict[str, Any]) -> Samples:
+        """From the first time on, how late the loop is is looked at, too."""
+        if self._lag is None:
+            self._lag = Lag(asyncio.get_running_loop())
+        return measured(self._proxy, str(self._worker), self._lag)
+
+    async def _do_ready(self, _: dict[str, Any]) -> Health:
+        return together([health(self._proxy)])
 
     def _do_stats(self, _: dict[str, Any]) -> dict[str, Any]:
         """Counters since the process began, and how many there are now. `bytes_in`, `bytes_out`: of all sessions, running ones too."""

@@ -153,7 +153,7 @@ class Generation:
         settings = desk.settings
         trusted = bool(desk.trusted) and peer.rip in desk.trusted
         ticket, refusal = self.gate.arrive(peer.rip, counted=not trusted)
-        self.metrics.count("portico_sessions_total", settings.protocol, listener)
+        self.metrics.count("portico_connections_total", settings.protocol, listener)
         if refusal is not None:
             if self.refused >= _TOLD:
                 self.metrics.count("portico_refusals_total", settings.protocol, refusal.reason)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
+from portico.app.metrics_service import MetricsService
 from portico.config.settings import Portico
 from portico.console.control import Control
 from portico.observe.log import Log
@@ -30,7 +31,7 @@ class Service(Protocol):
 Make = Callable[[Control, Doors, Log], Service]
 """Sockets are opened by Doors, so that the service manager, or the process before us, may have left them."""
 
-SERVICES: tuple[Make, ...] = ()
+SERVICES: tuple[Make, ...] = (MetricsService,)
 """In the order in which they start; each is imported only when the settings ask for it."""
 
 

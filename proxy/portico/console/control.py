@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal, Protocol
 
 from portico.errors import PorticoError
+from portico.observe import health, totals
 
 Role = Literal["look", "act"]
 
@@ -121,7 +122,8 @@ _ALL: Final = (
     Asked("log_level", "act", first),
     Asked("certs", "look", first),
     Asked("stats", "look", summed),
-    Asked("metrics", "look", concatenated),
+    Asked("metrics", "look", totals.summed),
+    Asked("ready", "look", health.together),
     Asked("trace", "act", first, follows=True),
 )
 VERBS: Final[Mapping[str, Asked]] = {asked.verb: asked for asked in _ALL}

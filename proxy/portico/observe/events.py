@@ -85,6 +85,9 @@ _ALL: Final = (
     _proxy("console.refused", "warning", "Somebody could not sign in at the console.", "address text"),
     _proxy("console.command", "info", "An operator has given a command: `ok` says whether it could be done.",
            "operator role verb arguments ok", "text"),
+    # metrics
+    _proxy("metrics.opened", "info", "Metrics and health can be asked for.", "addresses"),
+    _proxy("metrics.failed", "error", "They cannot: the address of the new settings cannot be listened on.", "address detail"),
     # the servers
     _proxy("server.probed", "info", "A server was asked for its capabilities.", "server protocol address capabilities mechanisms seconds"),
     _proxy("server.probe_failed", "warning", "A server did not answer; it is asked again later.", "server protocol address reason detail"),

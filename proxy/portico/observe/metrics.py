@@ -70,7 +70,7 @@ _ALL: Final = (
     # sessions
     _gauge("portico_sessions", "protocol listener state",
            "Sessions: `login` before the sign-in has ended, then `tunnel` (octets pass unread) or `watch`."),
-    _counter("portico_sessions_total", "protocol listener", "Connections accepted, those refused at once included."),
+    _counter("portico_connections_total", "protocol listener", "Connections accepted, those refused at once included."),
     _counter("portico_sessions_closed_total", "protocol reason", "Sessions that have ended, by `reason` of session.closed."),
     _histogram("portico_session_seconds", "protocol", "How long sessions lasted that have signed in, when they ended.", _LONG),
     _counter("portico_bytes_total", "protocol direction",
@@ -88,7 +88,7 @@ _ALL: Final = (
                "passes through a tunnel. Without IDLE. `command` is `other` for what no RFC that Portico knows has; `result` is `ok`, "
                "`no` or `bad` (POP3: `ok` or `err`).", _QUICK),
     # servers
-    _gauge("portico_server_up", "server protocol", "1: sessions are sent to it; 0: the last connections failed.", "min"),
+    _gauge("portico_server_up", "server protocol", "1: logins are sent to it; 0: its breaker is open, or it is drained.", "min"),
     _counter("portico_server_dials_total", "server protocol result",
              "Connections to a server: `ok`, or why not (`refused`, `timeout`, `dns`, `tls`, `tls_verify`, `unreachable`, …)."),
     _histogram("portico_server_connect_seconds", "server protocol", "Of those that went well: how long, TLS included where it comes first.",

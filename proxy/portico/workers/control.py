@@ -13,7 +13,11 @@ from typing import Any, Final
 from portico.config.units import SECONDS
 from portico.console.control import ControlError, merge
 from portico.gate.commons import LocalCommons
+from portico.observe.health import Health, together
 from portico.observe.log import LEVELS
+from portico.observe.metrics import Samples
+from portico.observe.process import log_samples, process_samples
+from portico.observe.totals import Totals
 from portico.workers.link import Refused
 from portico.workers.supervisor import Supervisor, Worker
 
@@ -21,6 +25,8 @@ _PATIENCE: Final = 10 * SECONDS
 """A worker that has not answered by then is left out."""
 _OPEN: Final = 1000
 """What may wait of that which is followed; a reader that is slower loses what comes then."""
+_AT_ONCE: Final = 2 * SECONDS
+"""Prometheus does not wait longer than ten: a worker that is late is represented by what it said last."""
 
 
 class SupervisorControl:
@@ -30,6 +36,7 @@ class SupervisorControl:
         self._supervisor = supervisor
         self._commons = commons
         self._drains = drains
+        self._totals = Totals()
         supervisor.on_question["commons"] = self._commons_asked
         supervisor.on_gone.append(lambda worker: self._forget(worker))
 
@@ -125,6 +132,34 @@ class SupervisorControl:
     async def _do_holds(self, _: dict[str, Any]) -> list[dict[str, Any]]:
         return self._commons.holds()
 
+    # -- metrics
+
+    async def _do_metrics(self, _: dict[str, Any]) -> Samples:
+        """Of all processes, also of those that are not there any more."""
+        links = {worker.number: worker.link for worker in self._supervisor.workers}
+        try:
+            answers = await self._supervisor.ask_all("metrics", {}, seconds=_AT_ONCE)
+        except Refused:
+            answers = {}
+        for worker in self._supervisor.workers:
+            link = links[worker.number]
+            # One that has ended meanwhile has been counted to the dead already.
+            if worker.number in answers and link is worker.link and link is not None and not link.gone.done():
+                self._totals.said(worker.number, answers[worker.number])
+        log = self._supervisor.log
+        own = {"portico_worker_ends_total": [[log.counts.get("worker.ended", 0)]]}
+        samples = self._totals.together(own, log_samples(log), process_samples("supervisor"))
+        samples["portico_workers"] = [[self._supervisor.serving]]
+        samples["portico_ready"] = [[int((await self._do_ready({}))["ready"])]]
+        return samples
+
+    async def _do_ready(self, _: dict[str, Any]) -> Health:
+        try:
+            answers = await self._supervisor.ask_all("ready", {}, seconds=_AT_ONCE)
+        except Refused:
+            answers = {}
+        return together(answers.values(), draining=self._supervisor.stopping)
+
     # -- the commons
 
     async def _commons_asked(self, worker: Worker, verb: str, arguments: dict[str, Any]) -> Any:
@@ -132,6 +167,7 @@ class SupervisorControl:
 
     def _forget(self, worker: Worker) -> None:
         self._commons.gone(str(worker.number))
+        self._totals.ended(worker.number)
 
 
 def _user(arguments: Mapping[str, Any]) -> str:
