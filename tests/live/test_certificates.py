@@ -255,6 +255,21 @@ def test_a_broken_file_is_told_and_the_certificate_before_it_stays(front: Front,
         replace(good, certs / "wild" / "server.pem")
 
 
+def test_a_name_that_is_none_ends_its_handshake_and_writes_nothing_past_the_log(front: Front) -> None:
+    ours, theirs = ssl.MemoryBIO(), ssl.MemoryBIO()
+    client = ssl.create_default_context().wrap_bio(theirs, ours, server_hostname="abcdef.example.org")
+    with pytest.raises(ssl.SSLWantReadError):
+        client.do_handshake()
+    already = len(front.events("session.closed"))
+    with socket.create_connection((LOOPBACK, front.ports.imaps), SECONDS) as plain:
+        plain.sendall(ours.read().replace(b"abcdef", b"\xff\xfe\n\x1b[m"))
+        assert plain.recv(1) in (b"\x15", b"")  # an alert (RFC 8446 5.1), or the end
+    assert eventually(lambda: len(front.events("session.closed")) > already)
+    assert front.events("session.closed")[-1]["reason"] == "tls_failed"
+    assert "Exception ignored" not in front.log.read_text("utf-8", "replace")
+    assert all(line.startswith("{") for line in front.log.read_text("utf-8", "replace").splitlines())
+
+
 def test_a_client_whose_certificate_is_revoked_does_not_get_in_any_more(front: Front, certs: Path, external: int) -> None:
     def signs_in(pair: Path) -> bool:
         command = ["curl", "-sS", "--cacert", certs / "ca.pem", "--cert", f"{pair}.pem", "--key", f"{pair}.key"]

@@ -98,32 +98,36 @@ def test_a_client_certificate_of_another_authority_is_refused(certs: Certs, tmp_
         shake(server_context(certs.server, certs.server_key, client_ca=certs.ca, client_certificates="optional"), client)
 
 
-@pytest.mark.parametrize(("shown", "name"), [(True, "alice@example.org"), (False, None)])
-def test_a_resumed_session_has_the_name_of_the_certificate_shown_at_its_beginning_and_no_other(
-    certs: Certs, shown: bool, name: str | None
-) -> None:
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+@pytest.mark.parametrize("shown", [True, False])
+def test_who_may_show_a_certificate_resumes_nothing_and_shows_it_each_time(certs: Certs, version: ssl.TLSVersion, shown: bool) -> None:
     client = client_context(ca_file=certs.ca)
-    client.maximum_version = ssl.TLSVersion.TLSv1_2
+    client.maximum_version = version
     if shown:
         client.load_cert_chain(certs.client, certs.client_key)
     server = server_context(certs.server, certs.server_key, client_ca=certs.ca, client_certificates="optional")
     _, first = shake(server, client)
+    assert first.session is None or not first.session.has_ticket
     if not shown:
-        client.load_cert_chain(certs.client, certs.client_key)  # too late: it is not asked for again
+        client.load_cert_chain(certs.client, certs.client_key)
     info = tls_info(shake(server, client, session=first.session)[0])
-    assert (info.resumed, info.client_name) == (True, name)
+    assert (info.resumed, info.client_name) == (False, "alice@example.org")
+
+
+def test_where_openssl_cannot_be_told_to_forget_a_resumed_session_has_the_name_shown_at_its_beginning(
+    certs: Certs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("portico.tls.tickets._KNOWN", False)
+    client = client_context(ca_file=certs.ca)
+    client.maximum_version = ssl.TLSVersion.TLSv1_2
+    server = server_context(certs.server, certs.server_key, client_ca=certs.ca, client_certificates="optional")
+    _, first = shake(server, client)
+    client.load_cert_chain(certs.client, certs.client_key)  # too late: it is not asked for again
+    info = tls_info(shake(server, client, session=first.session)[0])
+    assert (info.resumed, info.client_name) == (True, None)
     # Another reading of the settings, as when an authority is no longer trusted: sessions of before are worth nothing.
     anew = server_context(certs.server, certs.server_key, client_ca=certs.ca, client_certificates="optional")
     assert not tls_info(shake(anew, client, session=first.session)[0]).resumed
-
-
-@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
-def test_who_may_show_a_certificate_gets_no_ticket_and_shows_it_each_time(certs: Certs, version: ssl.TLSVersion) -> None:
-    client = client_context(ca_file=certs.ca)
-    client.maximum_version = version
-    server = server_context(certs.server, certs.server_key, client_ca=certs.ca, client_certificates="optional")
-    _, first = shake(server, client)
-    assert first.session is None or not first.session.has_ticket
 
 
 def test_the_name_is_the_first_address_or_else_the_most_specific_common_name() -> None:

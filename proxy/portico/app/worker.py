@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -62,6 +63,7 @@ class Worker:
 
     async def run(self, control: socket.socket) -> int:
         loop = asyncio.get_running_loop()
+        sys.unraisablehook = self._unraisable
         loop.set_exception_handler(lambda _, context: self._fault(context.get("exception") or "asyncio", str(context.get("message", ""))))
         self._link = link = Link(control, self._answer, self._follow)
         link.on_fault = self._fault
@@ -71,6 +73,12 @@ class Worker:
             await self._proxy.stop(seconds=workers.drain, spread=workers.drain_spread)
         self._log.close()
         return 0
+
+    def _unraisable(self, raised: sys.UnraisableHookArgs) -> None:
+        """Python would print it, past the log."""
+        # The ssl module says so of a name (SNI) that is not ASCII. The handshake fails and is told; nobody may fill the log with it.
+        if not isinstance(raised.exc_value, UnicodeDecodeError):
+            self._fault(raised.exc_value or "unraisable", raised.err_msg or "")
 
     def _fault(self, error: BaseException | str, detail: str) -> None:
         self._log.event("proxy.bug", {"error": error, "detail": detail})

@@ -17,6 +17,7 @@ from typing import Any, Final, Literal
 from portico.config.check import set_ciphers
 from portico.errors import SettingsError
 from portico.session.context import TlsInfo
+from portico.tls.tickets import remember_nothing
 
 CIPHERS: Final = ":".join(
     (
@@ -93,6 +94,7 @@ def _ask_for_certificates(context: ssl.SSLContext, policy: Policy) -> list[str]:
     # Who resumes does not show his certificate again, and nobody would look whether it has expired or is revoked meanwhile.
     context.num_tickets = 0
     context.options |= ssl.OP_NO_TICKET
+    remember_nothing(context)
     problems = _load_authorities(context, policy.client_ca)
     if policy.client_crl is not None:
         # The whole chain: an authority in between may be revoked too. A list that is missing or too old lets nobody in.

@@ -28,6 +28,9 @@ _KEYS: Final = 80
 _GET: Final = 58
 """SSL_CTRL_GET_TLSEXT_TICKET_KEYS, of openssl/ssl.h"""
 _SET: Final = 59
+_SESSIONS: Final = 44
+"""SSL_CTRL_SET_SESS_CACHE_MODE; 0: SSL_SESS_CACHE_OFF."""
+_SESSIONS_NOW: Final = 45
 _KNOWN: Final = (3, 11) <= sys.version_info < (3, 15) and sys.implementation.name == "cpython"
 """Modules/_ssl.c: PySSLContext begins with PyObject_HEAD and then `SSL_CTX *ctx`."""
 
@@ -63,6 +66,16 @@ def set_keys(context: ssl.SSLContext, keys: bytes) -> bool:
         return False
     held = ctypes.create_string_buffer(_KEYS)
     return function(handle, _GET, _KEYS, held) == 1 and hmac.compare_digest(held.raw, keys)
+
+
+def remember_nothing(context: ssl.SSLContext) -> bool:
+    """Keep no sessions in memory for clients to resume (RFC 5246 7.3): without tickets, too, none is resumed then. False: that cannot be
+    done here, and sessions of TLS 1.2 are resumed for the two hours that OpenSSL keeps them."""
+    function, handle = _ctrl(), _handle(context)
+    if function is None or handle is None:
+        return False
+    function(handle, _SESSIONS, 0, None)
+    return bool(function(handle, _SESSIONS_NOW, 0, None) == 0)
 
 
 def _handle(context: ssl.SSLContext) -> ctypes.c_void_p | None:
