@@ -27,10 +27,11 @@ from portico.config.document import KeyPath, Problem
 from portico.config.explain import show
 from portico.config.near import near, near_name
 from portico.config.sections.console import Console
+from portico.config.sections.log import Log
 from portico.config.sections.metrics import Metrics
 from portico.config.sections.upstream import AuthHttp, Group, Sql
 from portico.config.sections.workers import Workers
-from portico.config.settings import Annotations, Listener, Log, Server, Trace
+from portico.config.settings import Annotations, Listener, Server, Trace
 
 OWN_MECHANISMS: Final = ("PLAIN", "LOGIN", "XOAUTH2", "OAUTHBEARER", "EXTERNAL")
 """SASL mechanisms that Portico ends itself; all others are relayed step by step."""

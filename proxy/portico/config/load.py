@@ -25,10 +25,11 @@ from portico.config.check import Parts, mistakes
 from portico.config.document import Document, KeyPath, Problem, read_document
 from portico.config.explain import explain
 from portico.config.sections.console import Console
+from portico.config.sections.log import Log
 from portico.config.sections.metrics import Metrics
 from portico.config.sections.upstream import AuthHttp, Group, Sql
 from portico.config.sections.workers import Workers
-from portico.config.settings import Annotations, Listener, Log, Portico, Server, Trace
+from portico.config.settings import Annotations, Listener, Portico, Server, Trace
 from portico.config.units import Reading
 from portico.errors import SettingsError
 

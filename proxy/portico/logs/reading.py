@@ -76,7 +76,7 @@ class Logs:
                 self._files.append(self._place / "stdin")
                 with (self._place / "stdin").open("wb") as copy:
                     shutil.copyfileobj(stdin, copy)
-            settings = {
+            settings: dict[str, str | bool | int | float | list[str]] = {
                 "memory_limit": memory,
                 "temp_directory": str(self._place / "spill"),
                 "autoinstall_known_extensions": "false",
