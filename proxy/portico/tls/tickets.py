@@ -31,7 +31,7 @@ _SET: Final = 59
 _SESSIONS: Final = 44
 """SSL_CTRL_SET_SESS_CACHE_MODE; 0: SSL_SESS_CACHE_OFF."""
 _SESSIONS_NOW: Final = 45
-_KNOWN: Final = (3, 11) <= sys.version_info < (3, 15) and sys.implementation.name == "cpython"
+_KNOWN: Final = (3, 11) <= sys.version_info < (3, 14) and sys.implementation.name == "cpython"
 """Modules/_ssl.c: PySSLContext begins with PyObject_HEAD and then `SSL_CTX *ctx`."""
 
 
