@@ -427,6 +427,12 @@ class Proxy:
             self.log.event("proxy.stopped", {"seconds": round(time.monotonic() - began, 3), "sessions": cut})
         return cut
 
+    def beat(self) -> None:
+        """Of several processes: say that we live, and look whether somebody waits."""
+        if self._share is not None and self._turnstile is not None:
+            self._share.beat(len(self.sessions))
+            self._turnstile.look()
+
     def abort(self) -> None:
         """End all sessions now; nobody is told."""
         for running in self.sessions:

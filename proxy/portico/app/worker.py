@@ -165,7 +165,7 @@ class Worker:
 
     def _beat(self) -> None:
         if not self._drained:
-            self._share.beat(len(self.proxy.sessions))
+            self.proxy.beat()
             asyncio.get_running_loop().call_later(BEAT, self._beat)
 
 

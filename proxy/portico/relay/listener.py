@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import select
 import socket
 import stat
 from collections.abc import Sequence
@@ -130,6 +131,11 @@ class Turnstile:
         self._pause = _REST
         self._loop.call_later(self._pause, self._look)
         return False
+
+    def look(self) -> None:
+        """Take what waits and nobody was woken for: a worker that was killed may have been the only one (EPOLLEXCLUSIVE)."""
+        for door in list(self._doors):
+            door.look()
 
     def _look(self) -> None:
         if self._share.over(len(self._sessions)):
@@ -316,6 +322,10 @@ class _Door:
 
     def wake(self) -> None:
         self._go_on()
+
+    def look(self) -> None:
+        if not self._paused:
+            self.ready(select.EPOLLIN)
 
     def leave(self) -> None:
         self._paused = False
