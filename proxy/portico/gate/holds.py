@@ -73,13 +73,12 @@ class Holds:
         return self._wait(user, seconds) if self.is_held(user) else True
 
     async def _wait(self, user: str, seconds: float) -> bool:
-        loop = asyncio.get_running_loop()
         ends = self._clock() + seconds
         while self.is_held(user):
             hold, now = self._held[user.casefold()], self._clock()
             if now >= ends:
                 return False
-            waiting = loop.create_future()
+            waiting = asyncio.get_running_loop().create_future()
             hold.waiting.add(waiting)
             try:
                 await asyncio.wait((waiting,), timeout=min(ends, hold.until) - now)
