@@ -150,3 +150,13 @@ def test_keys_in_the_list_that_everybody_may_read_are_a_warning(made: Path) -> N
     finally:
         (made / "server-rsa.key").chmod(0o600)
     assert warning.startswith("portico.toml:11: listeners.imaps.certificates[0].key: ") and warning.endswith("chmod o-r")
+
+
+def test_a_list_of_revoked_certificates_that_is_nearly_too_old_is_a_warning(made: Path, tmp_path: Path) -> None:
+    for name in ("ca.pem", "ca.key"):
+        (tmp_path / name).write_bytes((made / name).read_bytes())
+    revoke_in(tmp_path, days=1)
+    text = with_listener(f'client_certificates = "optional"\nclient_ca_file = "ca.pem"\nclient_crl_file = "{tmp_path}/crl.pem"')
+    (warning,) = warnings_of(text, made)
+    assert warning.startswith(f"portico.toml:13: listeners.imaps.client_crl_file: {tmp_path}/crl.pem: is too old from ")
+    assert warnings_of(text.replace(f"{tmp_path}/", ""), made) == []  # this one is good for 30 days

@@ -16,9 +16,11 @@ from portico.config.address import Address, parse_address
 from portico.config.check import Parts
 from portico.config.check_ssh import ssh_warnings
 from portico.config.document import KeyPath, Problem
+from portico.config.revocations import crl_ends
 from portico.config.settings import Listener, Server
 
 SOON = datetime.timedelta(days=14)
+DAY = datetime.timedelta(days=1)
 
 
 def warnings(parts: Parts, file: Path | None = None) -> list[Problem]:
@@ -66,6 +68,11 @@ def _listener(path: KeyPath, listener: Listener, now: datetime.datetime) -> Iter
     yield from _held((*path, "limits"), listener)
     if listener.certificate is not None:
         yield from _certificate(path, listener.certificate, listener.key, now)
+    if listener.client_crl_file is not None:
+        end = crl_ends(listener.client_crl_file)
+        if end is not None and end - now <= DAY:
+            text = f"{listener.client_crl_file}: is too old from {end:%Y-%m-%d %H:%M} UTC on: nobody gets in then who shows a certificate"
+            yield Problem((*path, "client_crl_file"), text)
     for number, each in enumerate(listener.certificates):
         yield from _certificate((*path, "certificates", number), each.certificate, each.key, now)
 

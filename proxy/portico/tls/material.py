@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import datetime
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -100,21 +100,6 @@ def _stat(file: str) -> tuple[str, int, int, int, int, int] | None:
         return None
     # ctime too: it changes with the permissions, and a copy may keep the time of its original.
     return file, found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
-
-
-def crl_ends(file: str) -> datetime.datetime | None:
-    """When the first of the lists in a file of revoked certificates is too old (RFC 5280 5.1.2.5); None: never, or it cannot be read."""
-    try:
-        lists = _crls(Path(file).read_bytes())
-    except (OSError, ValueError):
-        return None
-    ends = [each.next_update_utc for each in lists if each.next_update_utc is not None]
-    return min(ends) if ends else None
-
-
-def _crls(octets: bytes) -> Sequence[x509.CertificateRevocationList]:
-    end = b"-----END X509 CRL-----"
-    return [x509.load_pem_x509_crl(part[part.index(b"-----BEGIN X509 CRL-----") :] + end) for part in octets.split(end)[:-1]]
 
 
 def _kind(certificate: x509.Certificate) -> str:

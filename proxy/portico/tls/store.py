@@ -17,9 +17,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from portico.config.revocations import crl_ends
 from portico.errors import SettingsError
 from portico.tls.contexts import Policy, note_name, serving_context
-from portico.tls.material import Known, Pair, Signature, crl_ends, read_pair, signature
+from portico.tls.material import Known, Pair, Signature, read_pair, signature
 from portico.tls.tickets import Tickets, set_keys
 
 _TRIES: Final = 3
