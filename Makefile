@@ -69,6 +69,7 @@ fuzz: $(STAMP)
 docs: $(STAMP)
 	$(BIN)/python -m portico.config.reference > docs/reference/settings.md
 	$(BIN)/python -m portico.observe.reference docs/reference
+	$(BIN)/python -m portico.observe.metrics_reference > docs/reference/metrics.md
 
 clean:
 	rm -rf $(VENV) $(CACHE) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage build dist

@@ -21,6 +21,7 @@ PACKAGES = {
     "sshd": ["openssh-server"],
     "fail2ban": ["fail2ban"],
     "redis": ["redis-server"],
+    "prometheus": ["prometheus"],
 }
 CONFLICTS = re.compile(r"^Provides:.*\b(imap-server|pop3-server)\b", re.MULTILINE)
 # No mail is sent: a mail transfer agent would only be unpacked in vain.
