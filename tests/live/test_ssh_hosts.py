@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import imaplib
+import signal
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -104,6 +105,18 @@ def test_fifty_sessions_go_over_one_connection(front: Front, sshd: Sshd) -> None
         for connection in connections:
             assert connection.select("INBOX", readonly=True)[0] == "OK"
         assert sshd.sign_ins() == 1
+
+
+def test_a_reload_goes_on_with_the_connection(front: Front, sshd: Sshd) -> None:
+    signed_in = sshd.sign_ins()
+    assert front.child is not None
+    with front.settings.open("a") as settings:
+        settings.write("\n[limits]\nsessions = 1000\n")
+    front.child.signal(signal.SIGHUP)
+    assert eventually(lambda: front.events("settings.reloaded"), PATIENCE)
+    with imaplib.IMAP4("127.0.0.1", front.clear.imap) as connection:
+        assert connection.login("alice", PASSWORD)[0] == "OK"
+    assert sshd.sign_ins() == signed_in
 
 
 def test_what_was_lost_with_the_ssh_host_is_told_and_comes_back_with_it(

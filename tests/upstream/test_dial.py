@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from portico.upstream.dial import Dial
+from portico.upstream.dial import CannotCarry, Carry, Dial
 
 
 class Board:
@@ -44,7 +44,9 @@ class Board:
         self.poll.close()
 
 
-def dial(address: str, seconds: float = 60.0, addresses: list[Any] | Exception | None = None, sweep: float = 0.02) -> tuple[str, ...]:
+def dial(
+    address: str, seconds: float = 60.0, addresses: list[Any] | Exception | None = None, sweep: float = 0.02, carry: Carry | None = None
+) -> tuple[str, ...]:
     """What became of it. `addresses`: what the name resolves to, or why it does not."""
 
     async def main() -> tuple[str, ...]:
@@ -64,7 +66,7 @@ def dial(address: str, seconds: float = 60.0, addresses: list[Any] | Exception |
             ends.append(("connected", str(name)))
             board.release(sock)
 
-        trying = Dial(board, address, seconds, connected, lambda reason, detail: ends.append((reason, detail)))
+        trying = Dial(board, address, seconds, connected, lambda reason, detail: ends.append((reason, detail)), carry)
         trying.start()
         while not ends:
             await asyncio.sleep(sweep)
@@ -164,3 +166,31 @@ def test_after_cancel_nothing_is_told(server: socket.socket) -> None:
         board.close()
 
     asyncio.run(main())
+
+
+def test_whoever_carries_is_asked_for_the_socket_and_the_address_is_not_dialled(server: socket.socket) -> None:
+    async def carry() -> socket.socket:
+        return socket.create_connection(server.getsockname())
+
+    assert dial("10.255.255.1:143", carry=carry) == ("connected", str(server.getsockname()))
+
+
+def test_why_nobody_can_carry_is_the_reason() -> None:
+    async def carry() -> socket.socket:
+        raise CannotCarry("ssh_auth", "no key")
+
+    assert dial("10.255.255.1:143", carry=carry) == ("ssh_auth", "no key")
+
+
+def test_whoever_carries_too_long_is_asked_no_more() -> None:
+    over: list[str] = []
+
+    async def carry() -> socket.socket:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            over.append("cancelled")
+        raise AssertionError
+
+    assert dial("10.255.255.1:143", 0.1, carry=carry)[0] == "timeout"
+    assert over == ["cancelled"]
