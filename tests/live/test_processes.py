@@ -262,7 +262,7 @@ def test_limits_and_wrong_logins_hold_in_all_workers_together(tmp_path: Path) ->
             assert "NO [LIMIT]" in await one_more.say("a LOGIN alice secret")
             same.pop().close()
             async with asyncio.timeout(PATIENCE):
-                while " OK " not in await one_more.say("a LOGIN alice secret"):
+                while " OK " not in await one_more.say("a LOGIN alice secret"):  # noqa: ASYNC110 (another process)
                     await asyncio.sleep(0.1)
 
     play(tmp_path, act)

@@ -57,6 +57,8 @@ class Doors:
     def open(self, address: str) -> Door:
         """Listen on an address. Raises OSError and ValueError, as relay.listener.bind does."""
         door = self._from_before(address) or self._from_manager(address) or Door(address, bind(address), ours=True)
+        for sock in door.sockets:
+            sock.setblocking(False)  # for all processes that have it: one that waits in accept(2) serves nobody
         self._open.append(door)
         return door
 

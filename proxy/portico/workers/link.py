@@ -84,7 +84,8 @@ class Link:
     # -- asking
 
     async def ask(self, verb: str, arguments: Mapping[str, Any] | None = None, sockets: Sequence[socket.socket] = ()) -> Any:
-        """The other side's answer. Raises Refused, Gone. The sockets stay open here too."""
+        """The other side's answer. Raises Refused, Gone. The sockets stay open here too. They must not block: that is
+        a property of what both sides have in common (fcntl(2), O_NONBLOCK), and a copy of one that blocks would make the other block."""
         number = self._next()
         waiting = self._waiting[number] = self._loop.create_future()
         try:
@@ -176,7 +177,10 @@ class Link:
             return
         except OSError:
             data, descriptors = b"", []
-        self._sockets += [socket.socket(fileno=descriptor) for descriptor in descriptors]
+        for descriptor in descriptors:
+            sock = socket.socket(fileno=descriptor)
+            sock.setblocking(False)
+            self._sockets.append(sock)
         if not data:
             self._end()
             return
