@@ -468,3 +468,13 @@ def test_what_a_session_gave_up_waiting_for_leaves_nothing_open(tmp_path: Path) 
 def test_who_needs_no_ssh_host_pays_nothing_for_it() -> None:
     code = "import sys, portico.app.main, portico.config.check; sys.exit('asyncssh' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False, timeout=60).returncode == 0
+
+
+def test_nothing_is_run_to_have_ssh() -> None:
+    code = (
+        "import sys\n"
+        "sys.addaudithook(lambda event, _: sys.exit(event) if event in ('subprocess.Popen', 'os.posix_spawn', 'os.exec', 'os.system') else None)\n"
+        "import portico.upstream.ssh\n"
+        "assert 'asyncssh' in sys.modules"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False, timeout=60).returncode == 0

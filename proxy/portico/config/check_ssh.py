@@ -46,7 +46,7 @@ def ssh_warnings(path: KeyPath, ssh: Ssh) -> Iterator[Problem]:
 
 
 def _key(path: KeyPath, file: str) -> Iterator[Problem]:
-    import asyncssh
+    from portico.config.ssh_library import asyncssh
 
     try:
         asyncssh.load_keypairs(file)
@@ -59,7 +59,7 @@ def _key(path: KeyPath, file: str) -> Iterator[Problem]:
 
 
 def _known(path: KeyPath, ssh: Ssh) -> Iterator[Problem]:
-    import asyncssh
+    from portico.config.ssh_library import asyncssh
 
     assert ssh.known_hosts is not None
     try:

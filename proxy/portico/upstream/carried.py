@@ -14,8 +14,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any, Final, cast
 
-import asyncssh
-
+from portico.config.ssh_library import asyncssh
 from portico.config.units import KIB, SECONDS
 
 _LOOK: Final = 5 * SECONDS

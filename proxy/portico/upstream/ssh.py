@@ -14,10 +14,9 @@ from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
 from typing import Any, Final
 
-import asyncssh
-
 from portico.config.address import Address
 from portico.config.sections.ssh import Ssh
+from portico.config.ssh_library import asyncssh
 from portico.config.units import SECONDS
 from portico.upstream.carried import Far, open_way
 from portico.upstream.dial import CannotCarry
