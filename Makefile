@@ -24,7 +24,7 @@ PACKAGES = -e '.[sql,redis,logs,test,check]' $(if $(wildcard plugins/setup.cfg p
 
 SERVERS = dovecot=dovecot-imapd /usr/lib/dovecot/imap-login=dovecot-imapd /usr/lib/dovecot/pop3-login=dovecot-pop3d
 CLIENTS = curl=curl mbsync=isync mutt=mutt fetchmail=fetchmail jq=jq openssl=openssl node=nodejs npm=npm \
-	setpriv=util-linux unshare=util-linux /etc/ssl/certs/ca-certificates.crt=ca-certificates
+	haproxy=haproxy setpriv=util-linux unshare=util-linux /etc/ssl/certs/ca-certificates.crt=ca-certificates
 PEERS = nginx=nginx /usr/lib/nginx/modules/ngx_mail_module.so=libnginx-mod-mail haproxy=haproxy gcc=gcc \
 	/usr/include/openssl/ssl.h=libssl-dev openssl=openssl
 NODE = $(CACHE)/node/node_modules/imapflow/package.json

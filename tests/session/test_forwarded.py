@@ -36,7 +36,7 @@ def test_id_from_a_trusted_proxy_names_the_client_and_the_server_is_told_of_him(
     life.client(b"a2 LOGIN alice secret\r\n")
     told = life.answered(b"* OK [CAPABILITY IMAP4rev1 ID AUTH=PLAIN SASL-IR] hi\r\n")
     assert told.startswith(
-        b'P1 ID ("name" "Mail" "x-session-id" "sid" "x-session-ext-id" "outer1" "x-originating-ip" "203.0.113.9" '
+        b'P1 ID ("name" "Mail" "x-session-ext-id" "outer1" "x-session-id" "sid" "x-originating-ip" "203.0.113.9" '
         b'"x-originating-port" "5000" "x-connected-ip" "203.0.113.1" "x-connected-port" "143" "x-proxy-ttl" "2")\r\n'
     )
 

@@ -289,9 +289,9 @@ class SignIn:
             left -= len(name) + 4 * len(value)
             if left > 0 and len(pairs) < _MAX_CLIENT_PAIRS and not name.startswith("x-"):
                 pairs.append((name, value))
-        pairs.append(("x-session-id", self.context.id))
         if self.context.outer_id:
             pairs.append(("x-session-ext-id", self.context.outer_id))
+        pairs.append(("x-session-id", self.context.id))  # Dovecot takes the last of both for its own log
         if peer.rip:
             pairs += [("x-originating-ip", peer.rip), ("x-originating-port", str(peer.rport))]
         if peer.lip:
