@@ -22,6 +22,7 @@ from tests.live.fetch import CannotFetch, fetch
 from tests.live.front import Front
 from tests.live.people import PASSWORD, People
 from tests.live.sshd import Agent, Sshd
+from tests.live.stores import LETTERS
 
 pytestmark = pytest.mark.live
 PATIENCE = 60.0
@@ -170,3 +171,24 @@ def test_an_agent_holds_the_key(place: Path, sshd: Sshd, dovecot: Dovecot, certi
     front.start()
     with imaplib.IMAP4("127.0.0.1", front.clear.imap) as connection:
         assert connection.login("alice", PASSWORD)[0] == "OK"
+
+
+def test_public_folders_may_be_behind_it_and_messages_are_copied_there(
+    place: Path, sshd: Sshd, dovecot: Dovecot, public_store: Dovecot, certificates: Certificates, reader: str, starting: ExitStack
+) -> None:
+    table = sshd.settings().replace("servers.server.ssh", "servers.store.ssh")
+    more = f'{ONE}[servers.store]\nimap = "127.0.0.1:{public_store.ports.imap}"\n{table}'
+    more += '[plugins.public_folders]\nstore = "store"\nroot = "Public"\n'
+    front = Front(place / "store-by-ssh", dovecot.ports, certificates, more=more, protocols=("imap",))
+    starting.callback(front.stop)
+    front.start()
+    with imaplib.IMAP4("127.0.0.1", front.clear.imap) as connection:
+        connection.login(reader, PASSWORD)
+        clients.imaplib_append(connection, "INBOX", LETTERS[0])
+        assert connection.select("INBOX")[0] == "OK"
+        assert connection.copy("1", '"Public Folders/Open"')[0] == "OK"
+        assert connection.select('"Public Folders/Open"')[0] == "OK"
+        _, data = connection.fetch("*", "(BODY.PEEK[])")
+        assert isinstance(data[0], tuple) and data[0][1] == LETTERS[0]
+        connection.store("*", "+FLAGS", "\\Deleted")
+        connection.expunge()
