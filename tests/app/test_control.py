@@ -94,7 +94,7 @@ def port_of(proxy: Proxy) -> int:
 
 async def soon(what: Callable[[], bool]) -> bool:
     async with asyncio.timeout(PATIENCE):
-        while not what():
+        while not what():  # noqa: ASYNC110
             await asyncio.sleep(0.01)
     return True
 

@@ -17,7 +17,7 @@ from portico.session.context import Peer
 
 SOURCE = Path(portico.__file__).parent
 DOCS = SOURCE.parent.parent / "docs" / "reference"
-EMITTERS = {"Record", "record", "event", "report", "_record", "_report", "_note"}
+EMITTERS = {"Record", "record", "event", "_event", "report", "_record", "_report", "_note"}
 
 
 def emitted() -> dict[str, set[str]]:

@@ -194,7 +194,19 @@ def build_generation(
     memory, tally = shared.memory, shared.tally
     log, ids, metrics = shared.log, shared.ids, shared.metrics
     return Generation(
-        settings, desks, diallings, records, shared.records, gate, host, log, ids, ledger, memory, tally=tally, metrics=metrics,
+        settings,
+        desks,
+        diallings,
+        records,
+        shared.records,
+        gate,
+        host,
+        log,
+        ids,
+        ledger,
+        memory,
+        tally=tally,
+        metrics=metrics,
         tracing=shared.tracing,
     )
 

@@ -19,6 +19,7 @@ import portico
 from portico.app.measures import health, measured
 from portico.app.proxy import Proxy
 from portico.app.said import program_of
+from portico.app.tracing import Tap
 from portico.config.load import read
 from portico.config.show import as_toml
 from portico.console.control import ControlError
@@ -31,6 +32,8 @@ from portico.relay.table import Running
 
 KICKED: Final = "You have been disconnected by the operator."
 _FILTERS: Final = ("user", "address", "server", "listener", "protocol")
+_TOP: Final = 100
+"""Users in `top`, of each process."""
 _WHOM: Final = ("id", "user", "address", "server")
 
 
@@ -129,6 +132,29 @@ class LocalControl:
         facts = {"id": view.id, "user": view.user, "address": view.peer.rip, "server": view.server}
         return all(_same(facts[name], value) for name, value in whom.items())
 
+    async def _follow_trace(self, arguments: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
+        """Lines: session, user, direction (C> from the client, <C to it, S> to the server and <S from it where it differs, --), text. Ends
+        with the session where it is traced by its id."""
+        user, name = arguments.get("user") or "", arguments.get("id") or ""
+        if not (user or name):
+            raise ControlError("whom to trace must be said: user or id")
+        tap = Tap(user, name)
+        tracing = self._proxy.tracing
+        found = [running for running in self._proxy.sessions if tap.wants(running.view)]
+        if not user and not found:
+            raise ControlError(f"there is no session {name}")
+        tracing.begin(tap)
+        try:
+            for running in found:
+                running.trace(True)
+            async for line in tracing.lines(tap):
+                yield line
+        finally:
+            tracing.end(tap)
+            for running in self._proxy.sessions:
+                if tap.wants(running.view) and not tracing.wanted(running.view) and not self._proxy.filed(running.view):
+                    running.trace(False)
+
     # -- holds
 
     async def _do_hold(self, arguments: dict[str, Any]) -> dict[str, Any]:
@@ -146,13 +172,13 @@ class LocalControl:
 
     def _do_servers(self, _: dict[str, Any]) -> list[dict[str, Any]]:
         sessions = Counter((running.view.server, running.view.protocol) for running in self._proxy.sessions)
-        now = time.monotonic()
+        now, generation = time.monotonic(), self._proxy.generation
         return [
             {
                 "server": record.target.name,
                 "protocol": record.protocol,
                 "address": record.target.address,
-                "state": "unused" if not record.dials else "failing" if record.failures_in_a_row else "well",
+                "state": generation.records.state(record),
                 "sessions": sessions[record.target.name, record.protocol],
                 "dials": record.dials,
                 "failures": record.failures,
@@ -160,8 +186,24 @@ class LocalControl:
                 "last_seconds": round(record.last_seconds, 4),
                 "last_failure": round(now - record.last_failure, 1) if record.last_failure is not None else None,
             }
-            for record in dict.fromkeys(self._proxy.generation.server_records.values())
+            for record in generation.server_records.values()
         ]
+
+    def _do_drain_server(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        name = self._server(arguments)
+        self._proxy.generation.records.drain(name)
+        return {"server": name}
+
+    def _do_undrain_server(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        name = self._server(arguments)
+        self._proxy.generation.records.undrain(name)
+        return {"server": name}
+
+    def _server(self, arguments: dict[str, Any]) -> str:
+        name = _text(arguments, "server")
+        if name not in self._proxy.settings.servers:
+            raise ControlError(f"there is no server {name}; there are {', '.join(self._proxy.settings.servers)}")
+        return name
 
     # -- the proxy
 
@@ -215,6 +257,19 @@ class LocalControl:
 
     async def _do_ready(self, _: dict[str, Any]) -> Health:
         return together([health(self._proxy)])
+
+    def _do_top(self, _: dict[str, Any]) -> dict[str, Any]:
+        """`stats`, with the users of most sessions, and the last slow commands."""
+        users: dict[str, dict[str, int]] = {}
+        for running in self._proxy.sessions:
+            if user := running.view.user:
+                now = running.now()
+                of_user = users.setdefault(user, {"sessions": 0, "bytes_in": 0, "bytes_out": 0})
+                of_user["sessions"] += 1
+                of_user["bytes_in"] += now.bytes_in
+                of_user["bytes_out"] += now.bytes_out
+        most = sorted(users, key=lambda user: -users[user]["sessions"])[:_TOP]
+        return {**self._do_stats({}), "users": {user: users[user] for user in most}, "slow": list(self._proxy.tally.slow)}
 
     def _do_stats(self, _: dict[str, Any]) -> dict[str, Any]:
         """Counters since the process began, and how many there are now. `bytes_in`, `bytes_out`: of all sessions, running ones too."""

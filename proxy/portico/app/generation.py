@@ -10,19 +10,24 @@ from __future__ import annotations
 import ssl
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
+from functools import partial
 from inspect import isawaitable
 from typing import Any, Final
 
 from portico.app.counted import command_label, count_record
 from portico.app.said import program_of, session_fields
 from portico.app.tally import Tally
+from portico.app.tracing import Tracing
+from portico.config.address import parse_address
 from portico.config.settings import Listener, Portico
 from portico.errors import Secret
-from portico.gate.gate import Gate, Way
+from portico.gate.gate import Gate
 from portico.gate.limits import Ticket
 from portico.gate.networks import Networks
 from portico.gate.sparing import Sparing
+from portico.gate.way import Way
 from portico.ledger.safe import SafeLedger
 from portico.observe.ids import Ids
 from portico.observe.log import Log
@@ -39,6 +44,8 @@ from portico.upstream.records import Records, ServerRecord
 _TOLD: Final = 256
 """Connections above the limits that are told so at a time. All others are closed at once: to shake hands with them would cost what the
 limits are there to save."""
+_ILL: Final = frozenset(("timeout", "closed", "bye", "protocol", "preauth"))
+"""Reasons for which a server that was reached is ill; the others are about one user, or about settings."""
 _PHASES: Final = (
     "proxy_header", "tls", "login", "connect", "greeting", "sign_in", "write", "half_close", "plugin", "store", "store_idle", "store_retry",
 )  # fmt: skip
@@ -51,8 +58,10 @@ class Visit:
     ticket: Ticket
     began: float
     login_began: float = 0.0
-    address: str = ""
-    """Of the server chosen."""
+    target: Target | None = None
+    """The server chosen, or the one tried after it."""
+    others: tuple[Target, ...] = ()
+    """Those that may be tried after it."""
     secrets: tuple[Secret | None, ...] = ()
     """Of the login under way: should the server repeat them, the log does not. Forgotten when it has ended."""
     met: bool = False
@@ -63,6 +72,11 @@ class Visit:
     trace: Trace | None = None
     traced: bool = True
     """False: the trace could not be written, and is not tried again."""
+
+    @property
+    def address(self) -> str:
+        """Of the server."""
+        return self.target.address if self.target is not None else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +135,7 @@ class Generation:
     clock: Callable[[], float] = time.monotonic
     sparing: Sparing = field(default_factory=Sparing)
     tally: Tally = field(default_factory=Tally)
+    tracing: Tracing = field(default_factory=Tracing)
     metrics: Counts = field(default_factory=Counts)
     visits: dict[str, Visit] = field(default_factory=dict)
     refused: int = 0
@@ -161,12 +176,14 @@ class Generation:
             self.refused += 1
         known = desk.way.known
         name = self.ids.new()
-        context = Context(name, settings.protocol, listener, peer, settings, desk.facts, known, desk.trace_users, refusal)
+        traced = desk.trace_users + self.tracing.users
+        context = Context(name, settings.protocol, listener, peer, settings, desk.facts, known, traced, refusal)
         context.ledger, context.newest = self.ledger, self.settings.annotations.newest
         context.transform = self.settings.annotations.transform
         context.possible, context.trusted = desk.possible, trusted
         context.targets, context.memory, context.subscriptions = desk.way.targets, self.memory, self.ledger
         context.sizes = self.ledger
+        context.retries, context.retry_wait = self.settings.health.retries, self.settings.health.retry_wait
         context.timed = self.settings.metrics.address is not None or self.settings.log.slow_command is not None
         session = desk.session(context)
         self.visits[name] = Visit(ticket, self.clock(), refused=refusal is not None)
@@ -213,6 +230,8 @@ class Generation:
         self.refused -= visit.refused
         if visit.trace is not None:
             visit.trace.close()
+        if self.tracing.taps:
+            self.tracing.ended(view)
         self.tally.ended(str(summary.reason), summary.bytes_in, summary.bytes_out)
         self._count(session, visit, summary)
         if self.log.enabled("session.closed"):
@@ -265,13 +284,26 @@ class Generation:
         return certificates.context if certificates is not None else None
 
     def dialling(self, target: Target) -> Dialling:
-        return self.diallings[target.server]
+        self.records.begin(self._record_of(target))
+        dialling = self.diallings[target.server]
+        if dialling.address == target.address:
+            return dialling
+        # A host that a lookup has named, reached as the settings have it for another one.
+        where = parse_address(target.address)
+        named = dialling.server_hostname is None or self.settings.servers[target.name].name is not None
+        hostname = dialling.server_hostname if named else where.host.removesuffix(".")
+        carry = partial(dialling.carry.func, where) if isinstance(dialling.carry, partial) else dialling.carry
+        return replace(dialling, address=target.address, server_hostname=hostname, carry=carry)
+
+    def _record_of(self, target: Target) -> ServerRecord:
+        record = self.server_records[target.server]
+        return record if record.target.address == target.address else self.records.of(target, record.protocol)
 
     def timeout(self, session: Session, phase: str) -> float:
         return self.desks[session.context.listener].timeouts[phase]
 
     def connected(self, target: Target, error: str | None, seconds: float) -> None:
-        self.records.dialled(self.server_records[target.server], error, seconds)
+        self.records.dialled(self._record_of(target), error, seconds)
         protocol = self.server_records[target.server].protocol
         self.metrics.count("portico_server_dials_total", target.name, protocol, error or "ok")
         if error is None:
@@ -280,7 +312,7 @@ class Generation:
             self.log.event("upstream.connected", {"server": target.name, "address": target.address, "seconds": round(seconds, 4)})
 
     def secured(self, target: Target, error: str | None) -> None:
-        self.records.secured(self.server_records[target.server], error)
+        self.records.secured(self._record_of(target), error)
 
     # -- signing in
 
@@ -304,14 +336,18 @@ class Generation:
 
     @staticmethod
     def _routed(visit: Visit, attempt: LoginAttempt, route: Route) -> None:
-        visit.address = route.target.address
-        visit.secrets = (attempt.password, route.password, route.master_password)
+        visit.target = route.target
+        visit.others = (*(other.target for other in route.others), route.target) if route.others else ()
+        secrets = ((each.password, each.master_password) for each in (route, *route.others))
+        visit.secrets = (attempt.password, *(secret for pair in secrets for secret in pair))
 
     def login_ended(self, session: Session, ok: bool, counts: bool) -> None:
         """A login that was let pass has succeeded at the server or not."""
         visit = self.visits.get(session.context.id)
         if visit is None:
             return
+        if visit.target is not None and (ok or counts):
+            self.records.answered(self._record_of(visit.target))
         if ok:
             self.gate.succeeded(visit.ticket, session.view)
         else:
@@ -328,6 +364,7 @@ class Generation:
         protocol = session.context.protocol
         label = command_label(protocol, command)
         self.metrics.observe("portico_command_seconds", seconds, protocol, label, result)
+        self.tally.commanded(label, seconds, session.view.user, session.view.server)
         slow = self.settings.log.slow_command
         if slow is not None and seconds > slow:
             fields: dict[str, Any] = {"command": label, "result": result, "seconds": round(seconds, 3)}
@@ -359,22 +396,39 @@ class Generation:
                 visit.secrets = ()
             elif event in ("login.failed", "upstream.failed"):
                 fields = _blotted(fields, visit.secrets)
-                record = self.server_records.get(f"{fields.get('server')}:{session.context.protocol}")
-                if event == "upstream.failed" and fields["reason"] == "no_starttls" and record is not None:
-                    self.records.secured(record, "no_starttls")  # only the session knows: no handshake has begun
+                if event == "upstream.failed":
+                    self._failed(session, visit, fields)
                 if event == "login.failed":
                     self.tally.failed_logins += 1
                     visit.secrets = ()
+            elif event == "upstream.failed_over":
+                found = (target for target in visit.others if target.address == fields["address"])
+                visit.target = next(found, visit.target)
             elif event == "trace.started" and (trace := self._trace(session, visit)) is not None:
                 extra = {"path": trace.path}
         if self.log.enabled(event):
             self.log.event(event, {**session_fields(session.view), **extra, **fields})
 
+    def _failed(self, session: Session, visit: Visit, fields: dict[str, Any]) -> None:
+        """What only the session knows: the server was reached, and then failed."""
+        record = self.server_records.get(f"{fields.get('server')}:{session.context.protocol}")
+        target = visit.target
+        if target is not None and target.name == fields.get("server"):
+            record = self._record_of(target)
+        if record is None:
+            return
+        if fields["reason"] == "no_starttls":
+            self.records.secured(record, "no_starttls")  # no handshake has begun
+        elif "phase" in fields and fields["reason"] in _ILL:
+            self.records.ill(record, fields["reason"])
+
     def trace(self, session: Session, direction: str, data: bytes) -> None:
-        """Write protocol text of this session to its file, which is made when first needed."""
+        """Show protocol text of this session to operators who trace it, and write it to its file, which is made when first needed."""
         visit = self.visits.get(session.context.id)
         if visit is None:
             return
+        if self.tracing.taps:
+            self.tracing.told(session.view, direction, data)
         trace = self._trace(session, visit)
         if trace is not None:
             try:
@@ -384,7 +438,7 @@ class Generation:
 
     def _trace(self, session: Session, visit: Visit) -> Trace | None:
         directory = self.settings.trace.directory
-        if visit.trace is None and visit.traced and directory is not None:
+        if visit.trace is None and visit.traced and directory is not None and self.filed(session.view):
             view = session.view
             heading = f"session {view.id} {view.protocol} {view.listener} user={view.user} rip={view.peer.rip} server={view.server}"
             try:
@@ -392,6 +446,10 @@ class Generation:
             except TraceFailed as error:
                 self._no_trace(session, visit, error)
         return visit.trace
+
+    def filed(self, view: SessionView) -> bool:
+        """Its protocol text goes to a file."""
+        return any(fnmatchcase(view.user, pattern) for pattern in self.desks[view.listener].trace_users)
 
     def _no_trace(self, session: Session, visit: Visit, error: TraceFailed) -> None:
         visit.trace, visit.traced = None, False

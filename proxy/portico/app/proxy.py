@@ -21,6 +21,7 @@ from typing import Any, Final
 
 import portico
 from portico.app.build import Shared, build_generation, shown_to_servers, unverified, waits_for_server
+from portico.app.commons import commons_of, give_back
 from portico.app.generation import Generation, Visit
 from portico.app.tally import Tally
 from portico.app.tracing import Tracing
@@ -422,6 +423,8 @@ class Proxy:
         if self._reactor is not None:
             self._reactor.close()
         await self._shared.leave()
+        if self._share is None:
+            await give_back(self.commons)
         self._shared.close()
         if self._share is None:
             self.log.event("proxy.stopped", {"seconds": round(time.monotonic() - began, 3), "sessions": cut})
@@ -461,8 +464,7 @@ def build(
         log = Log()
         log.adopt(level=settings.log.level, format=settings.log.format, file=settings.log.file, names=settings.log.names)
     shared = Shared(log, ledger_file=ledger, ticket_secret=ticket_secret or Tickets().secret)
-    if commons is not None:
-        shared.commons = commons
+    shared.commons = commons if commons is not None else commons_of(settings, log)
     directory = Path(path).absolute().parent if path is not None else None
     return Proxy(settings, path, shared, build_generation(settings, shared, directory=directory, plugins=plugins), plugins, share)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
+from portico.app.console_service import ConsoleService
 from portico.app.metrics_service import MetricsService
 from portico.config.settings import Portico
 from portico.console.control import Control
@@ -31,7 +32,7 @@ class Service(Protocol):
 Make = Callable[[Control, Doors, Log], Service]
 """Sockets are opened by Doors, so that the service manager, or the process before us, may have left them."""
 
-SERVICES: tuple[Make, ...] = (MetricsService,)
+SERVICES: tuple[Make, ...] = (MetricsService, ConsoleService)
 """In the order in which they start; each is imported only when the settings ask for it."""
 
 

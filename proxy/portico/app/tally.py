@@ -5,8 +5,14 @@ Rule of this file: a number is added to at the beginning or end of something, ne
 
 from __future__ import annotations
 
-from collections import Counter
+import time
+from collections import Counter, deque
 from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Final
+
+SLOW: Final = 1.0
+"""Seconds."""
 
 
 @dataclass(slots=True)
@@ -19,8 +25,15 @@ class Tally:
     closed: int = 0
     bytes_in: int = 0
     bytes_out: int = 0
+    slow: deque[dict[str, Any]] = field(default_factory=partial(deque, maxlen=20))
+    """The last commands that took long, in sessions that are watched: at, command, seconds, user, server."""
     reasons: Counter[str] = field(default_factory=Counter)
     """Sessions closed, by reason."""
+
+    def commanded(self, command: str, seconds: float, user: str, server: str) -> None:
+        """A command was answered after so long."""
+        if seconds >= SLOW:
+            self.slow.append({"at": time.time(), "command": command, "seconds": round(seconds, 3), "user": user, "server": server})
 
     def ended(self, reason: str, bytes_in: int, bytes_out: int) -> None:
         """A session is over."""

@@ -24,6 +24,13 @@ class ControlError(PorticoError):
         self.details = details
 
 
+class Denied(ControlError):
+    """The operator may only look."""
+
+    def __init__(self) -> None:
+        super().__init__("you may only look ([console] act says who may act)")
+
+
 class Control(Protocol):
     """A whole Portico, of one process or many. Any PorticoError that it raises is an answer: its text is told to who asked."""
 
@@ -61,7 +68,7 @@ def first(answers: Sequence[Any]) -> Any:
 
 
 def summed(answers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Numbers are added, at any depth; of what is no number the first stands. `seconds` is the greatest."""
+    """Numbers are added, at any depth, lists put behind each other; of what is no number the first stands. `seconds` is the greatest."""
     total: dict[str, Any] = {}
     for answer in answers:
         for name, value in answer.items():
@@ -69,6 +76,8 @@ def summed(answers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
                 total[name] = summed([value]) if isinstance(value, Mapping) else value
             elif isinstance(value, Mapping):
                 total[name] = summed([total[name], value])
+            elif isinstance(value, list):
+                total[name] = [*total[name], *value]
             elif name == "seconds":
                 total[name] = max(total[name], value)
             elif isinstance(value, int | float) and not isinstance(value, bool):
@@ -122,6 +131,9 @@ _ALL: Final = (
     Asked("log_level", "act", first),
     Asked("certs", "look", first),
     Asked("stats", "look", summed),
+    Asked("top", "look", summed),
+    Asked("plugin_commands", "look", first),
+    Asked("plugin_run", "act", concatenated),
     Asked("metrics", "look", totals.summed),
     Asked("ready", "look", health.together),
     Asked("trace", "act", first, follows=True),

@@ -56,6 +56,7 @@ _ALL: Final = (
     _proxy("worker.hung", "error", "A worker process has done nothing for too long; it is killed.", "worker pid seconds"),
     _proxy("commons.unavailable", "error",
            "What all processes know together (limits, penalties, holds) cannot be asked; until it can, each knows its own only.", "text"),
+    _proxy("commons.available", "info", "It can be asked again."),
     _proxy("settings.reloaded", "info", "A new settings file holds for new sessions; running ones keep theirs.", "path sessions"),
     _proxy("settings.rejected", "error", "The new settings file has mistakes; the old settings stay.", "path problems"),
     _proxy("settings.warning", "warning", "The settings can be used, but something in them is doubtful or waits for a restart.", "text"),

@@ -46,7 +46,7 @@ class Trace:
             self._fd = os.open(self.path, flags, 0o600)
         except OSError as error:
             raise TraceFailed(error.strerror or "cannot be opened") from error
-        self._push(b"# %b\n" % _shown(heading.encode("utf-8", "replace")))
+        self._push(b"# %b\n" % shown(heading.encode("utf-8", "replace")))
 
     def write(self, elapsed: float, direction: str, data: bytes) -> None:
         """Add `data`, seen `elapsed` seconds after accept, line by line. Raises TraceFailed once, and is closed then."""
@@ -57,7 +57,7 @@ class Trace:
         if not lines[-1]:
             lines.pop()
         for line in lines:
-            self._push(lead + _shown(line.removesuffix(b"\r")) + b"\n")
+            self._push(lead + shown(line.removesuffix(b"\r")) + b"\n")
             if self._fd < 0:
                 return
 
@@ -82,8 +82,8 @@ class Trace:
             os.close(fd)
 
 
-def _shown(line: bytes) -> bytes:
+def shown(line: bytes) -> bytes:
     """`line` with what is not printable as \\xNN, and cut where it is very long."""
     more = len(line) - MAX_LINE
-    shown = _UNPRINTABLE.sub(lambda match: b"\\x%02x" % match[0][0], line[:MAX_LINE])
-    return shown + b" (and %d octets)" % more if more > 0 else shown
+    text = _UNPRINTABLE.sub(lambda match: b"\\x%02x" % match[0][0], line[:MAX_LINE])
+    return text + b" (and %d octets)" % more if more > 0 else text

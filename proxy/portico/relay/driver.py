@@ -677,6 +677,9 @@ class Driver:
         state: Final = "watch" if self._session.phase == "watch" else "login"
         return Now(state, now - self._began, now - self._active, client.received, client.sent)
 
+    def trace(self, on: bool) -> None:
+        self._session.trace(on)
+
     def kick(self, text: str, *, shutdown: bool = False, patient: bool = False) -> None:
         """Tell the session to end; while there is nobody to tell it to, end it."""
         self._reactor.tick()

@@ -148,6 +148,9 @@ class Farewell:
         idle = channel.reactor.tick() - channel.stalled if channel is not None else 0.0
         return Now("closing", summary.seconds, idle, summary.bytes_in, summary.bytes_out)
 
+    def trace(self, on: bool) -> None:
+        """Nothing is said any more."""
+
     def kick(self, text: str, *, shutdown: bool = False, patient: bool = False) -> None:
         """It is leaving already."""
 

@@ -32,6 +32,10 @@ class Session(Protocol):
 
     def handle(self, event: Event) -> list[Decision]: ...
 
+    def trace(self, on: bool) -> None:
+        """From now on decide Trace for its protocol text, or no more."""
+        ...
+
 
 @dataclass(slots=True)
 class Summary:
@@ -61,8 +65,6 @@ class Dialling:
     """The name for SNI and verification; None where verification is off and the address has no name."""
     fingerprint: bytes | Collection[bytes] | None = None
     """SHA-256 of the only certificate accepted, or of each that is; None: its chain and name count."""
-    proxy_protocol: int | None = None
-    """The version of the PROXY header that goes first; None: none does."""
     carry: Carry | None = None
     """Who connects, where `address` is not reached from here; None: the dialler does."""
     proxy_protocol: int | None = None

@@ -37,6 +37,10 @@ class Running(Protocol):
         """How it is; found out when somebody asks."""
         ...
 
+    def trace(self, on: bool) -> None:
+        """From now on give its protocol text to Generation.trace, or no more."""
+        ...
+
     def kick(self, text: str, *, shutdown: bool = False, patient: bool = False) -> None:
         """Tell it to end; the client is told `text` where that is possible. `patient`: once what is under way is done."""
 

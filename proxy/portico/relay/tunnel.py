@@ -42,6 +42,9 @@ class Remains:
         """A tunnel has no events."""
         return []
 
+    def trace(self, on: bool) -> None:
+        """The Tunnel does it."""
+
 
 class Tunnel:
     """`client` and `server` are pumped into each other until one ends. `began` is the reactor's time at accept."""
@@ -262,6 +265,10 @@ class Tunnel:
         now, client = self._reactor.tick(), self._client
         return Now("tunnel", now - self._began, now - self.active, client.received, client.sent)
 
+    def trace(self, on: bool) -> None:
+        # Another class, so that no tunnel pays for the question whether it is traced.
+        self.__class__ = TracedTunnel if on else Tunnel
+
     def sweep(self, now: float) -> None:
         client, server = self._client, self._server
         due = self.active + self._idle
@@ -296,3 +303,16 @@ class Tunnel:
         self._reactor.tick()
         self._client.unsent = None
         self._end(Reason.TIMEOUT_DRAIN, "operator", whole=False)
+
+
+class TracedTunnel(Tunnel):
+    """A Tunnel while somebody looks at what passes: what a Tunnel is made by `trace`, and nothing else."""
+
+    __slots__ = ()
+
+    def _pass(self, channel: Channel, peer: Channel, data: memoryview) -> None:
+        try:
+            self._generation.trace(self._session, "<C" if channel is self._server else "C>", bytes(data))
+        except Exception as error:  # what is shown to somebody else must not end the session
+            report_bug(self._generation, self._session, error)
+        super()._pass(channel, peer, data)

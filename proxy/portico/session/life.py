@@ -4,7 +4,8 @@ Rule of this file: everything that moves a session from one phase to the next is
 in the front.py, sign_in.py and watch.py of each protocol. It does not know on which side TLS ends, and opens nothing itself.
 
     new -> front -> checking -> connecting -> signing_in -> opening -> tunnel | watch -> closed
-                ^------- refusing (Wait) <----------'
+                ^                ^--- pausing (Wait) <-|
+                '------- refusing (Wait) <-------------'
 """
 
 from __future__ import annotations
@@ -67,6 +68,8 @@ _TIMEOUT_REASONS = {
 }
 
 
+_ELSEWHERE = ("bye", "protocol", "preauth", "no_starttls")
+"""A server that fails so may have a neighbour that does not."""
 _LOGGED = 1000
 """Octets of a server's words in the log."""
 _ENOUGH = 1 << 16
@@ -136,6 +139,10 @@ class SignIn(Protocol):
     reader: Reader
     relayed: bool
     owed: int
+    stage: str
+    """For the log: greeting, then sign_in."""
+    named: bool
+    """The server may have been told who comes: what has been begun there cannot be begun elsewhere."""
 
     def feed(self, data: bytes) -> None: ...
 
@@ -158,6 +165,8 @@ class Watch(Protocol):
 
     def begin(self, from_client: bytes, from_server: bytes, out: list[Decision]) -> None: ...
 
+    def trace(self, on: bool) -> None: ...
+
     def handle(self, event: Event, out: list[Decision]) -> None: ...
 
 
@@ -175,6 +184,9 @@ class Life:
         "_prelude",
         "_refusal",
         "_refusal_shown",
+        "_rounds",
+        "_route",
+        "_routes",
         "_sign_in",
         "_signed_in",
         "_watch",
@@ -199,6 +211,9 @@ class Life:
         self._refusal = self._refusal_shown = b""  # what the client is told, and what the trace shows of it
         self._answer = b""  # the client's first line of a relayed mechanism, until the gate has let it pass
         self._admitted = False  # the gate let a login pass that has not ended
+        self._route: Route | None = None  # as the gate gave it
+        self._routes: list[Route] = []  # where this login may still go
+        self._rounds = 0  # how often all of them may be tried again
         self._wrong = 0
         self._before_watch = 0
         self._client_gone = False
@@ -213,6 +228,14 @@ class Life:
     def phase(self) -> str:
         """As in the drawing above."""
         return self._phase
+
+    def trace(self, on: bool) -> None:
+        """From now on the protocol text is traced, free of credentials, or is no more. A session that has not been opened yet is watched
+        then, and never becomes a tunnel."""
+        if self._watch is not None:
+            self._watch.trace(on)
+        elif on:
+            self.context.trace_users = (*self.context.trace_users, "*")
 
     # -- events in, decisions out
 
@@ -321,7 +344,8 @@ class Life:
         if self._sign_in is None and answer:
             self._outage("closed", out)  # the server has left while the gate was asked
         elif self._sign_in is None:
-            self._connect(route, out)
+            self._route, self._routes, self._rounds = route, [route, *route.others], self.context.retries
+            self._connect(self._routes.pop(0), out)
         elif route.target != self._sign_in.route.target:
             out.append(Disconnect(MAIN))
             self._login_ended(out, False)
@@ -385,7 +409,32 @@ class Life:
 
     def _server_failed(self, event: ServerFailed, out: list[Decision]) -> None:
         out.append(Record("upstream.failed", {"server": self.view.server, "reason": event.reason, "detail": event.detail}))
-        self._outage(event.reason, out)
+        if not self._failed_over(out):
+            self._outage(event.reason, out)
+
+    def _failed_over(self, out: list[Decision]) -> bool:
+        """Go on with the next server, as long as none has been told who comes."""
+        sign_in, first = self._sign_in, self._route
+        if first is None or not self._admitted or self._client_gone or (sign_in is not None and (sign_in.named or sign_in.relayed)):
+            return False
+        pause = not self._routes
+        if pause:
+            if not self._rounds:
+                return False
+            self._rounds -= 1
+            self._routes = [first, *first.others]
+        out.append(Disconnect(MAIN))
+        target = self._routes[0].target
+        fields: dict[str, Any] = {"server": target.name, "address": target.address}
+        out.append(Record("upstream.failed_over", fields | ({"count": self.context.retries - self._rounds} if pause else {})))
+        if pause and self.context.retry_wait:
+            self._sign_in = None
+            self._phase = "pausing"
+            out.append(SetPhase("", MAIN))
+            out.append(Wait(self.context.retry_wait))
+        else:
+            self._connect(self._routes.pop(0), out)
+        return True
 
     def _outage(self, reason: str, out: list[Decision]) -> None:
         fields = {"reason": reason, "code": "UNAVAILABLE", "side": "server"}
@@ -397,11 +446,13 @@ class Life:
             return
         if isinstance(outcome, Failed):
             out.append(Disconnect(MAIN))
-            if outcome.untagged:
-                out.append(SendToClient(outcome.untagged))
             if not outcome.counts:
                 fields = {"server": self.view.server, "reason": outcome.reason, "detail": _logged(outcome.text)}
-                out.append(Record("upstream.failed", fields))
+                out.append(Record("upstream.failed", {**fields, "phase": self._stage}))
+                if outcome.reason in _ELSEWHERE and self._failed_over(out):
+                    return
+            if outcome.untagged:
+                out.append(SendToClient(outcome.untagged))
             self._login_ended(out, False, outcome.counts)
             fields = {"reason": outcome.reason, "code": outcome.code, "side": "client" if outcome.counts else "server"}
             self._turn_down(outcome.code, outcome.text, fields, out, counts=outcome.counts)
@@ -435,6 +486,8 @@ class Life:
     def _wait_ended(self, event: WaitEnded, out: list[Decision]) -> None:
         if self._phase == "refusing":
             self._told(out)
+        elif self._phase == "pausing":
+            self._connect(self._routes.pop(0), out)
 
     def _told(self, out: list[Decision]) -> None:
         assert self._front is not None
@@ -515,7 +568,7 @@ class Life:
 
     def _closed(self, event: Closed, out: list[Decision]) -> None:
         if event.leg == CLIENT:
-            if event.clean and self._phase in ("front", "checking", "connecting", "signing_in", "refusing", "opening"):
+            if event.clean and self._phase in ("front", "checking", "connecting", "signing_in", "pausing", "refusing", "opening"):
                 # Its half is closed; what it has asked for is still answered.
                 self._client_gone = True
                 if self._phase == "front":
@@ -531,12 +584,16 @@ class Life:
     def _server_gone(self, reason: str, detail: str, out: list[Decision]) -> None:
         """While signing in. Where the gate is being asked (a relayed mechanism), its answer comes first."""
         out.append(Disconnect(MAIN))
-        out.append(Record("upstream.failed", {"server": self.view.server, "reason": reason, "detail": detail}))
+        out.append(Record("upstream.failed", {"server": self.view.server, "reason": reason, "detail": detail, "phase": self._stage}))
         if self._phase == "checking":
             self._sign_in = None
             out.append(SetPhase("", MAIN))
-        else:
+        elif not self._failed_over(out):
             self._outage(reason, out)
+
+    @property
+    def _stage(self) -> str:
+        return self._sign_in.stage if self._sign_in is not None else "sign_in"
 
     def _timed_out(self, event: TimedOut, out: list[Decision]) -> None:
         if event.leg == MAIN:

@@ -20,8 +20,8 @@ class Console(Settings):
     public: bool = Field(False, description="The address may be one that other machines can reach.")
     authorized_keys: ReadFile | None = Field(
         None,
-        description="File of the public keys that may come in, one a line as in ~/.ssh/authorized_keys, without options; the comment behind "
-        "a key is the operator's name. It is read at each sign-in. There are no passwords.",
+        description="File of the public keys that may come in, one a line as in ~/.ssh/authorized_keys, without options; the comment "
+        "behind a key is the operator's name. It is read at each sign-in. There are no passwords.",
     )
     act: list[str] = Field(
         default=[],

@@ -33,6 +33,10 @@ class Outlet:
         self.waiting = 0
         """Octets that wait for a boundary."""
 
+    def trace(self, on: bool) -> None:
+        """Decide Trace from now on, or no more."""
+        self._traced = on
+
     @property
     def at_boundary(self) -> bool:
         return self._floor is None

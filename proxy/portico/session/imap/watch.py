@@ -707,6 +707,11 @@ class Watch:
     def _heard(self, data: bytes, out: list[Decision]) -> None:
         self._trace("C>", _HIDDEN if self._hidden else data, out)
 
+    def trace(self, on: bool) -> None:
+        """Decide Trace from now on, or no more."""
+        self._traced = on
+        self.outlet.trace(on)
+
     def _trace(self, direction: str, data: bytes, out: list[Decision]) -> None:
         if self._traced:
             out.append(Trace(direction, data))

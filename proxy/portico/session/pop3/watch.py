@@ -361,6 +361,10 @@ class Watch:
             out.append(SendToClient(data))
             self._trace("<C", data, out)
 
+    def trace(self, on: bool) -> None:
+        """Decide Trace from now on, or no more."""
+        self._traced = on
+
     def _trace(self, direction: str, data: bytes, out: list[Decision]) -> None:
         if self._traced:
             out.append(Trace(direction, data))

@@ -1,0 +1,95 @@
+"""The console as a whole: SSH, and the socket of ``portico ctl``, as the settings want them.
+
+Rule of this file: what is opened is closed; a console that cannot be opened is said in the log and stops nobody's mail.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from portico.config.sections.console import Console as Settings
+from portico.console.control import Control
+from portico.console.socket import Hatch
+from portico.console.verb import Event
+from portico.errors import PorticoError
+
+if TYPE_CHECKING:
+    from portico.console.ssh import Door
+
+Bind = Callable[[str], tuple[Sequence[socket.socket], list[str]]]
+"""Listens on an address: its sockets, and their names. Raises OSError, ValueError."""
+
+
+class Console:
+    """Made in a running loop; `start`, any number of `adopt`, `stop`. `bind` and `unbind`: whose the sockets of SSH are."""
+
+    def __init__(self, control: Control, settings: Settings, event: Event, bind: Bind, unbind: Callable[[], None]) -> None:
+        self.settings = settings
+        self.addresses: list[str] = []
+        """Where it answers: of SSH first, then the socket's."""
+        self._control = control
+        self._event = event
+        self._bind = bind
+        self._unbind = unbind
+        self._door: Door | None = None
+        self._hatch: Hatch | None = None
+
+    def __repr__(self) -> str:
+        return f"<Console {' '.join(self.addresses) or 'closed'}>"
+
+    async def start(self) -> None:
+        """Open what the settings name; what cannot be is logged (console.failed)."""
+        address, path = self.settings.address, self.settings.socket
+        if address is not None:
+            try:
+                await self._open_ssh(address)
+            except (PorticoError, OSError, ValueError) as error:
+                self._unbind()
+                self._event("console.failed", {"address": address, "text": _why(error)})
+        if path is not None:
+            hatch = Hatch(self._control, path, self._event)
+            try:
+                await hatch.open()
+            except PorticoError as error:
+                self._event("console.failed", {"address": f"unix:{path}", "text": _why(error)})
+            else:
+                self._hatch = hatch
+                self._opened([f"unix:{path}"])
+
+    async def _open_ssh(self, address: str) -> None:
+        from portico.console.ssh import Door  # asyncssh is for those who need it
+
+        door = Door(self._control, lambda: self.settings, self._event)
+        sockets, names = self._bind(address)
+        await door.open(sockets)
+        self._door = door
+        self._opened(names)
+
+    def _opened(self, names: list[str]) -> None:
+        self.addresses += names
+        for name in names:
+            self._event("console.opened", {"address": name})
+
+    async def adopt(self, settings: Settings) -> None:
+        """Go on with other settings. Who is there stays, unless it is to be answered elsewhere."""
+        before, self.settings = self.settings, settings
+        if (before.address, before.socket, before.host_key) != (settings.address, settings.socket, settings.host_key):
+            await self.stop()
+            await self.start()
+
+    async def stop(self) -> None:
+        """Close everything; who is there is cut off."""
+        door, hatch = self._door, self._hatch
+        self._door = self._hatch = None
+        if door is not None:
+            await door.close()
+            self._unbind()
+        if hatch is not None:
+            await hatch.close()
+        self.addresses.clear()
+
+
+def _why(error: Exception) -> str:
+    return error.strerror if isinstance(error, OSError) and error.strerror else str(error)
