@@ -11,7 +11,7 @@ from typing import Any
 
 import jsonschema
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from portico.errors import Secret
 from portico.observe import reference
@@ -107,6 +107,8 @@ def test_no_secret_reaches_the_log_in_any_field_of_any_event(
 ) -> None:
     secret = Secret(octets)
     raw = secret.reveal()
+    # A password that is the name of a field, or of this test, stands in every line.
+    assume(not any(raw in word.encode() for word in (*FIELDS, *EVENTS, "new_passwd", "client_secret", "authorization", __file__)))
     written = Written(tmp_path_factory.mktemp("log") / "log", strict=False)
     fields = fields_of(name)
     shapes: list[Callable[[Secret], Any]] = [
