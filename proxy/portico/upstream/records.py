@@ -129,8 +129,12 @@ class Records:
             target, breaker = record.target, record.breaker
             fields: dict[str, Any] = {"server": target.name, "protocol": record.protocol, "address": target.address}
             if state == "open":
-                fields |= {"reason": record.last_error, "count": breaker.failures, "seconds": breaker.opens_in(self._clock())}
-            self._report(_EVENTS[state], fields)
+                why = {"reason": record.last_error, "count": breaker.failures, "seconds": breaker.opens_in(self._clock())}
+                self._report("breaker.opened", fields | why)
+            elif state == "half_open":
+                self._report("breaker.half_opened", fields)
+            else:
+                self._report("breaker.closed", fields)
         if state == "open":
             for watcher in self.watchers:
                 watcher(record)
@@ -193,9 +197,6 @@ class Records:
     def all(self) -> list[ServerRecord]:
         """In the order in which they were made."""
         return list(self._records.values())
-
-
-_EVENTS: dict[State, str] = {"open": "breaker.opened", "half_open": "breaker.half_opened", "closed": "breaker.closed"}
 
 
 def _since(when: float | None, now: float) -> float | None:

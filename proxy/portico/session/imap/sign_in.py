@@ -53,6 +53,8 @@ class SignIn:
     """The client speaks the mechanism itself: its lines are passed on by `client_line`, one for each challenge."""
     owed: int = 0
     """Challenges of a relayed mechanism that the client has not answered."""
+    stage: str = "greeting"
+    named: bool = False
     _state: _State = _State.GREETING
     _tag: bytes = b""
     _count: int = 0
@@ -141,6 +143,7 @@ class SignIn:
             self._untagged.append(line + b"\r\n")
 
     def _greeted(self, out: list[Decision]) -> SignedIn | Failed | None:
+        self.stage = "sign_in"
         out.append(SetPhase("sign_in", self.leg))
         if self.route.target.tls == "starttls":
             # Asked for without looking at the list: a list that hides STARTTLS must not talk us out of it.
@@ -236,6 +239,7 @@ class SignIn:
             line += b" " + initial
         elif initial is not None:
             self._pending.append(initial if initial != b"=" else b"")
+        self.named = True
         out.append(SendToServer(self.leg, lead + line + b"\r\n"))
         return None
 
@@ -257,6 +261,7 @@ class SignIn:
                 self._pending.append(line + b" {%d}\r\n" % len(octets))
                 line = octets
         self._pending.append(line + b"\r\n")
+        self.named = True
         out.append(SendToServer(self.leg, self._pending.pop(0)))
         return None
 

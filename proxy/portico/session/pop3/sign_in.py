@@ -53,6 +53,8 @@ class SignIn:
     reader: Reader = field(default_factory=lambda: Reader(_MAX_LINE, 0, literals=False))
     relayed: bool = False
     owed: int = 0
+    stage: str = "greeting"
+    named: bool = False
     banner: bytes = b""
     """The timestamp of the server's greeting."""
     _state: _State = _State.GREETING
@@ -133,6 +135,7 @@ class SignIn:
         return self._greeted(out)
 
     def _greeted(self, out: list[Decision]) -> Failed | None:
+        self.stage = "sign_in"
         out.append(SetPhase("sign_in", self.leg))
         if self.route.target.tls == "starttls":
             self._send(b"STLS", _State.STLS, out)
@@ -195,6 +198,7 @@ class SignIn:
             return self._fail("loop", b"The mail servers lead to each other in a circle.")
         if (route.master_user or route.password is not None) and not route.verified:
             return self._fail("not_verified", b"This sign-in is not possible here.", "CANNOT")  # or everybody could be anybody
+        self.named = True
         if attempt.mechanism == "APOP":
             self._send(b"APOP %b %b" % (route.user.encode(), self.digest), _State.SIGN_IN, out)
         elif self.relayed:
