@@ -23,7 +23,7 @@ PIP = $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input
 PACKAGES = -e '.[sql,redis,logs,test,check]' $(if $(wildcard plugins/setup.cfg plugins/pyproject.toml),-e ./plugins)
 
 SERVERS = dovecot=dovecot-imapd /usr/lib/dovecot/imap-login=dovecot-imapd /usr/lib/dovecot/pop3-login=dovecot-pop3d
-CLIENTS = curl=curl mbsync=isync mutt=mutt fetchmail=fetchmail jq=jq openssl=openssl node=nodejs npm=npm \
+CLIENTS = nginx=nginx /usr/lib/nginx/modules/ngx_mail_module.so=libnginx-mod-mail curl=curl mbsync=isync mutt=mutt fetchmail=fetchmail jq=jq openssl=openssl node=nodejs npm=npm \
 	haproxy=haproxy setpriv=util-linux unshare=util-linux /etc/ssl/certs/ca-certificates.crt=ca-certificates
 PEERS = nginx=nginx /usr/lib/nginx/modules/ngx_mail_module.so=libnginx-mod-mail haproxy=haproxy gcc=gcc \
 	/usr/include/openssl/ssl.h=libssl-dev openssl=openssl

@@ -22,6 +22,7 @@ PACKAGES = {
     "fail2ban": ["fail2ban"],
     "redis": ["redis-server"],
     "prometheus": ["prometheus"],
+    "postgresql": ["postgresql"],
 }
 CONFLICTS = re.compile(r"^Provides:.*\b(imap-server|pop3-server)\b", re.MULTILINE)
 # No mail is sent: a mail transfer agent would only be unpacked in vain.
