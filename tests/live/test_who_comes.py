@@ -61,7 +61,7 @@ class House:
             "circle_pop": 'trusted_networks = ["127.0.0.1"]',
         }
         servers = {"out_v1": "v1", "out_v2": "v2", "chain": "trusted", "chain_pop": "trusted_pop"} | {name: name for name in CIRCLES}
-        text = "workers = { count = 1 }\nlimits = { sessions = 400 }\n"
+        text = "workers = { count = 2 }\nlimits = { sessions = 400 }\n"
         text += 'penalties = { delay = "200ms", delay_max = "1s" }\n'
         text += f'[servers.dovecot]\nimap = "{LOOPBACK}:{self.dovecot.ports.imap}"\npop3 = "{LOOPBACK}:{self.dovecot.ports.pop3}"\n'
         for kind in ("v1", "v2"):

@@ -14,6 +14,7 @@ from cryptography import x509
 
 from portico.config.address import Address, parse_address
 from portico.config.check import Parts
+from portico.config.check_gate import gate_warnings
 from portico.config.check_ssh import ssh_warnings
 from portico.config.document import KeyPath, Problem
 from portico.config.revocations import crl_ends
@@ -59,13 +60,14 @@ def _listener(path: KeyPath, listener: Listener, now: datetime.datetime) -> Iter
     public = [address for address in addresses if not address.local]
     if listener.plain_login and listener.tls != "implicit" and public:
         yield Problem((*path, "plain_login"), f"passwords may come to {public[0]} without TLS, for all on the way to read")
-    if listener.tls == "none" and not listener.plain_login:
+    if listener.tls == "none" and not (listener.plain_login or listener.proxy_protocol):
         yield Problem((*path, "tls"), "nobody can sign in: there is no TLS, and plain_login is false")
     if listener.tls == "none":
         for key in ("certificate", "certificates", "ciphers"):
             if getattr(listener, key):
                 yield Problem((*path, key), 'has no effect with tls = "none"')
     yield from _held((*path, "limits"), listener)
+    yield from gate_warnings(path, listener)
     if listener.certificate is not None:
         yield from _certificate(path, listener.certificate, listener.key, now)
     if listener.client_crl_file is not None:

@@ -20,6 +20,7 @@ from typing import Final
 
 from portico.config.address import Address, parse_address
 from portico.config.check_console import console_mistakes
+from portico.config.check_gate import gate_mistakes
 from portico.config.check_metrics import metrics_mistakes
 from portico.config.check_routes import auth_http_mistakes, group_mistakes, lookup_mistakes, sql_mistakes
 from portico.config.check_ssh import ssh_mistakes
@@ -79,6 +80,7 @@ def mistakes(parts: Parts) -> list[Problem]:
         found += _tls(path, listener)
         found += _sign_in(path, listener, parts)
         found += _greeting(path, listener)
+        found += gate_mistakes(path, listener)
     found += _listening(parts.listeners)
     found += _written(("log", "file"), parts.log.file)
     if parts.log.format == "journal" and parts.log.file is not None:

@@ -23,6 +23,7 @@ _WORDS = {
     "file to write": "the name of a file",
     "directory": "the name of a directory",
     "fingerprint": "64 hex digits (SHA-256)",
+    "network": 'networks, as "10.0.0.0/8", "2001:db8::/32", "192.0.2.7" or "unix"',
     "address": '"host:port", "[v6]:port" or "unix:/path"',
 }
 
