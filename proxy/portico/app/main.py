@@ -18,13 +18,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
+from portico.app.commons import commons_of, give_back
 from portico.app.services import Services
 from portico.app.worker import work
 from portico.config.document import parse_document, read_text
 from portico.config.load import understand
 from portico.config.settings import Portico
 from portico.errors import PorticoError, SettingsError
-from portico.gate.commons import LocalCommons
 from portico.observe.log import Log
 from portico.plugin.loading import mistakes
 from portico.relay.spread import Shares
@@ -136,7 +136,7 @@ class _House:
         self._asked: asyncio.Queue[signal.Signals] = asyncio.Queue()
         self._drain: float | None = None
         """Seconds that an operator gives the sessions."""
-        self._commons = LocalCommons()
+        self._commons = commons_of(reading.settings, log)
 
     async def keep(self, nursery: socket.socket, shares: Shares, given: Sequence[socket.socket], before: socket.socket | None) -> int:
         """Serve until the end; the exit code. Raises NotStarted."""
@@ -182,6 +182,7 @@ class _House:
             await self._stop(supervisor, number)
         finally:
             runtime.close()
+            await give_back(self._commons)
             for number in _WATCHED:
                 loop.remove_signal_handler(number)
         return OK

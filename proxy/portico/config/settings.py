@@ -16,6 +16,7 @@ from portico.config.sections.console import Console
 from portico.config.sections.log import Log
 from portico.config.sections.metrics import Metrics
 from portico.config.sections.penalties import Network, Penalties
+from portico.config.sections.shared import Shared
 from portico.config.sections.ssh import Ssh
 from portico.config.sections.tls import Certificate, Tls
 from portico.config.sections.upstream import AuthHttp, Group, Health, Sql
@@ -242,6 +243,7 @@ class Portico(Settings):
     annotations: Annotations = Field(default_factory=lambda: Annotations(), description="Annotated messages.")
     workers: Workers = Field(default_factory=lambda: Workers(), description="Processes.")
     console: Console = Field(default_factory=lambda: Console(), description="The operators' console.")
+    shared: Shared = Field(default_factory=lambda: Shared(), description="What several machines know together.")
     metrics: Metrics = Field(default_factory=lambda: Metrics(), description="Metrics and health.")
     tls: Tls = Field(default_factory=lambda: Tls(), description="Certificates and session tickets of all listeners.")
     penalties: Penalties = Field(default_factory=lambda: Penalties(), description="What an address pays for wrong passwords.")

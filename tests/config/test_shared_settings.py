@@ -1,0 +1,48 @@
+"""[shared]: a Redis URL is checked, and its password is never shown."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from portico.app.commons import commons_of
+from portico.config.load import load
+from portico.errors import SettingsError
+from portico.gate.commons import LocalCommons
+from portico.gate.shared import SharedCommons
+from portico.observe.log import Log
+
+GOOD = """
+[servers.mail]
+imap = "127.0.0.1:143"
+[listeners.imap]
+protocol = "imap"
+addresses = ["127.0.0.1:1143"]
+tls = "none"
+plain_login = true
+server = "mail"
+"""
+
+
+def written(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "portico.toml"
+    path.touch(0o600)
+    path.write_text(GOOD + text)
+    return path
+
+
+def test_another_kind_of_url_is_a_mistake_and_its_password_is_not_shown(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError) as caught:
+        load(written(tmp_path, '[shared]\nredis = "http://:geheim@host/"\n'))
+    (problem,) = caught.value.problems
+    assert problem.startswith(f"{tmp_path}/portico.toml:11: shared.redis: ")
+    assert "redis://" in problem
+    assert "geheim" not in problem
+
+
+def test_redis_is_used_where_it_is_named_only(tmp_path: Path) -> None:
+    assert type(commons_of(load(written(tmp_path, "")), Log())) is LocalCommons
+    settings = load(written(tmp_path, '[shared]\nredis = "rediss://:geheim@host:6379/1"\nprefix = "mail"\n'))
+    commons = commons_of(settings, Log())
+    assert isinstance(commons, SharedCommons)
+    assert "geheim" not in repr(commons) + repr(settings)
