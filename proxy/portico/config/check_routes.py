@@ -51,7 +51,7 @@ def sql_mistakes(path: KeyPath, sql: Sql, names: Collection[str]) -> Iterator[Pr
     """All that does not fit together in a table of sql. The URL may have a password and is not shown."""
     kind, colon, _ = sql.url.reveal().decode("utf-8", "replace").partition("://")
     if not colon or (kind not in DRIVERS and kind not in DRIVERS.values()):
-        yield Problem((*path, "url"), f'a URL is expected that begins with "{"://, ".join(DRIVERS)}://"')
+        yield Problem((*path, "url"), "a URL is expected that begins with " + ", ".join(f"{known}://" for known in DRIVERS))
     for name in dict.fromkeys(_PARAMETER.findall(sql.query)):
         if name not in PARAMETERS:
             wanted = "possible: " + ", ".join(f":{known}" for known in PARAMETERS)
