@@ -77,12 +77,16 @@ def _certificates(proxy: Proxy) -> Samples:
 
 
 def health(proxy: Proxy) -> Health:
-    """See observe.health. Where a plugin chooses the server, all servers of the protocol count."""
+    """See observe.health. Where a plugin chooses the server, all servers of the protocol count. One whose breaker would let a login
+    through counts as well: were it ill until somebody has tried, a balancer in front would send nobody who could."""
     generation, addresses = proxy.generation, proxy.addresses
+    records = generation.records
     listeners: dict[str, Any] = {}
     for name, desk in generation.desks.items():
-        targets = desk.way.possible or tuple(desk.way.targets.values())
-        states = {target.name: generation.records.state(generation.server_records[target.server]) for target in targets}
-        servers = {server: state not in _UNWELL for server, state in states.items()}
+        servers: dict[str, bool] = {}
+        for target in desk.way.possible or desk.way.targets.values():
+            record = generation.server_records[target.server]
+            well = records.state(record) not in _UNWELL or (record.breaker.state == "open" and records.may(record))
+            servers[target.name] = servers.get(target.name, False) or well
         listeners[name] = {"open": bool(addresses.get(name)), "servers": servers}
     return {"draining": proxy.stopping, "listeners": listeners}
