@@ -140,11 +140,26 @@ def test_a_forwarded_address_pays_and_is_counted_in_place_of_the_proxys(monkeypa
     assert house.counts.networks == {"203.0.113.9": 2} == house.commons.counts.networks
     ticket, view = house.come("192.0.2.50", counted=False)
     view.peer.rip = "203.0.113.9"
-    assert reason(house.check(ticket, view)) == "limit_address" and house.counts.refused == {"limit_address": 1}
+    for _ in range(3):
+        assert reason(house.check(ticket, view)) == "limit_address"
+    assert house.counts.refused == {"limit_address": 3}
     view.peer.rip = "203.0.113.10"
     assert isinstance(house.check(ticket, view), Route)
     house.gate.leave(ticket)
     assert house.counts.networks == {"203.0.113.9": 2} == house.commons.counts.networks
+
+
+def test_what_all_processes_together_refuse_is_refused_however_often_it_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    house = House(monkeypatch, limits=Limits(sessions_per_address=1))
+    assert house.commons.arrive("of another process", "203.0.113.9", {"sessions": 9, "sessions_per_address": 1}) is None
+    ticket, view = house.come("192.0.2.50", counted=False)
+    view.peer.rip = "203.0.113.9"
+    for _ in range(3):
+        assert reason(house.check(ticket, view)) == "limit_address" and not house.counts.users
+    house.commons.leave("of another process")
+    assert isinstance(house.check(ticket, view), Route)
+    house.gate.leave(ticket)
+    assert not house.counts.networks and not house.commons.counts.networks and not house.commons.counts.users
 
 
 def test_a_network_of_ipv6_is_one_address(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -170,9 +170,9 @@ class Gate:
         ticket.session = view.id
         ticket.digest = digest_of(self._key, attempt.user, attempt.password)
         word = yield commons.arrive(view.id, ticket.network, self._bounds) if ticket.moved else None
-        ticket.moved = False
         if word is not None:
             return self._counts.refuse(word)
+        ticket.moved = False
         exempt = view.peer.rip in self._exempt
         said: Claimed = yield commons.claim(view.id, attempt.user, network_of(view.peer.rip), exempt, ticket.digest, self._bounds)
         if said["refusal"] is not None:

@@ -53,6 +53,7 @@ def network_of(rip: str) -> str:
     return str(mapped) if mapped is not None else f"{int(address) >> 64:x}/64"
 
 
+_NOWHERE: Final = "nowhere"
 _REFUSALS: Final = {
     "limit_sessions": Refusal("Too many sessions; try again later.", "UNAVAILABLE", "limit_sessions"),
     "limit_address": Refusal("Too many sessions from your address.", "UNAVAILABLE", "limit_address"),
@@ -134,8 +135,8 @@ class Counts:
         return refusal_of(word)
 
     def move(self, ticket: Ticket, rip: str, limits: Limits) -> Refusal | None:
-        """The session comes from `rip`, it turns out: count it there, or say why not; then it is counted for no address."""
-        ticket.rip, ticket.moved = rip, True
+        """The session comes from `rip`, it turns out: count it there, or say why not; then it is counted for no address, and asks again."""
+        ticket.rip, ticket.moved = _NOWHERE, True
         self.unclaim(ticket)
         if ticket.network:
             _take_off(self.networks, ticket.network)
@@ -147,6 +148,7 @@ class Counts:
         if network and ticket.counted:
             self.networks[network] = here + 1
             ticket.network = network
+        ticket.rip = rip
         return None
 
     def claim(self, ticket: Ticket, user: str, limits: Limits) -> Refusal | None:
