@@ -19,7 +19,7 @@ What Prometheus is told at `/metrics` of `[metrics] address` ([settings](setting
 rules: [monitor it](../how-to/monitor-it.md).
 
 All worker processes are one sum. What a worker has counted stays in it when the worker has ended; of one that is killed, at most the
-last five seconds are missing. A reload of the settings changes no counter; a restart, and an upgrade, begin anew at 0, as Prometheus
+last fifteen seconds are missing. A reload of the settings changes no counter; a restart, and an upgrade, begin anew at 0, as Prometheus
 expects. No label names a user or a client's address. Names, labels and their words do not change once released.
 
 """
