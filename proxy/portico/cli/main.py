@@ -23,6 +23,7 @@ from portico.errors import PorticoError, SettingsError
 
 COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "run": ("portico.cli.run:run", "Start the proxy."),
+    "ctl": ("portico.cli.ctl:ctl", "Give the running Portico a command: who, kick, servers, reload, top, …"),
     "check": ("portico.cli.check:check", "Check a settings file; say everything that is wrong."),
     "demo": ("portico.cli.demo:demo", "A private Dovecot with Portico in front of it, to try things out."),
     "certs": ("portico.cli.certs:certs", "Make and show certificates."),

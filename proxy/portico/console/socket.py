@@ -95,6 +95,8 @@ class Hatch:
             self._event("console.refused", {"address": address, "text": f"uid {uid} may not use it"})
             return
         said = json.loads(await reader.readline())
+        if not isinstance(said, dict) or not isinstance(said.get("words"), list):
+            raise ValueError("words are expected")
         terminal = SocketTerminal(reader, writer, said)
         seat = Seat(_name_of(uid), "act", address, self._control, terminal)
         self._event("console.connected", {"operator": seat.operator, "role": seat.role, "address": address})
@@ -160,6 +162,8 @@ class SocketTerminal:
         with suppress(OSError, ValueError):
             while line := await self._reader.readline():
                 said = json.loads(line)
+                if not isinstance(said, dict):
+                    return
                 if "columns" in said:
                     self._size = _size(said)
                     self._keys.put_nowait(None)

@@ -16,9 +16,8 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-import asyncssh
-
 from portico.config.sections.console import Console as Settings
+from portico.config.ssh_library import asyncssh
 from portico.config.units import KIB, SECONDS
 from portico.console.completion import complete, learn
 from portico.console.control import Control, ControlError, Role
@@ -70,21 +69,35 @@ class Door:
         terminal = SshTerminal(process)
         seat = Seat(guest.operator, guest.role, guest.address, self._control, terminal)
         code = 0
+        working = asyncio.ensure_future(self._work(seat, process))
+        leaving = asyncio.ensure_future(process.wait_closed())
         try:
-            if process.command is not None:
-                code = await obey(seat, process.command, self._event)
-            elif terminal.interactive:
-                await self._converse(seat, process)
-            else:  # a script on standard input: each line a command
-                async for line in process.stdin:
-                    code = await obey(seat, line, self._event)
+            await asyncio.wait((working, leaving), return_when=asyncio.FIRST_COMPLETED)
+            if not working.done():  # he has gone, and what he has asked for is for nobody
+                working.cancel()
+                await asyncio.wait((working,))
+                return
+            code = working.result()
         except (asyncssh.Error, asyncssh.BreakReceived, EOFError, ConnectionError):
             code = 1
         except Exception as error:
             self._event("proxy.bug", {"error": error, "detail": "console"})
             code = 1
+        finally:
+            leaving.cancel()
         with suppress(OSError, asyncssh.Error):
             process.exit(code)
+
+    async def _work(self, seat: Seat, process: asyncssh.SSHServerProcess[str]) -> int:
+        if process.command is not None:
+            return await obey(seat, process.command, self._event)
+        code = 0
+        if seat.terminal.interactive:
+            await self._converse(seat, process)
+        else:  # a script on standard input: each line a command
+            async for line in process.stdin:
+                code = await obey(seat, line, self._event)
+        return code
 
     async def _converse(self, seat: Seat, process: asyncssh.SSHServerProcess[str]) -> None:
         stdin, channel = process.stdin, process.channel

@@ -118,11 +118,18 @@ async def obey(seat: Seat, words: str | Sequence[str], event: Event) -> int:
         return OK
     name, *arguments = words
     known = verb_named(name)
-    code, text = await (_obey_verb(seat, known, arguments) if known is not None else _obey_other(seat, name, arguments))
-    told = {"operator": seat.operator, "role": seat.role, "verb": name if known is not None or code != USAGE else "?"}
-    told_arguments = list(arguments) if known is not None else []
-    event("console.command", {**told, "arguments": told_arguments, "ok": code == OK, **({"text": text} if text else {})})
+    code, text = OK, "the operator has left"  # unless it comes to an end
+    try:
+        code, text = await (_obey_verb(seat, known, arguments) if known is not None else _obey_other(seat, name, arguments))
+    finally:
+        _tell(event, seat, name, arguments if known is not None else None, code, text)
     return code
+
+
+def _tell(event: Event, seat: Seat, name: str, arguments: Sequence[str] | None, code: int, text: str) -> None:
+    """`arguments`: None for a command that is not ours; what a plugin is given may be secret, and what nobody knows may be anything."""
+    fields = {"operator": seat.operator, "role": seat.role, "verb": name if arguments is not None or code != USAGE else "?"}
+    event("console.command", {**fields, "arguments": list(arguments or ()), "ok": code == OK, **({"text": text} if text else {})})
 
 
 async def _obey_verb(seat: Seat, known: Verb, arguments: Sequence[str]) -> tuple[int, str]:
