@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import asyncssh
+import portico
 import pytest
 from portico.config.address import Address
 from portico.config.sections.ssh import Ssh
@@ -478,3 +480,13 @@ def test_nothing_is_run_to_have_ssh() -> None:
         "assert 'asyncssh' in sys.modules"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False, timeout=60).returncode == 0
+
+
+def test_everybody_takes_asyncssh_from_where_nothing_is_run_for_it() -> None:
+    source = Path(portico.__file__).parent
+    takers = {
+        file.relative_to(source)
+        for file in source.rglob("*.py")
+        if re.search(r"^\s*(import|from) asyncssh", file.read_text(), re.MULTILINE)
+    }
+    assert takers == {Path("config/ssh_library.py")}
