@@ -24,7 +24,7 @@ PACKAGES = {
     "prometheus": ["prometheus"],
     "postgresql": ["postgresql"],
 }
-CONFLICTS = re.compile(r"^Provides:.*\b(imap-server|pop3-server)\b", re.MULTILINE)
+CONFLICTS = re.compile(r"^Provides:.*\b(imap-server|pop3-server)\b|^Package: postgresql", re.MULTILINE)
 # No mail is sent: a mail transfer agent would only be unpacked in vain.
 TRANSFER_AGENT = """Package: portico-test-mta
 Status: install ok installed
@@ -41,7 +41,7 @@ class CannotFetch(Exception):
 
 
 def status_without_mail_servers(status: str) -> str:
-    """dpkg's list of what is installed, without the IMAP and POP3 servers."""
+    """dpkg's list of what is installed, without the IMAP and POP3 servers, and without PostgreSQL, so that all of it is unpacked."""
     paragraphs = [text for text in status.strip().split("\n\n") if not CONFLICTS.search(text)]
     return "\n\n".join([*paragraphs, TRANSFER_AGENT.strip()]) + "\n\n"
 

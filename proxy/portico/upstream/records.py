@@ -129,7 +129,7 @@ class Records:
             target, breaker = record.target, record.breaker
             fields: dict[str, Any] = {"server": target.name, "protocol": record.protocol, "address": target.address}
             if state == "open":
-                why = {"reason": record.last_error, "count": breaker.failures, "seconds": breaker.opens_in(self._clock())}
+                why = {"reason": record.last_error, "count": breaker.failures, "seconds": round(breaker.opens_in(self._clock()), 1)}
                 self._report("breaker.opened", fields | why)
             elif state == "half_open":
                 self._report("breaker.half_opened", fields)
