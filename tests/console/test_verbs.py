@@ -137,7 +137,7 @@ def test_top_is_drawn_in_place_and_follows_the_size_of_the_terminal(tmp_path: Pa
                     stream.feed(str(await asyncio.wait_for(process.stdout.read(65536), PATIENCE)))
 
             await drawn("sessions 1", "1 tunnel", "alice", "main", "logins 0.0/s")
-            await here.signs_in("bob")
+            bob = await here.signs_in("bob")
             await drawn("sessions 2", "bob")
             process.change_terminal_size(60, 8)
             screen.resize(8, 60)
@@ -145,6 +145,7 @@ def test_top_is_drawn_in_place_and_follows_the_size_of_the_terminal(tmp_path: Pa
             process.stdin.write("q")
             assert (await asyncio.wait_for(process.wait(), PATIENCE)).exit_status == 0
             alice.writer.close()
+            bob.writer.close()
 
     asyncio.run(tried())
 

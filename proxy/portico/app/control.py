@@ -7,6 +7,7 @@ that console.control says. What is found out for an operator is found out when h
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import time
 from collections import Counter
@@ -219,6 +220,22 @@ class LocalControl:
             }
             for loaded in host.loaded
         ]
+
+    def _do_plugin_commands(self, _: dict[str, Any]) -> list[dict[str, Any]]:
+        found = self._proxy.generation.host.commands
+        return [{"name": name, "plugin": plugin, "help": each.help, "role": each.role} for name, (plugin, each) in found.items()]
+
+    async def _do_plugin_run(self, arguments: dict[str, Any]) -> list[Any]:
+        """What the command answers in this process; it is run by those who have its role, which the console sees to."""
+        name, host = _text(arguments, "name"), self._proxy.generation.host
+        if name not in host.commands:
+            raise ControlError(f"there is no command {name}")
+        answer = await host.run_command(name, [str(word) for word in arguments.get("arguments", ())])
+        try:
+            json.dumps(answer)
+        except (TypeError, ValueError):
+            raise ControlError(f"{name} has answered what cannot be shown") from None
+        return [answer]
 
     def _do_settings(self, _: dict[str, Any]) -> dict[str, Any]:
         return {"path": str(self._proxy.path) if self._proxy.path is not None else "", "text": as_toml(self._proxy.settings)}

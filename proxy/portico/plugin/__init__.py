@@ -5,6 +5,7 @@ Rule of this file: names from deeper rooms, offered under one roof; they stay wh
 
 from portico.config.units import Duration, SecretText, Size
 from portico.errors import Secret
+from portico.plugin.commands import ConsoleCommand
 from portico.plugin.hooks import ProxyInfo, Summary, hookimpl
 from portico.plugin.options import Option
 from portico.session.annotations.annotator import Annotator
@@ -22,6 +23,7 @@ __all__ = [
     "Answer",
     "Change",
     "Command",
+    "ConsoleCommand",
     "Drop",
     "Duration",
     "FetchItem",

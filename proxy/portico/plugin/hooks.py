@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import pluggy
 
+from portico.plugin.commands import ConsoleCommand
 from portico.plugin.options import Option
 from portico.session.context import LoginAttempt, RouteChoice, SessionView
 from portico.session.interests import Interests, Refuse
@@ -66,6 +67,11 @@ class Hooks:
         start (or refuses the reload); the plugins that have started are told by proxy_stopping."""
 
     @hookspec
+    def console_commands(self) -> Sequence[ConsoleCommand]:  # type: ignore[empty-body]
+        """Commands of the plugin's own for the operators' console. When an operator first asks for commands, once per reading of the
+        settings and process; a plain function. Raising is logged, and the plugin has none."""
+
+    @hookspec
     def proxy_stopping(self) -> Awaitable[None] | None:
         """No session of this reading of the settings is left, and every session_closed has ended. Once; may be a coroutine. Raising is
         logged."""
@@ -106,7 +112,7 @@ class Hooks:
 
 
 ORDER: Final = (
-    "settings_declared", "settings_checked", "proxy_started", "client_connected", "login_attempted", "route_chosen", "session_opened",
-    "session_closed", "proxy_stopping",
+    "settings_declared", "settings_checked", "proxy_started", "console_commands", "client_connected", "login_attempted", "route_chosen",
+    "session_opened", "session_closed", "proxy_stopping",
 )  # fmt: skip
 """The names, as they come in a life."""

@@ -21,6 +21,7 @@ from portico.config.settings import Portico
 from portico.config.units import Reading
 from portico.errors import PluginError, Secret, SettingsError
 from portico.observe.metrics import Counts
+from portico.plugin.commands import ConsoleCommand, mistake
 from portico.plugin.hooks import ProxyInfo, Summary
 from portico.plugin.loading import Loaded, Plugins, known, mistakes, tables
 from portico.plugin.options import ENABLED, Values, read
@@ -73,6 +74,7 @@ class Host:
         """By listener and hook."""
         self._declared = {loaded.name: frozenset(loaded.interests) for loaded in self.loaded}
         self._tasks: set[asyncio.Future[Any]] = set()
+        self._commands: dict[str, tuple[str, ConsoleCommand]] | None = None
         self._limits = {name: listener.timeouts.plugin for name, listener in settings.listeners.items()}
         self._wire()
 
@@ -156,6 +158,30 @@ class Host:
                     why = "is too slow" if isinstance(error, _TooSlow) else f"failed: {type(error).__name__}: {error}"
                     raise PluginError(name, self._blotted(name, f"proxy_started {why}")) from None
             begun.append(name)
+
+    @property
+    def commands(self) -> dict[str, tuple[str, ConsoleCommand]]:
+        """By name: the plugin and its command; of several with one name that of the first plugin."""
+        if self._commands is None:
+            self._commands = {}
+            for call, _ in self._once("console_commands", self.names):
+                said = self._call(call, "console_commands", None, {})
+                for command in said if isinstance(said, Sequence) else () if said is _BROKEN or said is None else (said,):
+                    if wrong := mistake(command):
+                        self._fault(call.plugin, "console_commands", wrong, None)
+                    else:
+                        self._commands.setdefault(command.name, (call.plugin, command))
+        return self._commands
+
+    async def run_command(self, name: str, arguments: list[str]) -> Any:
+        """What a plugin's command answers. Raises PluginError where it raises or is too slow, KeyError where there is none."""
+        plugin, command = self.commands[name]
+        options = next(active[plugin] for active in self.options.values() if plugin in active)
+        call = _Call(plugin, command.run, ("arguments",), options)
+        answer = await self._wait(plugin, "console_commands", None, self._call(call, "console_commands", None, {"arguments": arguments}))
+        if answer is _BROKEN:
+            raise PluginError(plugin, f"{name} failed; the log says where")
+        return answer
 
     async def stopping(self) -> None:
         """What is still being told of sessions comes first."""
