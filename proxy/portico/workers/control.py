@@ -18,7 +18,7 @@ from portico.observe.log import LEVELS
 from portico.observe.metrics import Samples
 from portico.observe.process import log_samples, process_samples
 from portico.observe.totals import Totals
-from portico.workers.link import Refused
+from portico.workers.link import LATER, Refused
 from portico.workers.supervisor import Supervisor, Worker
 
 _PATIENCE: Final = 10 * SECONDS
@@ -27,6 +27,9 @@ _OPEN: Final = 1000
 """What may wait of that which is followed; a reader that is slower loses what comes then."""
 _AT_ONCE: Final = 2 * SECONDS
 """Prometheus does not wait longer than ten: a worker that is late is represented by what it said last."""
+
+
+_AT_EVERY_LOGIN: Final = frozenset(("arrive", "claim", "unclaim", "leave", "wrong", "right"))
 
 
 class SupervisorControl:
@@ -38,6 +41,8 @@ class SupervisorControl:
         self._drains = drains
         self._totals = Totals()
         supervisor.on_question["commons"] = self._commons_asked
+        if type(commons) is LocalCommons:
+            supervisor.at_once = self._commons_at_once
         supervisor.on_gone.append(lambda worker: self._forget(worker))
 
     def __repr__(self) -> str:
@@ -164,6 +169,18 @@ class SupervisorControl:
 
     async def _commons_asked(self, worker: Worker, verb: str, arguments: dict[str, Any]) -> Any:
         return await self._commons.answer(str(worker.number), verb.removeprefix("commons."), arguments)
+
+    def _commons_at_once(self, worker: Worker, verb: str, arguments: dict[str, Any]) -> Any:
+        """What is asked at every login, and waits for nobody: the coroutine ends with its first step."""
+        method = verb.removeprefix("commons.")
+        if method not in _AT_EVERY_LOGIN:
+            return LATER
+        answering = self._commons.answer(str(worker.number), method, arguments)
+        try:
+            answering.send(None)
+        except StopIteration as end:
+            return end.value
+        raise AssertionError(f"{method} waits")
 
     def _forget(self, worker: Worker) -> None:
         self._commons.gone(str(worker.number))

@@ -20,10 +20,12 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from contextlib import suppress
 from typing import Any, Final
 
-from portico.config.units import KIB, MIB
+from portico.config.units import KIB, MIB, SECONDS
 from portico.errors import PorticoError
 
-_READ: Final = 256 * KIB
+_READ: Final = 64 * KIB
+_SOON: Final = 0.02 * SECONDS
+"""What wants no answer waits so long for something to go with."""
 _MOST_SOCKETS: Final = 250
 """In one message; SCM_MAX_FD is 253."""
 _LONGEST: Final = 64 * MIB
@@ -38,6 +40,11 @@ Sockets = list[socket.socket]
 Answer = Callable[[str, dict[str, Any], Sockets], Awaitable[Any]]
 """Answers a question. A PorticoError is an answer too: its text is told. The sockets are the answerer's to close."""
 Follow = Callable[[str, dict[str, Any]], AsyncIterator[Any]]
+
+
+_encode: Final = json.JSONEncoder(separators=(",", ":")).encode
+LATER: Final = object()
+"""It cannot be answered at once."""
 
 
 class Refused(PorticoError):
@@ -58,6 +65,8 @@ class Link:
     def __init__(self, sock: socket.socket, answer: Answer, follow: Follow | None = None) -> None:
         self.answer = answer
         self.follow_for = follow
+        self.at_once: Callable[[str, dict[str, Any]], Any] | None = None
+        """Asked first: the answer to what need not be waited for, or LATER. Spares a task for what is asked at each login."""
         self.on_fault: Callable[[BaseException, str], None] = lambda error, verb: None
         """Told when an answerer raised what is no PorticoError."""
         self._loop = asyncio.get_running_loop()
@@ -73,6 +82,9 @@ class Link:
         self._rest = bytearray()
         self._sockets: deque[socket.socket] = deque()
         self._out: deque[tuple[memoryview, Sockets]] = deque()
+        self._lines: list[str] = []
+        """Not yet in `_out`: they go together."""
+        self._flush: asyncio.Handle | None = None
         self._unsent = 0
         self._room = asyncio.Event()
         self._room.set()
@@ -116,7 +128,7 @@ class Link:
     def tell(self, verb: str, arguments: Mapping[str, Any] | None = None) -> None:
         """Say something that wants no answer; nothing happens if nobody is there."""
         with suppress(Gone):
-            self._send({"tell": verb, "arguments": arguments or {}})
+            self._send({"tell": verb, "arguments": arguments or {}}, soon=True)
 
     def _next(self) -> int:
         self._number += 1
@@ -124,14 +136,35 @@ class Link:
 
     # -- out
 
-    def _send(self, message: dict[str, Any], sockets: Sockets | None = None) -> None:
+    def _send(self, message: dict[str, Any], sockets: Sockets | None = None, *, soon: bool = False) -> None:
         if self._sock is None:
             raise Gone("the process has ended")
-        line = json.dumps(message, separators=(",", ":")).encode() + b"\n"
+        line = _encode(message)
+        if sockets:
+            self._push()
+            self._post(line.encode() + b"\n", sockets)
+            return
+        self._lines.append(line)
+        if not soon and isinstance(self._flush, asyncio.TimerHandle):
+            self._flush.cancel()
+            self._flush = None
+        if self._flush is None:
+            self._flush = self._loop.call_later(_SOON, self._push) if soon else self._loop.call_soon(self._push)
+
+    def _push(self) -> None:
+        if self._flush is not None:
+            self._flush.cancel()
+            self._flush = None
+        if self._lines and self._sock is not None:
+            self._lines.append("")
+            lines, self._lines = self._lines, []
+            self._post("\n".join(lines).encode(), [])
+
+    def _post(self, line: bytes, sockets: Sockets) -> None:
         self._unsent += len(line)
         begin = not self._out
         # Ours are duplicated: the caller may close them before they are on their way.
-        duplicates = [sock.dup() for sock in sockets or ()]
+        duplicates = [sock.dup() for sock in sockets]
         while len(duplicates) > _MOST_SOCKETS:
             self._out.append((memoryview(line[:1]), duplicates[:_MOST_SOCKETS]))
             line, duplicates = line[1:], duplicates[_MOST_SOCKETS:]
@@ -199,10 +232,14 @@ class Link:
         number = message.get("id", 0)
         if "ask" in message:
             sockets = [self._sockets.popleft() for _ in range(message["sockets"])]
+            if self.at_once is not None and not sockets and self._answered(number, message["ask"], message["arguments"]):
+                return
             self._begin(number, self._answer(number, message["ask"], message["arguments"], sockets))
         elif "follow" in message:
             self._begin(number, self._items(number, message["follow"], message["arguments"]))
         elif "tell" in message:
+            if self.at_once is not None and self._answered(0, message["tell"], message["arguments"]):
+                return
             task = asyncio.ensure_future(self._quietly(message["tell"], message["arguments"]))
             self._told.add(task)
             task.add_done_callback(self._told.discard)
@@ -224,6 +261,19 @@ class Link:
                 queue.put_nowait(("end", None))
 
     # -- answering
+
+    def _answered(self, number: int, verb: str, arguments: dict[str, Any]) -> bool:
+        assert self.at_once is not None
+        try:
+            said = self.at_once(verb, arguments)
+            if said is LATER:
+                return False
+            reply = {"id": number, "answer": said}
+        except Exception as error:
+            reply = {"id": number, **self._excuse(error, verb)}
+        if number:
+            self._send(reply)
+        return True
 
     def _begin(self, number: int, work: Any) -> None:
         task = self._tasks[number] = self._loop.create_task(work)
@@ -274,6 +324,7 @@ class Link:
         self._end()
 
     def _end(self) -> None:
+        self._push()  # what was told last is said still, if there is room for it
         sock, self._sock = self._sock, None
         if sock is None:
             return

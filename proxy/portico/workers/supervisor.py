@@ -27,7 +27,7 @@ from portico.errors import PorticoError, SettingsError
 from portico.observe.log import Log
 from portico.relay.spread import Shares
 from portico.workers.doors import Door, Doors
-from portico.workers.link import OURS, Gone, Link, Refused, Sockets
+from portico.workers.link import LATER, OURS, Gone, Link, Refused, Sockets
 from portico.workers.notify import Notifier
 from portico.workers.nursery import ask_for, heard
 
@@ -118,6 +118,8 @@ class Supervisor:
         """What an operator has set, and each new worker is told: by what it is about, the verb and its arguments."""
         self.on_question: dict[str, Callable[[Worker, str, dict[str, Any]], Coroutine[Any, Any, Any]]] = {}
         """Answers to what workers ask, by the first part of the verb."""
+        self.at_once: Callable[[Worker, str, dict[str, Any]], Any] = lambda worker, verb, arguments: LATER
+        """Asked before `on_question`: the answer to what need not be waited for, or LATER."""
         self.on_reload: list[Callable[[Portico], Coroutine[Any, Any, None]]] = []
         """Told of settings that hold from now on."""
         self.on_gone: list[Callable[[Worker], None]] = []
@@ -230,6 +232,7 @@ class Supervisor:
         ours, theirs = socket.socketpair()
         worker.pid = 0
         link = worker.link = Link(ours, partial(self._answer, worker))
+        link.at_once = partial(self._at_once, worker)
         link.on_fault = lambda error, verb: self.log.event("proxy.bug", {"error": error, "detail": verb})
         try:
             ask_for(self._nursery, worker.number, theirs)
@@ -303,6 +306,9 @@ class Supervisor:
         if answers is None:
             raise Refused(f"{verb}: nobody here knows")
         return await answers(worker, verb, arguments)
+
+    def _at_once(self, worker: Worker, verb: str, arguments: dict[str, Any]) -> Any:
+        return self.at_once(worker, verb, arguments)
 
     def _nursery_says(self) -> None:
         try:
