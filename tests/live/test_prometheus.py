@@ -66,18 +66,20 @@ def programs(project: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def endpoint() -> str:
-    return f"{LOOPBACK}:{free_ports(1)[0]}"
-
-
-@pytest.fixture(scope="module")
-def front(place: Path, dovecot: Dovecot, certificates: Certificates, endpoint: str) -> Iterator[Front]:
-    more = f'[workers]\ncount = 2\n[metrics]\naddress = "{endpoint}"\n[log]\nlevel = "info"\nformat = "json"\n'
+def front(place: Path, dovecot: Dovecot, certificates: Certificates) -> Iterator[Front]:
+    more = f'[workers]\ncount = 2\n[metrics]\naddress = "{LOOPBACK}:0"\n[log]\nlevel = "info"\nformat = "json"\n'
     front = Front(place / "watched-over", dovecot.ports, certificates, more=more)
     front.start()
     wait_until("the endpoint", lambda: bool(front.events("metrics.opened")), seconds=PATIENCE)
     yield front
     front.stop()
+
+
+@pytest.fixture(scope="module")
+def endpoint(front: Front) -> str:
+    """Where the metrics are, as the log says."""
+    (address,) = front.events("metrics.opened")[0]["addresses"]
+    return str(address)
 
 
 @pytest.fixture
