@@ -7,7 +7,7 @@ from portico.config.sections.upstream import Group, Member
 from portico.config.settings import Listener, RouteRule, Server
 from portico.errors import Secret
 from portico.gate.way import Way, way_of
-from portico.session.context import LoginAttempt, Refusal, Route, RouteChoice, Target
+from portico.session.context import LoginAttempt, Peer, Refusal, Route, RouteChoice, SessionView, Target
 from portico.upstream.groups import order
 from portico.upstream.lookups import Found
 
@@ -15,6 +15,7 @@ MASTER = Server(imap="10.0.0.3:993", tls="implicit", master_user="proxy", master
 SERVERS = {"a": Server(imap="10.0.0.1:143"), "b": Server(imap="10.0.0.2:143"), "m": MASTER, "p": Server(pop3="10.0.0.4:110")}
 GROUP = Group(members=[Member(server="a"), Member(server="b"), Member(server="m", order=1)])
 LISTENER = Listener(protocol="imap", addresses=["127.0.0.1:0"], server="all", routes=[RouteRule(users=["pop"], server="p")])
+PEER = Peer("192.0.2.7", 1, "192.0.2.1", 993)
 ALICE = LoginAttempt("alice", "PLAIN", Secret("wonderland"))
 
 
@@ -39,6 +40,17 @@ def names(verdict: Route | Refusal) -> list[str]:
 
 def test_a_group_gives_its_members_in_the_users_order() -> None:
     assert names(way().route(ALICE, None)) == order(GROUP, "alice") and order(GROUP, "alice")[2] == "m"
+
+
+def test_what_is_remembered_of_a_users_mail_stays_when_another_member_has_him() -> None:
+    first = route(way().route(ALICE, None))
+    readers = set()
+    for each in (first, *first.others):
+        view = SessionView("1", "imap", "imaps", PEER, user="alice", server=each.target.name, group=each.target.group)
+        readers.add(view.reader)
+    assert readers == {"imaps/all/alice"}
+    alone = route(way().route(ALICE, RouteChoice("a"))).target
+    assert SessionView("1", "imap", "imaps", PEER, user="alice", server=alone.name, group=alone.group).reader == "imaps/a/alice"
 
 
 def test_members_that_are_ill_or_drained_are_left_out_and_come_back() -> None:

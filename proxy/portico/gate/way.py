@@ -74,8 +74,9 @@ class Way:
 
     def _named(self, name: str, user: str) -> list[Target]:
         group = self.groups.get(name) if self.groups else None
-        names = order(group, user) if group is not None else [name]
-        return [self.targets[each] for each in names if each in self.targets]
+        if group is None:
+            return [self.targets[name]] if name in self.targets else []
+        return [replace(self.targets[each], group=name) for each in order(group, user) if each in self.targets]
 
     def _at(self, choice: Found) -> Target | None:
         """The server of the settings with this address; else one like the template, if it is good."""

@@ -92,6 +92,8 @@ class Target:
     """Key of the server's record and TLS context (upstream)."""
     send_client_address: bool = True
     """Tell the server session id and addresses, by IMAP ID or POP3 XCLIENT, where it takes them."""
+    group: str = ""
+    """Name of the group as whose member it was chosen."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -201,6 +203,8 @@ class SessionView:
     peer: Peer
     user: str = ""
     server: str = ""
+    group: str = ""
+    """Of which the server is a member, if it was chosen as one: what is remembered of the mail is remembered of the group's."""
     mechanism: str = ""
     client_id: Mapping[str, str] = field(default_factory=dict)
     """What the client said by IMAP ID (RFC 2971), keys in lower case."""
@@ -211,7 +215,7 @@ class SessionView:
     @property
     def reader(self) -> str:
         """To whom messages are shown as they were: the user, through one virtual server. On another one other settings hold."""
-        return f"{self.listener}/{self.server}/{self.user}"
+        return f"{self.listener}/{self.group or self.server}/{self.user}"
 
     def __repr__(self) -> str:
         return f"<session {self.id} {self.protocol} {self.user or '-'} -> {self.server or '-'}>"

@@ -359,7 +359,7 @@ class Life:
 
     def _connect(self, route: Route, out: list[Decision]) -> None:
         assert self._wish is not None and self._front is not None
-        self.view.server = route.target.name
+        self.view.server, self.view.group = route.target.name, route.target.group
         self._phase = "connecting"
         self._sign_in = self._make_sign_in(route, self._wish)
         out.append(SetPhase("connect", MAIN))
@@ -474,7 +474,7 @@ class Life:
         out.append(SetPhase("", MAIN))
         method = self.view.mechanism
         out.append(Record("login.failed", {"method": method, "text": _logged(text), **fields}))
-        self.view.server = ""
+        self.view.server = self.view.group = ""
         if not counts:
             self._told(out)
             return
