@@ -158,6 +158,7 @@ class Generation:
     def turned_away(self, listener: str, peer: Peer, reason: str, detail: str) -> None:
         """Nobody fills the log from outside: of many such connections some are said."""
         self.gate.counts.refused[reason] += 1
+        self.metrics.count("portico_refusals_total", self.desks[listener].settings.protocol, reason)
         if self.sparing.may(self.clock()):
             fields = {"listener": listener, "rip": peer.rip, "rport": peer.rport, "reason": reason, "detail": detail}
             self.record(None, "listener.refused", fields)
