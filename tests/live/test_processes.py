@@ -205,6 +205,7 @@ def play(tmp_path: Path, act: Callable[[House], Awaitable[None]]) -> None:
 
 def test_a_worker_that_is_killed_costs_its_own_sessions_and_is_replaced(tmp_path: Path) -> None:
     async def act(house: House) -> None:
+        house.write(workers='hung = "2s"')
         async with house.running() as process:
             clients = [await Client.at(house.port, f"user{number}") for number in range(SESSIONS)]
             shares = house.workers_of(clients)
@@ -221,6 +222,11 @@ def test_a_worker_that_is_killed_costs_its_own_sessions_and_is_replaced(tmp_path
             assert len(house.workers_of(newcomers)) == 2
             await load.stop()
             assert load.told == [""] * lost
+            # One that does nothing at all is as good as dead, and is dead then.
+            silent = house.events("worker.started")[2]
+            os.kill(silent["pid"], signal.SIGSTOP)
+            assert (await house.until("worker.hung"))["pid"] == silent["pid"]
+            await house.until("worker.started", 4)
             process.send_signal(signal.SIGTERM)
             assert await process.wait() == 0
 
@@ -231,11 +237,22 @@ def test_reloads_lose_no_session_and_mistakes_change_nothing(tmp_path: Path) -> 
     async def act(house: House) -> None:
         async with house.running() as process:
             load = Load([await Client.at(house.port, f"user{number}") for number in range(SESSIONS)])
+            with socket.create_server(("127.0.0.1", 0)) as found:
+                second: int = found.getsockname()[1]
             for count in range(1, 11):
                 house.write(workers=f'drain = "{count}s"')
+                if count % 2:
+                    text = house.file.read_text()
+                    house.file.write_text(text.replace(f'"127.0.0.1:{house.port}"', f'"127.0.0.1:{house.port}", "127.0.0.1:{second}"'))
                 process.send_signal(signal.SIGHUP)
                 await house.until("settings.reloaded", count)
                 (await Client.at(house.port, f"in_between{count}")).close()
+                if count % 2:
+                    for number in range(6):  # whichever worker has it
+                        (await Client.at(second, f"second{number}")).close()
+                else:
+                    with pytest.raises(ConnectionRefusedError):
+                        await Client.connected(second)
             house.file.write_text(house.file.read_text().replace('protocol = "imap"', 'protocol = "imapp"'))
             process.send_signal(signal.SIGHUP)
             rejected = await house.until("settings.rejected")
@@ -302,6 +319,19 @@ def test_a_second_signal_waits_for_nobody(tmp_path: Path) -> None:
             process.send_signal(signal.SIGTERM)
             assert await process.wait() == 0
             assert {await answer for answer in answers} <= {"", "* BYE The mail proxy is shutting down."}
+
+    play(tmp_path, act)
+
+
+def test_without_the_supervisor_the_workers_let_their_sessions_end_and_end_too(tmp_path: Path) -> None:
+    async def act(house: House) -> None:
+        async with house.running() as process:
+            clients = [await Client.at(house.port, f"user{number}") for number in range(4)]
+            process.kill()
+            assert {await client.line() for client in clients} == {"* BYE The mail proxy is shutting down."}
+            await eventually(lambda: not any(Path(f"/proc/{line['pid']}/fd/0").exists() for line in house.events("worker.started")))
+            with pytest.raises(ConnectionRefusedError):
+                await Client.connected(house.port)
 
     play(tmp_path, act)
 

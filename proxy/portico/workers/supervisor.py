@@ -422,7 +422,9 @@ class Supervisor:
         with suppress(OSError):
             log = reading.settings.log
             self.log.adopt(level=log.level, format=log.format, file=log.file, names=log.names)
-        for text in reading.warnings:
+        wanted = reading.settings.workers.count
+        waits = [f"workers.count = {wanted} waits for a restart or an upgrade"] if wanted not in (None, self.shares.workers) else []
+        for text in [*reading.warnings, *waits]:
             self.log.event("settings.warning", {"text": text})
         self._swap(added)
         for tell in self.on_reload:
