@@ -208,7 +208,7 @@ ONE_MISTAKE = {
     ),
     "a listener that leads nowhere": (
         replaced('server = "mail"\n', ""),
-        "portico.toml:5: listeners.imaps: leads nowhere; possible: server, routes or both",
+        "portico.toml:5: listeners.imaps: leads nowhere; possible: server, routes, lookups or several of them",
     ),
     "a server that does not exist": (
         replaced('server = "mail"', 'server = "mial"'),

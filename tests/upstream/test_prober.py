@@ -57,3 +57,43 @@ def test_a_failure_is_only_logged_and_tried_again_ever_more_slowly() -> None:
     assert run.waits[-2:] == [LAST_RETRY, REFRESH]
     assert [fields["reason"] for _, fields in run.events[:-1]] == ["refused"] * 8 + ["bug"]
     assert run.record.facts == FACTS
+
+
+def test_a_server_whose_breaker_opens_is_asked_soon_and_its_answer_closes_it() -> None:
+    async def run() -> None:
+        records = Records()
+        record = records.of(MAIN, "imap")
+        waits: list[float] = []
+        soon = asyncio.Event()
+        asked: list[str] = []
+
+        async def sleep(seconds: float) -> None:
+            waits.append(seconds)
+            await (soon if seconds == FIRST_RETRY else asyncio.Event()).wait()
+
+        async def ask() -> ServerFacts:
+            asked.append(record.breaker.state)
+            return FACTS
+
+        prober = Prober(records, lambda event, fields: None, sleep, 77.0)
+        prober.add(record, ask)
+        await prober.start([record])
+        for _ in range(5):
+            await asyncio.sleep(0)
+            records.dialled(record, "refused", 0.1)
+        assert record.breaker.state == "open"
+        soon.set()
+        for _ in range(50):
+            await asyncio.sleep(0)
+        assert asked == ["closed", "open"] and record.breaker.state == "closed"
+        assert waits == [77.0, FIRST_RETRY, 77.0]
+        await prober.stop()
+        assert records.watchers == []
+
+    asyncio.run(run())
+
+
+def test_what_a_probe_finds_out_is_told_to_the_breaker() -> None:
+    run = Run([ProbeFailed("timeout") for _ in range(5)])
+    assert run.record.breaker.state == "open" and run.record.last_error == "timeout"
+    assert Run([FACTS]).record.breaker.state == "closed"
