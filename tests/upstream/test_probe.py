@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
+from portico.errors import Secret
 from portico.session.context import ServerFacts
 from portico.tls.issue import issue_server, new_authority
 from portico.upstream.probe import ProbeFailed, probe
@@ -164,3 +165,35 @@ def test_nobody_there_is_refused() -> None:
     with pytest.raises(ProbeFailed) as failed:
         asyncio.run(alone())
     assert failed.value.reason == "refused"
+
+
+TEST_LOGIN = ("probe", Secret("p w"))
+
+
+def test_a_test_login_is_made_by_plain_where_the_server_has_it_and_else_by_login() -> None:
+    plain: Script = [b"* OK hi\r\n", "P1 CAPABILITY", b"* CAPABILITY IMAP4rev1 AUTH=PLAIN\r\nP1 OK\r\n", "P3 AUTHENTICATE PLAIN", b"+ \r\n"]
+    _, heard = ask([*plain, "AHByb2JlAHAgdw==", b"* CAPABILITY IMAP4rev1\r\nP3 OK in\r\n"], test_login=TEST_LOGIN)
+    assert heard[-1] == "P9 LOGOUT"
+    other: Script = [b"* OK hi\r\n", "P1 CAPABILITY", b"* CAPABILITY IMAP4rev1\r\nP1 OK\r\n", 'P3 LOGIN "probe" "p w"', b"P3 OK in\r\n"]
+    assert ask(other, test_login=TEST_LOGIN)[1][-1] == "P9 LOGOUT"
+
+
+def test_so_it_is_over_pop3() -> None:
+    plain: Script = [b"+OK hi\r\n", "CAPA", b"+OK\r\nSASL PLAIN\r\n.\r\n", "AUTH PLAIN", b"+ \r\n", "AHByb2JlAHAgdw==", b"+OK in\r\n"]
+    assert ask(plain, protocol="pop3", test_login=TEST_LOGIN)[1][-1] == "QUIT"
+    other: Script = [b"+OK hi\r\n", "CAPA", b"-ERR what\r\n", "USER probe", b"+OK\r\n", "PASS p w", b"+OK in\r\n"]
+    assert ask(other, protocol="pop3", test_login=TEST_LOGIN)[1][-1] == "QUIT"
+
+
+@pytest.mark.parametrize(
+    ("protocol", "script"),
+    [
+        ("imap", [b"* OK hi\r\n", "P1 CAPABILITY", b"P1 OK\r\n", 'P3 LOGIN "probe" "p w"', b'P3 NO "p w" is wrong\r\n']),
+        ("imap", [b"* OK hi\r\n", "P1 CAPABILITY", b"* CAPABILITY AUTH=PLAIN\r\nP1 OK\r\n", "P3 AUTHENTICATE PLAIN", b"P3 NO p w\r\n"]),
+        ("pop3", [b"+OK hi\r\n", "CAPA", b"-ERR what\r\n", "USER probe", b"+OK\r\n", "PASS p w", b"-ERR p w\r\n"]),
+    ],
+)
+def test_a_test_login_that_is_refused_is_a_failure_that_does_not_repeat_the_servers_words(protocol: str, script: Script) -> None:
+    with pytest.raises(ProbeFailed) as caught:
+        ask(script, protocol=protocol, test_login=TEST_LOGIN)
+    assert caught.value.reason == "test_login" and "p w" not in str(caught.value)
