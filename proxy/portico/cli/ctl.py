@@ -16,7 +16,7 @@ import sys
 import termios
 import tty
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -37,9 +37,9 @@ _READ: Final = 1 << 16
 @click.argument("words", nargs=-1, metavar="VERB [ARGUMENTS]...", type=click.UNPROCESSED)
 @click.pass_context
 def ctl(ctx: click.Context, config: Path | None, path: str | None, words: tuple[str, ...]) -> None:
-    """Give the running Portico a command: who, kick, servers, reload, top, …; `portico ctl help` lists them.
+    """Give the running Portico a command: who, kick, servers, reload, top, …
 
-    It is asked over the unix socket that [console] socket names. Exit codes: 0 done, 1 it could not be done, 2 wrong usage.
+    `portico ctl help` lists them. It is asked over the unix socket that [console] socket names. Exit codes: 0 done, 1 it could not be done, 2 wrong usage.
     """
     if path is None:
         from portico.config.load import load
@@ -59,10 +59,10 @@ def _converse(path: str, words: list[str]) -> int:
             raise PorticoError(f"{path}: {error.strerror}; does Portico run?") from None
         interactive = sys.stdin.isatty() and sys.stdout.isatty()
         _send(sock, {"words": words, **_size(), "colours": coloured(sys.stdout), "interactive": interactive})
-        with _told_of_sizes(sock, interactive), suppress(BrokenPipeError):
+        with _told_of_sizes(sock, interactive):
             code = _relay(sock)
-            if code is not None:
-                return code
+        if code is not None:
+            return code
     raise PorticoError("Portico has ended the connection")
 
 

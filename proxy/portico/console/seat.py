@@ -94,7 +94,8 @@ def table(headings: Sequence[str], rows: Iterable[Sequence[object]], *, numbers:
     made = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
     right = set(numbers)
     for heading in headings:
-        made.add_column(heading, justify="right" if heading in right else "left", overflow="fold")
+        whole = heading in right or heading == "ID"  # an id is to be copied
+        made.add_column(heading, justify="right" if heading in right else "left", overflow="fold", no_wrap=whole)
     for row in rows:
         made.add_row(*(Text(plain(str(cell))) for cell in row))
     return made

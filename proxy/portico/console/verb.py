@@ -100,9 +100,8 @@ class OfPlugin:
 async def of_plugins(seat: Seat) -> list[OfPlugin]:
     """The commands of plugins, without those that have the name of a verb; of what cannot be asked, none."""
     with suppress(PorticoError):
-        return [
-            OfPlugin(each["name"], each["plugin"], each["help"], each["role"]) for each in await seat.control.ask("plugin_commands", {})
-        ]
+        found = await seat.control.ask("plugin_commands", {})
+        return [OfPlugin(each["name"], each["plugin"], each["help"], each["role"]) for each in found if each["name"] not in _WHERE]
     return []
 
 
