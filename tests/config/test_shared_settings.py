@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from portico.app.commons import commons_of
+from portico.app.proxy import build
 from portico.config.load import load
 from portico.errors import SettingsError
 from portico.gate.commons import LocalCommons
@@ -46,3 +47,12 @@ def test_redis_is_used_where_it_is_named_only(tmp_path: Path) -> None:
     commons = commons_of(settings, Log())
     assert isinstance(commons, SharedCommons)
     assert "geheim" not in repr(commons) + repr(settings)
+
+
+@pytest.mark.parametrize("more", ["", "annotations = true\n"])
+def test_what_was_told_of_messages_is_remembered_in_redis_where_that_is_asked_for(more: str, tmp_path: Path) -> None:
+    path = written(tmp_path, f'[annotations]\nfile = "{tmp_path}/ledger"\n[shared]\nredis = "redis://127.0.0.1:1/0"\n{more}')
+    ledger = build(load(path), path, log=Log()).generation.ledger
+    assert ledger is not None
+    assert ("RedisLedger" in repr(vars(ledger)["_ledger"])) == bool(more)
+    ledger.close()

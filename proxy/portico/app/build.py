@@ -19,6 +19,7 @@ from portico.app.said import report_fault
 from portico.app.tally import Tally
 from portico.app.tracing import Tracing
 from portico.config.address import parse_address
+from portico.config.sections.shared import Shared as SharedSettings
 from portico.config.sections.ssh import Ssh
 from portico.config.sections.upstream import AuthHttp, Sql
 from portico.config.settings import Listener, Portico, Server
@@ -30,6 +31,7 @@ from portico.gate.penalties import digest_key
 from portico.gate.way import Way, way_of
 from portico.ledger.ledger import KEPT_IN_MEMORY, SqliteLedger
 from portico.ledger.safe import SafeLedger
+from portico.ledger.shared import RedisLedger
 from portico.observe.ids import Ids
 from portico.observe.log import Log
 from portico.observe.metrics import Counts as Metrics
@@ -50,6 +52,8 @@ from portico.wire.sasl import SPOKEN
 if TYPE_CHECKING:
     from portico.upstream.ssh import Carrier, Carriers
 
+_REDIS: Final = "\0redis"
+"""Beside the ledgers of files."""
 _SESSIONS: Final[Mapping[Protocol, Callable[[Context], Session]]] = {"imap": ImapSession, "pop3": Pop3Session}
 
 
@@ -91,6 +95,12 @@ class Shared:
             self.ledgers[key] = SafeLedger(SqliteLedger(Path(file) if file else None), failed)
         self.ledgers[key].keep(kept)
         return self.ledgers[key]
+
+    def redis_ledger(self, settings: SharedSettings) -> SafeLedger:
+        """The memory of annotations that several machines share. Raises SettingsError."""
+        if _REDIS not in self.ledgers:
+            self.ledgers[_REDIS] = SafeLedger(RedisLedger(settings), partial(self._not_remembered, "shared.redis"))
+        return self.ledgers[_REDIS]
 
     def _not_remembered(self, file: str, text: str) -> None:
         self.log.event("annotations.not_remembered", {"text": f"{file}: {text}" if file else text})
@@ -190,7 +200,10 @@ def build_generation(
     )
     # What has been shown stays as it was shown, also where no plugin is left.
     remembers = host.active or settings.annotations.file is not None or "" in shared.ledgers or shared.ledger_file in shared.ledgers
-    ledger = shared.ledger(settings.annotations.file, settings.annotations.kept) if remembers else None
+    if settings.shared.redis is not None and settings.shared.annotations:
+        ledger: SafeLedger | None = shared.redis_ledger(settings.shared)
+    else:
+        ledger = shared.ledger(settings.annotations.file, settings.annotations.kept) if remembers else None
     memory, tally = shared.memory, shared.tally
     log, ids, metrics = shared.log, shared.ids, shared.metrics
     return Generation(

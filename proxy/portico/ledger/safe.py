@@ -17,6 +17,7 @@ from weakref import WeakValueDictionary
 
 from portico.config.units import SECONDS
 from portico.ledger.ledger import SqliteLedger
+from portico.ledger.shared import LedgerAway, RedisLedger
 from portico.session.annotations.annotation import NOTHING_IS_NEW, Annotation, Known, Located, Mailbox, Told, Whole
 from portico.session.sizes.sizes import Sizes
 
@@ -27,9 +28,11 @@ _T = TypeVar("_T")
 
 
 class SafeLedger:
-    """As SqliteLedger. `failed` is told why, once until it works again."""
+    """As SqliteLedger or RedisLedger. `failed` is told why, once until it works again."""
 
-    def __init__(self, ledger: SqliteLedger, failed: Callable[[str], None], clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, ledger: SqliteLedger | RedisLedger, failed: Callable[[str], None], clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._ledger = ledger
         self._failed = failed
         self._clock = clock
@@ -154,7 +157,7 @@ class SafeLedger:
             return False
         try:
             step()
-        except sqlite3.Error as error:
+        except (sqlite3.Error, LedgerAway) as error:
             self._until = self._clock() + _REST
             self._say(error)
             return False
@@ -165,7 +168,7 @@ class SafeLedger:
         """What is known; None: nothing, or it cannot be read. Who writes does not lock readers out."""
         try:
             return step()
-        except (sqlite3.Error, zlib.error, ValueError, TypeError) as error:  # the last two: what is in it was not written by us
+        except (sqlite3.Error, LedgerAway, zlib.error, ValueError, TypeError) as error:  # the last two: what is in it was not written by us
             self._say(error)
             return None
 

@@ -31,6 +31,11 @@ class Shared(Settings):
         "{file = …} or {env = …}. Limits per user and address, penalties and holds are then those of all machines. Default: each machine "
         "knows its own.",
     )
+    annotations: bool = Field(
+        False,
+        description="What was told of annotated messages and of sizes, and subscriptions kept here, are remembered there too, in place of "
+        "annotations.file. Sessions wait for each question, 0.25 s at most.",
+    )
     ca_file: ReadFile | None = Field(None, description="With rediss: PEM file of the authorities to trust; default: the system's.")
     prefix: str = Field("portico", pattern=r"^[\w.:{}-]{1,64}$", description="Its keys begin so. Machines with the same one share.")
     patience: Duration = Field(
