@@ -395,7 +395,8 @@ def test_a_host_that_says_nothing_any_more_is_lost(tmp_path: Path) -> None:
             transport.pause_reading()
             assert await reader.read() == b""
             writer.close()
-        await until(lambda: place.named("ssh.lost"))
+            await until(lambda: place.named("ssh.lost"))
+            place.host.connections[0].abort()
         await carrier.stop()
 
     run(test, tmp_path)
