@@ -63,6 +63,8 @@ def test_a_unix_socket_and_a_datagram_have_no_address() -> None:
         b"PROXY TCP4 192.0.2.7 192.0.2.1 -1 1\r\n",
         b"PROXY TCP4 192.0.2.007 192.0.2.1 1 1\r\n",
         b"PROXY TCP4 192.0.2.7 192.0.2.1 1 1\n",
+        b"PROXY UNKNOWN \n\r\n",
+        b"PROXY \r\n",
         b"PROXY " + b"x" * 101,
         v2(0x11, 0x11, bytes(12)),
         v2(0x22, 0x11, bytes(12)),

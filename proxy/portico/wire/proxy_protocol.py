@@ -73,11 +73,13 @@ def parse(data: bytes) -> Header | None:
 def _parse_v1(data: bytes) -> Header | None:
     if not data.startswith(_V1[: len(data)]):
         raise PeerError("No PROXY header", fatal=True)
-    end = data.find(b"\r\n", 0, _V1_LONGEST)
+    end = data.find(b"\n", 0, _V1_LONGEST) - 1
     if end < 0:
-        if len(data) >= _V1_LONGEST or b"\n" in data:
+        if len(data) >= _V1_LONGEST:
             raise PeerError("PROXY header without end", fatal=True)
         return None
+    if data[end : end + 1] != b"\r":
+        raise PeerError("PROXY header with a bare line end", fatal=True)
     words = data[:end].split(b" ")
     if words[1] == b"UNKNOWN":  # 2.1: what follows is to be ignored
         return Header(1, end + 2)

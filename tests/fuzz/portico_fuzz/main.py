@@ -21,6 +21,7 @@ TARGETS = (
     Target("syntax", wire_targets.syntax, wire_targets.SYNTAX_SEEDS),
     Target("sasl", wire_targets.mechanisms, wire_targets.SASL_SEEDS),
     Target("message", wire_targets.message, wire_targets.MESSAGE_SEEDS),
+    Target("proxy_protocol", wire_targets.proxy_protocol, wire_targets.PROXY_SEEDS),
     Target("pop3_framing", wire_targets.pop3_framing, wire_targets.POP3_SEEDS),
     Target("imap", session_targets.imap),
     Target("pop3", session_targets.pop3),

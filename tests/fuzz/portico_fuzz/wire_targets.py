@@ -12,6 +12,7 @@ from portico.errors import PeerError
 from portico.testing import samples
 from portico.wire import capability, imap, pop3, sasl
 from portico.wire import message as whole
+from portico.wire import proxy_protocol as proxies
 from portico.wire.bodystructure import parse_structure
 from portico.wire.lines import Line, Literal, Reader
 from portico.wire.skim import Piece, Skimmer
@@ -220,6 +221,24 @@ def mechanisms(data: bytes) -> None:
                 pass
 
 
+def proxy_protocol(data: bytes) -> None:
+    """A header, a wish for more or a PeerError; what is behind a header changes nothing, and no part of it is one."""
+    try:
+        header = proxies.parse(data)
+    except PeerError:
+        return
+    if header is None:
+        return
+    assert header.length <= len(data)
+    assert proxies.parse(data[: header.length]) == header, "what follows is the client's"
+    for end in range(header.length):
+        assert proxies.parse(data[:end]) is None, "no part of a header is one"
+    if header.source is not None and header.destination is not None:
+        for version in (1, 2):
+            again = proxies.parse(proxies.compose(version, header.source, header.destination))
+            assert again is not None and again.source is not None and again.source[1] == header.source[1]
+
+
 _STREAMS = [
     b"".join(b"a%d " % number + command for number, command in enumerate(corpus.IMAP_COMMANDS)),
     b"".join(b"b%d " % number + command for number, command in enumerate(corpus.IMAP_SIGN_IN + corpus.IMAP_BEFORE_LOGIN)),
@@ -234,6 +253,15 @@ POP3_SEEDS = [
     b"\x05" * 20 + text for text in (*corpus.POP3_ANSWERS, *corpus.POP3_BODIES.values(), *corpus.POP3_COMMANDS, *corpus.POP3_GREETINGS)
 ]
 MESSAGE_SEEDS = list(samples.MESSAGES.values())
+PROXY_SEEDS = [
+    b"PROXY TCP4 192.0.2.7 192.0.2.1 40000 993\r\na1 NOOP\r\n",
+    b"PROXY TCP6 2001:db8::7 2001:db8::1 40000 993\r\n",
+    b"PROXY UNKNOWN\r\n",
+    proxies.compose_local(2),
+    proxies.compose(2, ("192.0.2.7", 40000), ("192.0.2.1", 993), unique_id=b"0sx"),
+    proxies.compose(2, ("::7", 4), ("::1", 9), tls=proxies.Tls("TLSv1.3", "TLS_AES_128_GCM_SHA256", "alice", True), authority="a.example"),
+    proxies.SIGNATURE + b"\x21\x31\x00\xd8" + bytes(216),
+]
 SASL_SEEDS = [
     bytes([mechanism, 1, relayed]) + b"\n".join(pair)
     for mechanism in range(5)
