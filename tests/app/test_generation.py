@@ -358,3 +358,34 @@ def test_whatever_sessions_do_nothing_stays_counted_when_they_have_gone(
     for session in running:
         house.end(session)
     assert (house.counts.sessions, house.counts.users, house.counts.networks) == (0, {}, {})
+
+
+def test_a_store_that_was_signed_in_to_has_answered(tmp_path: Path) -> None:
+    house = House(tmp_path)
+    (record,) = (record for record in house.generation.records.all() if record.target.name == "second")
+    session = house.session()
+    for _ in range(4):
+        house.generation.connected(record.target, "refused", 0.1)
+    house.generation.record(session, "mount.opened", {"server": "second", "prefix": "Public/"})
+    house.generation.connected(record.target, "refused", 0.1)
+    assert record.breaker.state == "closed" and record.breaker.failures == 1
+    house.end(session)
+
+
+def test_what_servers_answer_and_how_they_fail_is_told_to_their_breakers(tmp_path: Path) -> None:
+    house = House(tmp_path)
+    session = house.session()
+    record = house.generation.server_records["main:imap"]
+    attempt = LoginAttempt("alice", "PLAIN", Secret("secret"))
+    for reason, phase in (("timeout", "greeting"), ("closed", "sign_in"), ("bye", "greeting")):
+        house.login(session, attempt)
+        fields = {"server": "main", "reason": reason, "detail": "", "phase": phase}
+        house.generation.record(session, "upstream.failed", fields)
+        house.generation.login_ended(session, False, False)
+    assert record.breaker.failures == 3
+    house.login(session, attempt)
+    house.generation.record(session, "upstream.failed", {"server": "main", "reason": "refused_by_server", "detail": "", "phase": "sign_in"})
+    assert record.breaker.failures == 3, "about one user"
+    house.generation.login_ended(session, False, True)
+    assert record.breaker.failures == 0, "a wrong password is an answer"
+    house.end(session)

@@ -24,6 +24,13 @@ def test_so_many_failures_in_a_row_open_it_and_a_success_between_them_does_not()
     assert states == ["open"] and not it.may(4.9)
 
 
+def test_failures_that_are_far_from_each_other_are_no_row() -> None:
+    it, states = breaker()
+    for number in range(9):
+        it.failed(number * 12.5)
+    assert states == [] and it.failures == 1
+
+
 def test_after_the_rest_one_is_let_through_and_its_success_closes_it() -> None:
     it, states = breaker()
     for _ in range(3):

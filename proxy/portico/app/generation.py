@@ -402,6 +402,8 @@ class Generation:
                 if event == "login.failed":
                     self.tally.failed_logins += 1
                     visit.secrets = ()
+            elif event == "mount.opened":
+                self._answered(session, fields["server"])
             elif event == "upstream.failed_over":
                 found = (target for target in visit.others if target.address == fields["address"])
                 visit.target = next(found, visit.target)
@@ -409,6 +411,11 @@ class Generation:
                 extra = {"path": trace.path}
         if self.log.enabled(event):
             self.log.event(event, {**session_fields(session.view), **extra, **fields})
+
+    def _answered(self, session: Session, server: str) -> None:
+        record = self.server_records.get(f"{server}:{session.context.protocol}")
+        if record is not None:
+            self.records.answered(record)
 
     def _failed(self, session: Session, visit: Visit, fields: dict[str, Any]) -> None:
         """What only the session knows: the server was reached, and then failed."""

@@ -23,10 +23,12 @@ class Breaker:
     changed: Callable[[State], None] = lambda _: None
     state: State = "closed"
     failures: int = 0
-    """In a row."""
+    """In a row, none of them longer than `rest_max` after the one before."""
     _until: float = 0.0
     """Open: no login before. Half open: the one that was let through is given up then."""
     _rest: float = 0.0
+    _last: float = 0.0
+    """When it failed."""
 
     def may(self, now: float) -> bool:
         """Whether a login may be sent there. Nothing changes: somebody else may be preferred."""
@@ -47,6 +49,9 @@ class Breaker:
 
     def failed(self, now: float) -> None:
         """It has not."""
+        if now - self._last > self.health.rest_max:
+            self.failures = 0
+        self._last = now
         self.failures += 1
         if self.state == "open" or not self.health.failures or (self.state == "closed" and self.failures < self.health.failures):
             return

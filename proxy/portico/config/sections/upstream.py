@@ -42,7 +42,9 @@ class Health(Settings):
     rest: Duration = Field(
         5 * SECONDS, gt=0, description="An open breaker lets nobody through for so long; doubled each time it opens again."
     )
-    rest_max: Duration = Field(1 * MINUTES, gt=0, description="The longest such rest.")
+    rest_max: Duration = Field(
+        1 * MINUTES, gt=0, description="The longest such rest. A failure longer after the one before it begins a new row."
+    )
     trial: Duration = Field(
         20 * SECONDS, gt=0, description="Half open: one login is let through; if nothing has come of it in this time, another one is."
     )
