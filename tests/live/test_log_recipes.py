@@ -6,16 +6,21 @@ import json
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import pytest
+from portico.demo.certificates import Certificates
+from portico.testing.client import Dialogue, eventually
 
 from tests.bench.made_log import lines
 from tests.live.conftest import lacking
 from tests.live.fetch import CannotFetch, fetch
+from tests.live.front import Front
+from tests.live.scripted import CAPABILITIES, UNKNOWN, Connection, Scripted
 
 pytestmark = pytest.mark.live
 
@@ -29,7 +34,7 @@ COUNTERS = {"logins"}
 @pytest.fixture(scope="module")
 def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("logs") / "portico.log"
-    path.write_text("\n".join(lines(20_000, users=300)) + "\n")
+    path.write_text("\n".join(lines(8000, users=300)) + "\n")
     return path
 
 
@@ -68,6 +73,34 @@ def test_each_question_that_the_page_promises_has_a_recipe_of_both_kinds() -> No
     kinds = {(name, kind) for name, _, kind, _ in RECIPES}
     wanted = ("logins", "failed", "slow", "closed", "traffic", "shown", "folders", "plugins")
     assert kinds == {(name, kind) for name in wanted for kind in ("sh", "sql")}
+
+
+# --- what a session leaves
+
+
+def test_a_slow_command_and_the_mail_program_of_a_session_are_found_in_its_log(
+    fronted: Callable[..., tuple[Scripted, Front]], certificates: Certificates
+) -> None:
+    def script(connection: Connection) -> None:
+        connection.sign_in(capabilities=CAPABILITIES + b" " + UNKNOWN)  # so that it is watched
+        while True:
+            tag, name = connection.command().split(b" ")[:2]
+            if name == b"SEARCH":
+                time.sleep(0.06)  # longer than what counts as slow
+            connection.send(tag + b" OK done\r\n")
+
+    _, front = fronted(script, more='[log]\nslow_command = "50ms"\n')
+    with Dialogue(front.ports.imaps, authority=certificates.authority, implicit=True) as talk:
+        talk.line()
+        talk.command(b'i ID ("name" "Mutt" "version" "2.2.13")')
+        talk.command(b"a LOGIN alice wonderland")
+        talk.command(b"b SEARCH ALL")
+        talk.command(b"c LOGOUT")
+    assert eventually(lambda: front.events("session.closed"))
+    command = [sys.executable, "-m", "portico", "logs", "--format", "json", str(front.log)]
+    told = json.loads(subprocess.run(command, check=True, capture_output=True, timeout=60).stdout)
+    assert "SEARCH" in [row["command"] for row in told["slow"]]
+    assert [(row["client"], row["users"]) for row in told["traffic"]] == [("Mutt 2.2.13", 1)]
 
 
 # --- fail2ban

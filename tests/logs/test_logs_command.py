@@ -289,6 +289,6 @@ def test_a_made_up_log_is_of_the_schema_and_the_same_for_the_same_seed() -> None
     assert made == list(lines(3000, seed=7))
     assert len(made) == 3000
     check = jsonschema.Draft202012Validator(reference.schema())
-    for text in made[::7]:
+    for text in {json.loads(text)["event"]: text for text in made}.values():
         check.validate(json.loads(text))
     assert {json.loads(text)["event"] for text in made} >= {"login.failed", "session.closed", "command.slow", "mount.used"}
