@@ -29,7 +29,8 @@ SECRETS = (PASSWORD.decode(), *(_b64(octets).decode() for octets in SASL_RESPONS
 
 IMAP_BEFORE_LOGIN = (
     b"CAPABILITY\r\n", b"NOOP\r\n", b"ID NIL\r\n", b'ID ("name" "Thunderbird" "version" {3+}\r\n115 "os" NIL)\r\n', b"STARTTLS\r\n",
-    b"SELECT INBOX\r\n", b"LOGOUT\r\n", b"X-UNKNOWN\r\n", b'ID ("x-session-id" "forged")\r\n', b"LOGIN alice\r\n", b"UID FETCH 1 FLAGS\r\n",
+    b"SELECT INBOX\r\n", b"LOGOUT\r\n", b"X-UNKNOWN\r\n", b'ID ("x-session-id" "forged")\r\n',
+    b'ID ("x-originating-ip" "203.0.113.9" "x-originating-port" "5" "x-proxy-ttl" "2" "x-session-id" "a b")\r\n', b"LOGIN alice\r\n", b"UID FETCH 1 FLAGS\r\n",
 )  # fmt: skip
 IMAP_SIGN_IN = (
     b'LOGIN alice "' + PASSWORD + b'"\r\n',
@@ -83,7 +84,8 @@ IMAP_UNTAGGED = (
 )  # fmt: skip
 
 POP3_BEFORE_LOGIN = (
-    b"CAPA\r\n", b"NOOP\r\n", b"STLS\r\n", b"QUIT\r\n", b"STAT\r\n", b"UTF8\r\n", b"LANG *\r\n", b"AUTH\r\n", b"XCLIENT ADDR=1.2.3.4\r\n", b"USER\r\n",
+    b"CAPA\r\n", b"NOOP\r\n", b"STLS\r\n", b"QUIT\r\n", b"STAT\r\n", b"UTF8\r\n", b"LANG *\r\n", b"AUTH\r\n", b"XCLIENT ADDR=1.2.3.4\r\n",
+    b"XCLIENT ADDR=IPV6:2001:db8::9 PORT=5 SESSION=outer TTL=2 FORWARD=Zm9v\r\n", b"XCLIENT TTL=1 PORT=x\r\n", b"USER\r\n",
     b"PASS\r\n", b"X\r\n", b"APOP alice c4c9334bac560ecc979e58001b3e22fb\r\n",
 )  # fmt: skip
 POP3_SIGN_IN = (

@@ -113,6 +113,7 @@ class World:
         traced = ("ali*",) if self.traced else ()
         peer = Peer("192.0.2.1", 4711, "192.0.2.2", 993, TLS if mode == "implicit" else None)
         self.session = make(Context("sid", protocol, "l", peer, listener, facts, known, traced, refusal))  # type: ignore[arg-type]
+        self.session.context.trusted = source.chance(60)
         self.over = False
         self.tunnel: Tunnel | None = None
         self.client_open = True
