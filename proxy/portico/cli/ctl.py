@@ -39,7 +39,8 @@ _READ: Final = 1 << 16
 def ctl(ctx: click.Context, config: Path | None, path: str | None, words: tuple[str, ...]) -> None:
     """Give the running Portico a command: who, kick, servers, reload, top, …
 
-    `portico ctl help` lists them. It is asked over the unix socket that [console] socket names. Exit codes: 0 done, 1 it could not be done, 2 wrong usage.
+    `portico ctl help` lists them. It is asked over the unix socket that [console] socket names. Exit codes: 0 done, 1 it could not be
+    done, 2 wrong usage.
     """
     if path is None:
         from portico.config.load import load

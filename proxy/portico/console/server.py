@@ -5,6 +5,7 @@ Rule of this file: what is opened is closed; a console that cannot be opened is 
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
@@ -27,27 +28,40 @@ class Console:
 
     def __init__(self, control: Control, settings: Settings, event: Event, bind: Bind, unbind: Callable[[], None]) -> None:
         self.settings = settings
-        self.addresses: list[str] = []
-        """Where it answers: of SSH first, then the socket's."""
         self._control = control
         self._event = event
         self._bind = bind
         self._unbind = unbind
         self._door: Door | None = None
         self._hatch: Hatch | None = None
+        self._names: dict[Door | Hatch, list[str]] = {}
+        self._left: list[Door | Hatch] = []
+        """Nobody comes in there any more; who is there stays."""
 
     def __repr__(self) -> str:
         return f"<Console {' '.join(self.addresses) or 'closed'}>"
 
+    @property
+    def addresses(self) -> list[str]:
+        """Where it answers."""
+        return [name for names in self._names.values() for name in names]
+
     async def start(self) -> None:
         """Open what the settings name; what cannot be is logged (console.failed)."""
-        address, path = self.settings.address, self.settings.socket
+        await self._start_ssh()
+        await self._start_socket()
+
+    async def _start_ssh(self) -> None:
+        address = self.settings.address
         if address is not None:
             try:
                 await self._open_ssh(address)
             except (PorticoError, OSError, ValueError) as error:
                 self._unbind()
                 self._event("console.failed", {"address": address, "text": _why(error)})
+
+    async def _start_socket(self) -> None:
+        path = self.settings.socket
         if path is not None:
             hatch = Hatch(self._control, path, self._event)
             try:
@@ -56,7 +70,7 @@ class Console:
                 self._event("console.failed", {"address": f"unix:{path}", "text": _why(error)})
             else:
                 self._hatch = hatch
-                self._opened([f"unix:{path}"])
+                self._opened(hatch, [f"unix:{path}"])
 
     async def _open_ssh(self, address: str) -> None:
         from portico.console.ssh import Door  # asyncssh is for those who need it
@@ -65,30 +79,40 @@ class Console:
         sockets, names = self._bind(address)
         await door.open(sockets)
         self._door = door
-        self._opened(names)
+        self._opened(door, names)
 
-    def _opened(self, names: list[str]) -> None:
-        self.addresses += names
+    def _opened(self, what: Door | Hatch, names: list[str]) -> None:
+        self._names[what] = names
         for name in names:
             self._event("console.opened", {"address": name})
 
     async def adopt(self, settings: Settings) -> None:
-        """Go on with other settings. Who is there stays, unless it is to be answered elsewhere."""
+        """Go on with other settings. Who is there stays: it may be he who has asked for them."""
         before, self.settings = self.settings, settings
-        if (before.address, before.socket, before.host_key) != (settings.address, settings.socket, settings.host_key):
-            await self.stop()
-            await self.start()
+        if (before.address, before.host_key) != (settings.address, settings.host_key):
+            self._leave(self._door)
+            self._door = None
+            await self._start_ssh()
+        if before.socket != settings.socket:
+            self._leave(self._hatch)
+            self._hatch = None
+            await self._start_socket()
+
+    def _leave(self, what: Door | Hatch | None) -> None:
+        if what is not None:
+            what.let_go()
+            self._left.append(what)
+            if what is self._door:
+                self._unbind()
+            self._names.pop(what)
 
     async def stop(self) -> None:
         """Close everything; who is there is cut off."""
-        door, hatch = self._door, self._hatch
+        self._leave(self._door)
+        self._leave(self._hatch)
         self._door = self._hatch = None
-        if door is not None:
-            await door.close()
-            self._unbind()
-        if hatch is not None:
-            await hatch.close()
-        self.addresses.clear()
+        left, self._left = self._left, []
+        await asyncio.gather(*[what.close() for what in left])
 
 
 def _why(error: Exception) -> str:

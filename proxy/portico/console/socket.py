@@ -22,12 +22,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
-from portico.config.units import KIB
+from portico.config.units import KIB, SECONDS
 from portico.console.control import Control, ControlError
 from portico.console.seat import WIDE, Seat
 from portico.console.verb import Event, obey
 
 _LINE: Final = 64 * KIB
+_LAST_WORDS: Final = 1 * SECONDS
 _PEER: Final = struct.Struct("3i")
 """struct ucred: pid, uid, gid."""
 
@@ -62,12 +63,19 @@ class Hatch:
                 new.unlink()
             raise ControlError(f"{self._path}: {error.strerror or error}") from None
 
-    async def close(self) -> None:
+    def let_go(self) -> None:
+        """Accept nobody any more; who is there stays."""
         if self._server is not None:
             self._server.close()
         with suppress(OSError):
             if self._path.stat().st_ino == self._inode:  # else it is another process's by now
                 self._path.unlink()
+
+    async def close(self) -> None:
+        """Who is there is cut off, after what may be the answer to his command."""
+        self.let_go()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=_LAST_WORDS)
         for task in list(self._tasks):
             task.cancel()
         if self._tasks:

@@ -28,6 +28,8 @@ PROMPT: Final = "portico> "
 _HISTORY: Final = 200
 _LINE: Final = 4 * KIB
 _KEEPALIVE: Final = 30 * SECONDS
+LAST_WORDS: Final = 1 * SECONDS
+"""For the answer to a command that ends the console itself."""
 _LEAVE: Final = ("exit", "quit", "logout")
 
 
@@ -39,6 +41,8 @@ class Door:
         self._settings = settings
         self._event = event
         self._acceptors: list[asyncssh.SSHAcceptor] = []
+        self._working: set[asyncio.Task[None]] = set()
+        """Commands, not prompts."""
         self.guests: set[Guest] = set()
 
     async def open(self, sockets: Sequence[socket.socket]) -> None:
@@ -57,11 +61,24 @@ class Door:
             )  # fmt: skip
             self._acceptors.append(acceptor)
 
-    async def close(self) -> None:
+    def let_go(self) -> None:
+        """Accept nobody any more; who is there stays."""
         for acceptor in self._acceptors:
             acceptor.close()
         self._acceptors.clear()
-        for guest in list(self.guests):
+
+    async def close(self) -> None:
+        """Who is there is cut off, after what may be the answer to his last command."""
+        self.let_go()
+        if self._working:
+            await asyncio.wait(self._working, timeout=LAST_WORDS)
+        guests = list(self.guests)
+        for guest in guests:
+            guest.close()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LAST_WORDS):
+                await asyncio.gather(*[guest.gone.wait() for guest in guests])
+        for guest in guests:
             guest.abort()
 
     async def _serve(self, process: asyncssh.SSHServerProcess[str]) -> None:
@@ -70,6 +87,10 @@ class Door:
         seat = Seat(guest.operator, guest.role, guest.address, self._control, terminal)
         code = 0
         working = asyncio.ensure_future(self._work(seat, process))
+        serving = asyncio.current_task()
+        if process.command is not None and serving is not None:
+            self._working.add(serving)
+            serving.add_done_callback(self._working.discard)
         leaving = asyncio.ensure_future(process.wait_closed())
         try:
             await asyncio.wait((working, leaving), return_when=asyncio.FIRST_COMPLETED)
@@ -147,6 +168,7 @@ class Guest(asyncssh.SSHServer):
         self._connection: asyncssh.SSHServerConnection | None = None
         self._tried = 0
         self._known = False
+        self.gone = asyncio.Event()
         self.operator = ""
         self.role: Role = "look"
         self.address = ""
@@ -163,9 +185,14 @@ class Guest(asyncssh.SSHServer):
             self._door.guests.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self.gone.set()
         self._door.guests.discard(self)
         if not self._known:
             self._event("console.refused", {"address": self.address, "text": f"has not signed in; keys tried: {self._tried}"})
+
+    def close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
 
     def abort(self) -> None:
         if self._connection is not None:
