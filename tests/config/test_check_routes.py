@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from portico.config.document import parse_document
-from portico.config.load import understand
+from portico.config.load import read, understand
 from portico.config.settings import Portico
 from portico.errors import Secret, SettingsError
 
@@ -41,8 +43,6 @@ lookups = ["staff", "portal"]
 
 
 def understood(text: str) -> Portico:
-    from pathlib import Path
-
     return understand(parse_document("portico.toml", text), Path()).settings
 
 
@@ -80,3 +80,12 @@ def test_each_mistake_is_a_line(old: str, new: str, problem: str) -> None:
         understood(GOOD.replace(old, new, 1))
     assert any(problem in line for line in caught.value.problems), caught.value.problems
     assert not any("hidden" in line or "of the probe" in line for line in caught.value.problems)
+
+
+def test_a_file_with_the_password_of_a_database_that_everybody_may_read_is_warned_of(tmp_path: Path) -> None:
+    file = tmp_path / "portico.toml"
+    file.write_text(GOOD.replace('test_user = "probe"\ntest_password = "of the probe"\n', "").replace("headers =", "# "))
+    file.chmod(0o644)
+    assert any("chmod o-r" in line for line in read(file).warnings)
+    file.chmod(0o640)
+    assert not any("chmod o-r" in line for line in read(file).warnings)

@@ -34,7 +34,9 @@ def warnings(parts: Parts, file: Path | None = None) -> list[Problem]:
             found += _certificate(("servers", name), server.certificate, server.key, now)
     for name, listener in parts.listeners.items():
         found += _listener(("listeners", name), listener, now)
-    if file is not None and any(server.master_password is not None for server in parts.servers.values()) and _others_read(file):
+    secrets = [server.master_password or server.test_password for server in parts.servers.values()]
+    secrets += [header.value for auth in parts.auth_http.values() for header in auth.headers]
+    if file is not None and (any(secrets) or parts.sql) and _others_read(file):
         found.append(Problem((), "everybody on this machine may read this file, which has to do with passwords; chmod o-r"))
     return found
 
