@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 from portico.plugin import ConsoleCommand, hookimpl
 
-from tests.console.places import place
+from tests.console.places import place, soon
 
 
 class Greeter:
@@ -61,5 +62,22 @@ def test_a_plugin_adds_commands_with_roles(tmp_path: Path) -> None:
             assert sum("name that is none" in error or "is no ConsoleCommand" in error for error in failed) == 2
             assert any("ZeroDivisionError" in error for error in failed)
             alice.writer.close()
+
+    asyncio.run(tried())
+
+
+def test_the_plugin_of_the_page_does_what_the_page_says(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "how-to" / "use-the-console.md").read_text("utf-8")
+    (source,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    made: dict[str, Any] = {}
+    exec(compile(source, "use-the-console.md", "exec"), made)
+
+    async def tried() -> None:
+        async with place(tmp_path, more="[plugins.programs]", plugins={"programs": made["Programs"]}) as here:
+            for said in ('0 ID ("name" "Thunderbird")', "0 NOOP"):
+                client = await here.signs_in("alice", said)
+                client.writer.close()
+            assert await soon(lambda: not len(here.proxy.sessions))
+            assert json.loads(str((await here.run("programs", "otto")).stdout)) == {"Thunderbird": 1, "(says nothing)": 1}
 
     asyncio.run(tried())
