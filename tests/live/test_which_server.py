@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from aiohttp import web
+from portico.demo.certificates import Certificates
 from portico.demo.child import Child
 from portico.demo.dovecot import Dovecot
 from portico.demo.ports import LOOPBACK, accepts, free_ports, wait_until
@@ -144,10 +145,10 @@ class Service(threading.Thread):
 
 
 @contextmanager
-def nginx(directory: Path, service: Service) -> Iterator[int]:
-    """Its mail proxy; the port."""
+def nginx(directory: Path, service: Service, certificates: Certificates) -> Iterator[tuple[int, int]]:
+    """Its mail proxy; the ports of IMAP and of POP3 with TLS."""
     directory.mkdir()
-    port = free_ports(1)[0]
+    port, pop3s = free_ports(2)
     configured = subprocess.run(["nginx", "-V"], capture_output=True, text=True, check=True).stderr.split()
     modules = next((word.partition("=")[2] for word in configured if word.startswith("--modules-path=")), "/usr/lib/nginx/modules")
     # Without a user of its own it serves as whoever starts it: the directory is his.
@@ -163,21 +164,30 @@ mail {{
     auth_http {LOOPBACK}:{service.port}/auth;
     auth_http_header X-Auth-Key "of the service";
     server {{ listen {LOOPBACK}:{port}; protocol imap; imap_auth plain; }}
+    server {{
+        listen {LOOPBACK}:{pop3s} ssl;
+        protocol pop3;
+        ssl_protocols TLSv1.3;
+        ssl_certificate {certificates.certificate};
+        ssl_certificate_key {certificates.key};
+    }}
 }}
 """
     (directory / "nginx.conf").write_text(text)
     child = Child(["nginx", "-e", f"{directory}/error.log", "-c", f"{directory}/nginx.conf"], log=directory / "log")
     child.start()
     try:
-        wait_until("nginx", lambda: accepts(port), seconds=60, alive=lambda: child.running)
-        yield port
+        wait_until("nginx", lambda: accepts(pop3s), seconds=60, alive=lambda: child.running)
+        yield port, pop3s
     finally:
         child.stop()
 
 
-def test_a_service_for_nginx_is_asked_the_same_by_portico_and_what_it_says_is_done(place: Path, need: Callable[..., None]) -> None:
+def test_a_service_for_nginx_is_asked_the_same_by_portico_and_what_it_says_is_done(
+    place: Path, need: Callable[..., None], certificates: Certificates
+) -> None:
     need("nginx")
-    with ScriptedServer() as backend, Service(backend) as service, nginx(place / "nginx", service) as other:
+    with ScriptedServer() as backend, Service(backend) as service, nginx(place / "nginx", service, certificates) as (other, _):
         table = {
             "url": f"http://{LOOPBACK}:{service.port}/auth",
             "headers": [{"name": "X-Auth-Key", "value": "of the service"}],
@@ -193,6 +203,30 @@ def test_a_service_for_nginx_is_asked_the_same_by_portico_and_what_it_says_is_do
             # Both have signed in as the service has said.
             assert {connection.user.split()[-1] for connection in backend.connections if connection.user} == {"box7"}
             assert "of the box" not in proxy.log.read_text() and "of the service" not in proxy.log.read_text()
+
+
+def test_so_it_is_over_pop3_with_tls(place: Path, need: Callable[..., None], certificates: Certificates) -> None:
+    need("nginx")
+    with (
+        ScriptedServer(protocol="pop3") as backend,
+        Service(backend) as service,
+        nginx(place / "nginx-pop3", service, certificates) as ports,
+    ):
+        settings = {"auth_http": {"portal": {"url": f"http://{LOOPBACK}:{service.port}/auth"}}}
+        with running_proxy(server=backend, tls="implicit", listener={"lookups": ["portal"]}, settings=settings) as proxy:
+            for port, authority in ((ports[1], certificates.authority), (proxy.port, proxy.authority)):
+                with Dialogue(port, authority=authority, implicit=True) as client:
+                    client.line()
+                    client.send(b"USER alice\r\n")
+                    client.line()
+                    client.send(b"PASS secret\r\n")
+                    assert client.line().startswith(b"+OK")
+                    client.send(b"QUIT\r\n")
+                    client.line()
+        by_nginx, by_portico = service.asked
+        assert {**by_portico, "X-Auth-Key": "of the service"} == by_nginx
+        assert by_portico["Auth-Protocol"] == "pop3" and by_portico["Auth-SSL-Protocol"] == "TLSv1.3"
+        assert {connection.user for connection in backend.connections if connection.user} == {"box7"}
 
 
 def test_a_host_that_the_settings_do_not_have_needs_a_template(place: Path) -> None:
