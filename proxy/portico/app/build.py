@@ -122,7 +122,7 @@ class Shared:
         return made
 
     async def keep_lookups(self, settings: Portico) -> None:
-        """Let go those that these settings do not have. A login that still asks one is answered."""
+        """Let go those that these settings do not have. A login that is just asking one may be refused, UNAVAILABLE."""
         wanted: list[Sql | AuthHttp] = [*settings.sql.values(), *settings.auth_http.values()]
         gone = [lookup for known, lookup in self.lookups if known not in wanted]
         self.lookups = [(known, lookup) for known, lookup in self.lookups if known in wanted]

@@ -35,8 +35,9 @@ def warnings(parts: Parts, file: Path | None = None) -> list[Problem]:
     for name, listener in parts.listeners.items():
         found += _listener(("listeners", name), listener, now)
     secrets = [server.master_password or server.test_password for server in parts.servers.values()]
+    secrets += [sql.url for sql in parts.sql.values() if b"@" in sql.url.reveal()]
     secrets += [header.value for auth in parts.auth_http.values() for header in auth.headers]
-    if file is not None and (any(secrets) or parts.sql) and _others_read(file):
+    if file is not None and any(secrets) and _others_read(file):
         found.append(Problem((), "everybody on this machine may read this file, which has to do with passwords; chmod o-r"))
     return found
 
