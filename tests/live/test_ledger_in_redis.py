@@ -16,6 +16,7 @@ from portico.ledger.ledger import SqliteLedger
 from portico.ledger.safe import SafeLedger
 from portico.ledger.shared import LedgerAway, RedisLedger
 from portico.session.annotations.annotation import NOTHING_IS_NEW, Annotation, Located, Mailbox, Piece, Told, Whole
+from portico.testing.client import eventually
 
 from tests.live.conftest import lacking
 from tests.live.fetch import CannotFetch, fetch
@@ -44,7 +45,7 @@ def server(project: Path, place: Path) -> Iterator[Redis]:
 
 
 def ledger(server: Redis, prefix: str) -> RedisLedger:
-    return RedisLedger(Shared(redis=Secret(server.url.encode()), prefix=prefix, patience=10.0))
+    return RedisLedger(Shared(redis=Secret(server.url.encode()), prefix=prefix, patience=20.0), longest=20.0)
 
 
 def annotation(number: int, *, whole: bool = False) -> Annotation:
@@ -162,7 +163,10 @@ def test_what_one_machine_told_the_other_knows_also_in_a_mailbox_that_it_has_ope
 def test_who_died_with_a_lock_holds_nobody_up_for_long(server: Redis) -> None:
     now = [0.0]
     settings = Shared(redis=Secret(server.url.encode()), prefix="lock", patience=10.0)
-    dead, lives = RedisLedger(settings), RedisLedger(settings, lambda: now.__setitem__(0, now[0] + 0.1) or now[0])
+    dead, lives = (
+        RedisLedger(settings, longest=10.0),
+        RedisLedger(settings, lambda: now.__setitem__(0, now[0] + 0.1) or now[0], longest=10.0),
+    )
     dead.begin_sizes(INBOX, dead.sizes(INBOX))
     sizes = lives.sizes(INBOX)
     with pytest.raises(LedgerAway, match="locked"):
@@ -178,7 +182,9 @@ def test_without_redis_a_new_message_is_shown_as_it_is_and_stays_so(server: Redi
     failures: list[str] = []
     now = [0.0]
     memory = SafeLedger(
-        RedisLedger(Shared(redis=Secret(server.url.encode()), prefix="gone"), lambda: now[0]), failures.append, lambda: now[0]
+        RedisLedger(Shared(redis=Secret(server.url.encode()), prefix="gone", patience=20.0), lambda: now[0], longest=20.0),
+        failures.append,
+        lambda: now[0],
     )
     memory.judged(INBOX, 40, {"7": annotation(1)})
     server.kill()
@@ -190,3 +196,24 @@ def test_without_redis_a_new_message_is_shown_as_it_is_and_stays_so(server: Redi
     assert memory.judged_one(INBOX, "42", annotation(3)) == annotation(3)
     assert "41" not in memory.known(INBOX).annotations
     assert len(failures) == 1
+
+
+def test_a_redis_that_hangs_makes_sessions_wait_once_in_a_while_and_no_more(server: Redis) -> None:
+    now = [0.0]
+    memory = RedisLedger(Shared(redis=Secret(server.url.encode()), prefix="hangs"), lambda: now[0])
+    with server.hanging():
+        with pytest.raises(LedgerAway, match="TimeoutError"):
+            memory.known(INBOX)
+        for _ in range(1000):  # each would take a quarter of a second
+            with pytest.raises(LedgerAway, match="a moment ago"):
+                memory.known(INBOX)
+    now[0] = 60.0
+    assert eventually(lambda: known_again(memory, now))
+
+
+def known_again(memory: RedisLedger, now: list[float]) -> bool:
+    now[0] += 60.0
+    try:
+        return memory.known(INBOX).watermark == 0
+    except LedgerAway:  # a slow machine
+        return False

@@ -57,9 +57,9 @@ def server(project: Path, place: Path) -> Iterator[Redis]:
 class Machines:
     """Two machines in one process, and what they log."""
 
-    def __init__(self, redis: Redis, prefix: str, lease: float = 2.0) -> None:
+    def __init__(self, redis: Redis, prefix: str, lease: float = 2.0, patience: float = 5.0) -> None:
         self.said: list[str] = []
-        settings = Shared(redis=Secret(redis.url.encode()), prefix=prefix, lease=lease, patience=5.0)
+        settings = Shared(redis=Secret(redis.url.encode()), prefix=prefix, lease=lease, patience=patience)
         self.a, self.b = (
             SharedCommons(settings, lambda text: self.said.append(text), lambda: self.said.append("well"), machine=name) for name in "ab"
         )
@@ -192,6 +192,20 @@ def test_without_redis_nobody_waits_and_what_was_held_is_shared_again_afterwards
             await until(lambda: [hold["user"] for hold in two.b.holds()] == ["bob"])
             assert [await arrive(two.b, name) for name in "67"] == [None, "limit_address"]
             assert set(two.said) == {"Redis: ConnectionError", "well"}
+
+    asyncio.run(letters())
+
+
+def test_a_redis_that_hangs_counts_as_away_and_is_used_again_when_it_answers(server: Redis) -> None:
+    async def letters() -> None:
+        async with Machines(server, "hangs", patience=0.2) as two:
+            await arrive(two.a, "1")
+            with server.hanging():
+                assert await arrive(two.a, "2") is None
+                assert (await claim(two.a, "2", "alice"))["refusal"] is None
+                assert two.said == [two.said[0]]
+            await until(lambda: two.said[-1] == "well")
+            assert server.client.hgetall("hangs:m:a") == {"id": "a", f"n:{HERE}": "2", "u:alice": "1", f"b:alice|{HERE}": "1"}
 
     asyncio.run(letters())
 

@@ -129,9 +129,10 @@ class LedgerAway(Exception):
 
 
 class RedisLedger:
-    """See session.annotations.annotation.Ledger, session.sizes.sizes.SizesLedger. Raises SettingsError without redis-py."""
+    """See session.annotations.annotation.Ledger, session.sizes.sizes.SizesLedger. `longest`: seconds for an answer, whatever the settings
+    say. Raises SettingsError without redis-py."""
 
-    def __init__(self, settings: Shared, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, settings: Shared, clock: Callable[[], float] = time.monotonic, *, longest: float = _MOST_PATIENCE) -> None:
         try:
             import redis
         except ImportError:
@@ -140,7 +141,7 @@ class RedisLedger:
         self._errors: Final = (redis.RedisError, OSError)
         url = settings.redis.reveal().decode("utf-8")
         more: dict[str, Any] = {"ssl_ca_certs": settings.ca_file} if url.startswith("rediss:") and settings.ca_file else {}
-        patience = min(settings.patience, _MOST_PATIENCE)
+        patience = min(settings.patience, longest)
         self._redis: Redis = redis.Redis.from_url(url, socket_timeout=patience, socket_connect_timeout=patience, retry=None, **more)
         self._patience = patience
         self._prefix = settings.prefix
