@@ -7,16 +7,17 @@ address at the other end tells whether it was forwarded. What is true of it stan
 from __future__ import annotations
 
 import imaplib
+import itertools
 import poplib
 import re
 import socket
 import ssl
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +85,14 @@ class House:
 
     def events(self, name: str, **fields: Any) -> list[dict[str, Any]]:
         return [event for event in self.front.events(name) if all(event.get(key) == value for key, value in fields.items())]
+
+    def gaps(self, user: str) -> Iterator[tuple[int, float]]:
+        """Between the wrong logins from each address, as the log has them: after which, and seconds."""
+        times: dict[str, list[datetime]] = {}
+        for event in self.events("login.failed", user=user):
+            times.setdefault(event["rip"], []).append(datetime.fromisoformat(event["timestamp"]))
+        for of_one in times.values():
+            yield from enumerate((after - before).total_seconds() for before, after in itertools.pairwise(of_one))
 
     def connect(self, port: int, source: str = CLIENT) -> socket.socket:
         return socket.create_connection((LOOPBACK, port), timeout=30, source_address=(source, 0))
@@ -255,7 +264,6 @@ def test_a_circle_of_porticos_ends_whether_they_trust_each_other_or_not(house: H
 def test_a_hundred_addresses_that_guess_are_slowed_and_a_good_user_comes_in(house: House) -> None:
     over = threading.Event()
     guesses = [0] * 100
-    began = time.monotonic()
 
     def guess(number: int) -> None:
         while not over.is_set():
@@ -270,7 +278,7 @@ def test_a_hundred_addresses_that_guess_are_slowed_and_a_good_user_comes_in(hous
     for thread in threads:
         thread.start()
     try:
-        assert eventually(lambda: min(guesses) >= 1 and sum(guesses) > 200)
+        assert eventually(lambda: min(guesses) >= 3)
         client = house.imap(house.ports["open"])
         client.login("good", "right")
         client.logout()
@@ -278,7 +286,8 @@ def test_a_hundred_addresses_that_guess_are_slowed_and_a_good_user_comes_in(hous
         over.set()
         for thread in threads:
             thread.join()
-    # Each wrong password costs an address more: 0.2, 0.4, 0.8, 1, 1 … seconds, whatever the machine can do.
-    assert max(guesses) <= 4 + (time.monotonic() - began) / 1.0
+    # Each wrong password costs an address more: 0.2, 0.4, 0.8, 1, 1 … seconds, whichever worker it comes to. Should the supervisor stand still
+    # for a moment, a guess may overtake what is told of the one before.
+    gaps = [seconds >= min(0.2 * 2.0**number, 1.0) - 0.02 for number, seconds in house.gaps("victim")]
+    assert len(gaps) >= 200 and gaps.count(False) <= len(gaps) // 10
     assert not house.events("login.succeeded", user="victim")
-    assert house.events("login.failed", rip="198.51.100.7", user="victim")
