@@ -371,6 +371,26 @@ def test_an_upgrade_closes_no_door_and_one_that_fails_changes_nothing(tmp_path: 
     play(tmp_path, act)
 
 
+def nursery_of(pid: int) -> int:
+    (child,) = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return int(child)
+
+
+def test_where_no_worker_can_be_forked_any_more_another_process_takes_over(tmp_path: Path) -> None:
+    async def act(house: House) -> None:
+        house.write(workers='upgrade_drain = "1s"')
+        async with house.running() as process:
+            os.kill(nursery_of(process.pid), signal.SIGKILL)
+            await house.until("proxy.barren")
+            (await Client.at(house.port)).close()
+            os.kill(house.events("worker.started")[0]["pid"], signal.SIGKILL)
+            assert (await house.until("proxy.upgraded"))["pid"] == house.events("proxy.started")[1]["pid"]
+            assert await process.wait() == 0
+            (await Client.at(house.port)).close()
+
+    play(tmp_path, act)
+
+
 LAUNCHER = """
 import os, sys
 os.dup2(int(sys.argv[1]), 3)

@@ -166,6 +166,7 @@ class _House:
                     self._commons.hold(held["user"], held["seconds"])
             services = Services(SupervisorControl(supervisor, self._commons, self._drained), doors, self._log)
             supervisor.on_reload.append(services.adopt)
+            supervisor.on_barren = partial(self._asked.put_nowait, signal.SIGUSR2)
             supervisor.bind()
             if self._account is not None:
                 self._account.become()

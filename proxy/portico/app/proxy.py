@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import portico
-from portico.app.commons import commons_of, give_back
 from portico.app.build import Shared, build_generation, shown_to_servers, unverified, waits_for_server
 from portico.app.commons import commons_of, give_back
 from portico.app.generation import Generation, Visit

@@ -49,6 +49,8 @@ _ALL: Final = (
     _proxy("proxy.upgrading", "info", "Another process is started that takes our place (SIGUSR2).", "pid"),
     _proxy("proxy.upgraded", "info", "It serves; this one serves only the sessions that it has.", "pid sessions"),
     _proxy("proxy.upgrade_failed", "error", "It could not start; this one goes on.", "text", "pid"),
+    _proxy("proxy.barren", "error", "The process from which workers are forked has ended; an upgrade follows when one must be replaced.",
+           "text"),
     _proxy("worker.started", "info", "A worker process accepts connections.", "worker pid"),
     _proxy("worker.ended", "warning", "A worker process has ended unasked, and its sessions with it; another takes its place.",
            "worker pid sessions text"),

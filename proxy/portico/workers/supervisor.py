@@ -124,6 +124,11 @@ class Supervisor:
         """Told of settings that hold from now on."""
         self.on_gone: list[Callable[[Worker], None]] = []
         """Told of each worker that has ended."""
+        self.on_barren: Callable[[], None] = lambda: None
+        """Told once when a worker has to be replaced and cannot be: the nursery is gone."""
+        self._barren = False
+        self._halt = asyncio.Event()
+        """Nobody is replaced any more."""
         self.stopping = False
         self._read = read
         self._nursery = nursery
@@ -206,7 +211,7 @@ class Supervisor:
 
     async def _keep(self, worker: Worker, first: asyncio.Future[None]) -> None:
         """Have it there until it is to leave."""
-        while worker.state != "leaving":
+        while worker.state != "leaving" and not self._halt.is_set():
             worker.state, worker.began, worker.stale = "starting", time.monotonic(), False
             try:
                 await self._launch(worker)
@@ -237,6 +242,9 @@ class Supervisor:
         try:
             ask_for(self._nursery, worker.number, theirs)
         except OSError as error:
+            if self._barren:
+                tell, self.on_barren = self.on_barren, lambda: None
+                tell()
             raise Refused(f"no worker can be forked: {error.strerror}") from None
         finally:
             theirs.close()
@@ -280,6 +288,8 @@ class Supervisor:
 
     async def _how(self, pid: int) -> str:
         ended = self._ended.setdefault(pid, self._loop.create_future())
+        if self._barren and not ended.done():
+            return "nobody knows how"
         try:
             async with asyncio.timeout(_STATUS):
                 status = await ended
@@ -297,7 +307,9 @@ class Supervisor:
             worker.pause = 0.0
             return
         worker.pause = min(max(worker.pause * 2, _FIRST_PAUSE), _LAST_PAUSE)
-        await asyncio.sleep(worker.pause)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(worker.pause):
+                await self._halt.wait()
 
     async def _answer(self, worker: Worker, verb: str, arguments: dict[str, Any], sockets: Sockets) -> Any:
         for sock in sockets:
@@ -318,10 +330,9 @@ class Supervisor:
         if said is None:
             # It has nothing to do and hardly any memory of its own: somebody has killed it. Workers that live go on.
             self._loop.remove_reader(self._nursery)
+            self._barren = True
             if not self.stopping:
-                self.log.event(
-                    "proxy.bug", {"error": "nursery", "detail": "has ended: workers cannot be replaced until an upgrade (SIGUSR2)"}
-                )
+                self.log.event("proxy.barren", {"text": "The nursery has ended. Workers go on; should one have to be replaced, all are."})
         elif "ended" in said:
             ended = self._ended.setdefault(said["ended"], self._loop.create_future())
             if not ended.done():
@@ -422,8 +433,8 @@ class Supervisor:
         with suppress(OSError):
             log = reading.settings.log
             self.log.adopt(level=log.level, format=log.format, file=log.file, names=log.names)
-        wanted = reading.settings.workers.count
-        waits = [f"workers.count = {wanted} waits for a restart or an upgrade"] if wanted not in (None, self.shares.workers) else []
+        number = reading.settings.workers.count
+        waits = [f"workers.count = {number} waits for a restart or an upgrade"] if number not in (None, self.shares.workers) else []
         for text in [*reading.warnings, *waits]:
             self.log.event("settings.warning", {"text": text})
         self._swap(added)
@@ -512,6 +523,7 @@ class Supervisor:
         `spread`: idle sessions are told one after the other for so long.
         """
         self.stopping = True
+        self._halt.set()
         async with self._turn:
             began = time.monotonic()
             self.log.event("proxy.stopping", {"sessions": self.sessions} | ({"signal": signal} if signal else {}))
