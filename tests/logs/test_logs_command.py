@@ -21,6 +21,7 @@ from portico.cli.main import portico
 from portico.logs.questions import QUESTIONS
 from portico.logs.reading import LONGEST, Logs, column_type
 from portico.observe import reference
+from portico.observe.ecs import to_ecs
 from portico.observe.events import EVENTS
 from portico.observe.fields import EVERY_LINE, FIELDS, SESSION_ALWAYS, SESSION_WHEN_KNOWN
 
@@ -206,6 +207,27 @@ def test_rotated_and_compressed_files_and_standard_input_are_one_log(log: Path, 
     (row,) = answer("--sql", "SELECT count(*) AS n FROM log", log, turned, packed, odd, "-", stdin=log.read_bytes())
     assert row["n"] == 5 * len(LOG)
     assert answer("--sql", "SELECT count(*) AS n FROM log", stdin=log.read_bytes()) == [{"n": len(LOG)}]
+
+
+def test_a_log_in_the_names_of_ecs_has_the_same_answers_beside_another_too(log: Path, tmp_path: Path) -> None:
+    told = [
+        json.loads(each) for each in [*LOG, line("session.bug", user="x", tls="TLSv1.3", error="KeyError", traceback=["a:1 f", "b:2 g"])]
+    ]
+    log.write_text("\n".join(map(json.dumps, told)) + "\n")
+    ecs = tmp_path / "ecs.log.gz"
+    ecs.write_bytes(gzip.compress("\n".join(json.dumps(to_ecs(each)) for each in told).encode() + b"\nnot a line\n"))
+    assert answer(ecs) == answer(log)
+    sql = "SELECT * FROM log ORDER BY timestamp, event, user, rip, messages, seconds"
+    assert answer("--sql", sql, ecs) == answer("--sql", sql, log)
+    assert answer("--sql", "SELECT count(*) AS n FROM log", ecs, log) == [{"n": 2 * len(told)}]
+    assert run("-q", "events", ecs).stderr == "warning: 1 line is not of Portico's log, or damaged\n"
+
+
+def test_a_damaged_archive_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "portico.log.gz"
+    path.write_bytes(gzip.compress(b"x" * 1000)[:-20])
+    result = run(path)
+    assert (result.exit_code, result.stderr) == (Exit.FAILED, f"portico: {path}: cannot be unpacked\n")
 
 
 def test_what_is_not_of_the_log_is_counted_and_costs_nothing_else(log: Path) -> None:

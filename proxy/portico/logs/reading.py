@@ -6,8 +6,10 @@ counted and passed over. Nothing is fetched from anywhere: DuckDB may neither in
 
 from __future__ import annotations
 
+import gzip
 import shutil
 import tempfile
+import zlib
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -17,6 +19,7 @@ from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any, Final
 
 from portico.errors import PorticoError
+from portico.observe.ecs import NAMES, NANOSECONDS
 from portico.observe.fields import FIELDS, Field
 
 if TYPE_CHECKING:
@@ -26,6 +29,8 @@ _TYPES: Final = {"string": "VARCHAR", "integer": "BIGINT", "number": "DOUBLE", "
 _GLOB: Final = frozenset("*?[{")
 LONGEST: Final = 32 << 20
 """Octets of a line that DuckDB takes in any case. Portico's are far shorter; a file with a longer one is not its log, and refused."""
+_HEAD: Final = 64 * 1024
+"""Octets of a file by which it is known how its fields are called."""
 MEMORY: Final = "1GB"
 """What DuckDB may hold before it goes to its temporary directory."""
 
@@ -76,6 +81,7 @@ class Logs:
                 self._files.append(self._place / "stdin")
                 with (self._place / "stdin").open("wb") as copy:
                     shutil.copyfileobj(stdin, copy)
+            self._in_ecs = {file for file in self._files if _is_ecs(file)}
             settings: dict[str, str | bool | int | float | list[str]] = {
                 "memory_limit": memory,
                 "temp_directory": str(self._place / "spill"),
@@ -93,7 +99,6 @@ class Logs:
             raise
         self._since, self._until = since, until
         self._source = ""
-        self._copied = ""
         self._view(FIELDS)
 
     def __enter__(self) -> Logs:
@@ -110,29 +115,30 @@ class Logs:
 
     def _view(self, names: Sequence[str] | dict[str, Field]) -> None:
         """Define `log` with these fields, read anew from the files by each question."""
-        columns = ", ".join(
-            f"{_text(name)}: {_text('VARCHAR' if column_type(FIELDS[name]) == 'TIMESTAMPTZ' else column_type(FIELDS[name]))}"
-            for name in names
-        )
-        files = ", ".join(_text(str(file)) for file in self._files)
-        self._source = f"read_json([{files}], format = 'newline_delimited', ignore_errors = true, columns = {{{columns}}})"
-        stamped = ", ".join(_column(FIELDS[name]) for name in names)
-        self._db.execute(f"CREATE OR REPLACE TEMP VIEW log AS SELECT {stamped} FROM {self._source} WHERE event IS NOT NULL{self._period()}")
+        self._source = self._lines(names)
+        self._db.execute(f"CREATE OR REPLACE TEMP VIEW log AS SELECT * FROM ({self._source}) WHERE event IS NOT NULL{self._period()}")
+
+    def _lines(self, names: Sequence[str] | dict[str, Field]) -> str:
+        """SELECT these fields of every line, be it of the log or not."""
+        parts: list[str] = []
+        for ecs in (False, True):
+            files = [file for file in self._files if (file in self._in_ecs) == ecs]
+            if files:
+                columns = ", ".join(f"{_text(_written(name, ecs=ecs))}: {_text(_written_type(FIELDS[name], ecs=ecs))}" for name in names)
+                shown = ", ".join(_text(str(file)) for file in files)
+                source = f"read_json([{shown}], format = 'newline_delimited', ignore_errors = true, columns = {{{columns}}})"
+                parts.append(f"SELECT {', '.join(_column(FIELDS[name], ecs=ecs) for name in names)} FROM {source}")
+        return " UNION ALL ".join(parts)
 
     def _period(self) -> str:
         bounds = ((">=", self._since), ("<", self._until))
-        return "".join(f" AND TRY_CAST(timestamp AS TIMESTAMPTZ) {sign} TIMESTAMPTZ {_text(at.isoformat())}" for sign, at in bounds if at)
+        return "".join(f" AND timestamp {sign} TIMESTAMPTZ {_text(at.isoformat())}" for sign, at in bounds if at)
 
     def copy(self, names: Sequence[str]) -> None:
         """Read these fields of all lines once, because several questions are coming. `rejected` then costs nothing."""
-        wanted = list(dict.fromkeys(("timestamp", "event", *names)))
-        self._view(wanted)
-        self._run(f"CREATE OR REPLACE TABLE copied AS SELECT {', '.join(map(_name, wanted))} FROM ({self._unfiltered(wanted)})")
+        self._run(f"CREATE OR REPLACE TABLE copied AS {self._lines(list(dict.fromkeys(('timestamp', 'event', *names))))}")
         self._db.execute(f"CREATE OR REPLACE TEMP VIEW log AS SELECT * FROM copied WHERE event IS NOT NULL{self._period()}")
-        self._copied = "copied"
-
-    def _unfiltered(self, names: Sequence[str]) -> str:
-        return f"SELECT {', '.join(_column(FIELDS[name]) for name in names)} FROM {self._source}"
+        self._source = "SELECT event FROM copied"
 
     def ask(self, sql: str, top: int | None = None) -> Answer:
         """The answer to one SELECT over `log`; its first `top` rows. Raises LogsError."""
@@ -142,8 +148,7 @@ class Logs:
 
     def rejected(self) -> int:
         """Lines that are no lines of Portico's log: not JSON, damaged, or without an event."""
-        where = self._copied or self._source
-        return int(self._run(f"SELECT count(*) FROM {where} WHERE event IS NULL").fetchall()[0][0])
+        return int(self._run(f"SELECT count(*) FROM ({self._source}) WHERE event IS NULL").fetchall()[0][0])
 
     def _run(self, sql: str) -> duckdb.DuckDBPyConnection:
         import duckdb
@@ -167,9 +172,39 @@ def _readable(path: Path, place: Path, number: int) -> Path:
     return link
 
 
-def _column(known: Field) -> str:
-    name = _name(known.name)
-    return f"TRY_CAST({name} AS TIMESTAMPTZ) AS {name}" if column_type(known) == "TIMESTAMPTZ" else name
+def _is_ecs(file: Path) -> bool:
+    """Whether its lines have the names of ECS (log.names)."""
+    packed = "".join(file.suffixes).endswith(".gz")
+    try:
+        with gzip.open(file) if packed else file.open("rb") as octets:
+            return b'{"@timestamp":' in octets.read(_HEAD)
+    except (OSError, EOFError, zlib.error) as error:
+        if isinstance(error, OSError) and error.filename is not None:
+            raise
+        raise LogsError(f"{file}: cannot be unpacked") from None
+
+
+def _written(name: str, *, ecs: bool) -> str:
+    return NAMES.get(name, f"portico.{name}") if ecs else name
+
+
+def _written_type(known: Field, *, ecs: bool) -> str:
+    kind = column_type(known)
+    return "VARCHAR" if kind == "TIMESTAMPTZ" or (ecs and known.name == "traceback") else kind
+
+
+def _column(known: Field, *, ecs: bool) -> str:
+    """A field as it was written, as what it is."""
+    name, value = _name(known.name), _name(_written(known.name, ecs=ecs))
+    if column_type(known) == "TIMESTAMPTZ":
+        value = f"TRY_CAST({value} AS TIMESTAMPTZ)"
+    elif ecs and known.name == "seconds":
+        value = f"{value} / {NANOSECONDS}"
+    elif ecs and known.name == "traceback":
+        value = f"string_split({value}, chr(10))"
+    elif ecs and known.name == "tls":
+        value = f"'TLSv' || {value}"
+    return f"{value} AS {name}"
 
 
 def _name(name: str) -> str:

@@ -42,10 +42,10 @@ NAMES: Final[Mapping[str, str]] = {
 """All others: ``portico.`` and the name."""
 
 _OUTCOMES: Final = {"login.succeeded": "success", "login.failed": "failure"}
-_NANOSECONDS: Final = 1_000_000_000
+NANOSECONDS: Final = 1_000_000_000
 
 VALUES: Final[Mapping[str, Callable[[Any], Any]]] = {
-    "seconds": lambda value: round(value * _NANOSECONDS) if isinstance(value, int | float) else None,
+    "seconds": lambda value: round(value * NANOSECONDS) if isinstance(value, int | float) else None,
     "traceback": lambda value: "\n".join(value) if isinstance(value, list | tuple) else value,
     "tls": lambda value: value.removeprefix("TLSv") if isinstance(value, str) else value,
     "rip": lambda value: value or None,
