@@ -234,8 +234,9 @@ class Life:
         then, and never becomes a tunnel."""
         if self._watch is not None:
             self._watch.trace(on)
-        elif on:
-            self.context.trace_users = (*self.context.trace_users, "*")
+        else:
+            others = tuple(pattern for pattern in self.context.trace_users if pattern != "*")
+            self.context.trace_users = (*others, "*") if on else others
 
     # -- events in, decisions out
 
@@ -458,6 +459,7 @@ class Life:
             self._turn_down(outcome.code, outcome.text, fields, out, counts=outcome.counts)
             return
         self._signed_in = outcome
+        self._route, self._routes = None, []  # with them their passwords
         self._phase = "opening"
         out.append(SetPhase("", MAIN))
         self.view.capabilities = tuple(name.decode("ascii", "replace") for name in outcome.capabilities)
@@ -470,7 +472,8 @@ class Life:
         assert self._front is not None
         self._refusal = self._no(code, text)
         self._refusal_shown = self._shown(self._refusal)
-        self._sign_in = self._wish = None
+        self._sign_in = self._wish = self._route = None
+        self._routes = []
         out.append(SetPhase("", MAIN))
         method = self.view.mechanism
         out.append(Record("login.failed", {"method": method, "text": _logged(text), **fields}))
