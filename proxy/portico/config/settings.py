@@ -86,9 +86,15 @@ class Limits(Settings):
     sessions: int = Field(20000, ge=1, description="Sessions in all.")
     sessions_per_user: int = Field(200, ge=1, description="Sessions of one user (Thunderbird opens 5, a phone 10).")
     sessions_per_address: int = Field(500, ge=1, description="Connections of one client address (IPv6: one /64).")
-    sessions_per_user_and_address: int = Field(
-        100, ge=1, description="Sessions of one user from one client address (Dovecot: mail_max_userip_connections)."
+    sessions_per_user_and_address: int | None = Field(
+        None,
+        ge=1,
+        description="Sessions of one user from one client address (Dovecot: mail_max_userip_connections). Default: as many as of one user.",
     )
+
+    @property
+    def per_user_and_address(self) -> int:
+        return self.sessions_per_user if self.sessions_per_user_and_address is None else self.sessions_per_user_and_address
 
 
 class Server(Settings):

@@ -49,7 +49,7 @@ def bounds_of(limits: Limits, penalties: PenaltySettings) -> dict[str, float]:
         "sessions": limits.sessions,
         "sessions_per_address": limits.sessions_per_address,
         "sessions_per_user": limits.sessions_per_user,
-        "sessions_per_user_and_address": limits.sessions_per_user_and_address,
+        "sessions_per_user_and_address": limits.per_user_and_address,
         "first": penalties.delay,
         "longest": penalties.delay_max,
         "step": penalties.forget,

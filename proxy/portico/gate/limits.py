@@ -157,7 +157,7 @@ class Counts:
         Claimed before the server has said yes, so that many logins at once cannot pass the limit together.
         Names differing in case only are one user, as for most servers.
         """
-        word = self.take(ticket, user, limits.sessions_per_user, limits.sessions_per_user_and_address)
+        word = self.take(ticket, user, limits.sessions_per_user, limits.per_user_and_address)
         return self.refuse(word) if word is not None else None
 
     def unclaim(self, ticket: Ticket) -> None:
