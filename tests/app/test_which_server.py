@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 import sqlite3
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
+from portico.app.build import Shared, build_generation
 from portico.config.sections.upstream import Group, Member
+from portico.config.settings import Portico
+from portico.observe.log import Log
+from portico.observe.sink import Sink
 from portico.testing import running_proxy
 from portico.testing.client import eventually
 from portico.testing.proxy import RunningProxy
@@ -172,3 +178,27 @@ def test_a_source_that_is_away_refuses_logins_and_says_why(tmp_path: Path, key: 
         assert login(proxy) == b"a1 NO [UNAVAILABLE] Temporary failure; try again later.\r\n"
         assert proxy.events("lookup.failed")[0]["lookup"] == "x"
         assert proxy.events("login.failed")[0]["reason"] == "lookup"
+
+
+def test_a_source_outlives_a_reload_as_long_as_its_settings_stay(tmp_path: Path) -> None:
+    async def run() -> None:
+        sink = Sink(os.open(tmp_path / "log", os.O_WRONLY | os.O_CREAT), owned=True)
+        shared = Shared(Log(sink))
+        url = f"sqlite:///{tmp_path}/users.db"
+
+        def settings(ttl: str) -> Portico:
+            table = {"url": url, "query": "SELECT 1 AS server", "ttl": ttl}
+            listener = {"protocol": "imap", "addresses": ["127.0.0.1:0"], "lookups": ["x"], "tls": "none"}
+            return Portico.model_validate({"servers": {"a": {"imap": "h:1"}}, "listeners": {"l": listener}, "sql": {"x": table}})
+
+        first = build_generation(settings("60s"), shared).desks["l"].way.lookups[0]
+        same = build_generation(settings("60s"), shared).desks["l"].way.lookups[0]
+        assert same is first
+        changed = build_generation(settings("5s"), shared).desks["l"].way.lookups[0]
+        assert changed is not first
+        await shared.keep_lookups(settings("5s"))
+        assert [lookup for _, lookup in shared.lookups] == [changed]
+        await shared.leave()
+        shared.close()
+
+    asyncio.run(run())
