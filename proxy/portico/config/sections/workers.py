@@ -42,5 +42,6 @@ class Workers(Settings):
     hung: Duration = Field(
         60 * SECONDS,
         ge=2,
-        description="A worker that has done nothing at all for so long (a plugin that waits in it) is killed and replaced; 2 seconds at least.",
+        description="A worker that has done nothing at all for so long (a plugin that waits in it) is killed and replaced; "
+        "2 seconds at least.",
     )
