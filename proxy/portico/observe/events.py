@@ -158,7 +158,8 @@ _ALL: Final = (
     _session("login.succeeded", "info", "The client has signed in, and we at the server.", "method server address seconds", "resumed sni"),
     _session("session.capabilities_withheld", "debug", "Capabilities of the server that are not announced.", "names"),
     _session("session.opened", "debug", "The plugins were asked; octets flow.", "mode plugins"),
-    _session("trace.started", "info", "The protocol text of this session is written to a file (path), or an operator looks at it.", optional="path"),
+    _session("trace.started", "info", "The protocol text of this session is written to a file (path), or an operator looks at it.",
+             optional="path"),
     _session("trace.failed", "warning", "The protocol text of this session cannot be written.", "detail"),
     _session("session.bug", "error", "A fault of Portico; the session ends, or its login is refused.", "error", "traceback detail"),
     _session(

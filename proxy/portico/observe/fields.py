@@ -66,7 +66,7 @@ _ALL: Final = (
     Field("capabilities", "Capability names, in the server's order.", _NAMES),
     Field("client", "The client's program and its version, as it said by IMAP ID: before login, or after it where somebody is interested."),
     Field("code", "Response code told to the client (RFC 5530), without brackets; may be empty."),
-    Field("command", "The command's name, upper case; \"other\" for one that is not known."),
+    Field("command", "The command's name, upper case, or other: one that is not known."),
     Field("commands", "Commands of the client after login; null in a tunnel, where nobody counts them.", _WHOLE_OR_NULL),
     Field("count", "How many.", _WHOLE),
     Field("days", "Whole days that are left; below 0: since when.", {"type": "integer"}),
