@@ -56,19 +56,6 @@ _MOST_FOUND: Final = 1_000_000
 _FOUND: Final = frozenset(["SEARCH", "ESEARCH"])
 """A server that has enabled IMAP4rev2 answers by ESEARCH."""
 
-_WITHHELD: Final = frozenset(
-    [b"CATENATE", b"URLAUTH", b"URLAUTH=BINARY", b"URL-PARTIAL", b"OBJECTID", b"OBJECTIDBIS", b"PREVIEW", b"SNIPPET=FUZZY", b"NOTIFY",
-     b"ESORT", b"CONVERT", b"MULTISEARCH", b"JMAPACCESS", b"X-GM-EXT-1", b"REPLACE", b"PARTIAL", b"UIDONLY", b"XAPPLEPUSHSERVICE",
-     b"ANNOTATE-EXPERIMENT-1"]
-)  # fmt: skip
-"""Capabilities that derive from bodies and sizes, or show messages in ways, that are not handled here."""
-
-
-def withheld_for_annotations(name: bytes) -> bool:
-    """Whether a capability is not announced where messages are annotated."""
-    upper = name.upper()
-    return upper in _WITHHELD or upper.startswith(b"PREVIEW=")
-
 
 class Errand(NamedTuple):
     """A command of ours, without tag and line end. Of its answer responses of these kinds are kept from the client."""

@@ -17,28 +17,12 @@ from portico.session.close import Reason
 from portico.session.context import Context, LoginAttempt, Route, SessionView
 from portico.session.decisions import Close, Decision, Disconnect, Record, SendToServer, SetPhase
 from portico.session.events import CLIENT, MAIN, Closed, Event, TimedOut
+from portico.session.imap.announced import announced_with_mounts
 from portico.session.imap.client_id import client_id
+from portico.session.imap.kinds import LISTS, NAMING, NEWS, NOT_THE_CLIENTS
 from portico.session.imap.link import Link, Pending
-from portico.session.imap.mounts import (
-    LISTS,
-    NAMING,
-    NEWS,
-    NOT_THE_CLIENTS,
-    OF_THE_SELECTED,
-    SETTLES,
-    Ask,
-    Done,
-    Forward,
-    Got,
-    Job,
-    Mounts,
-    Reopen,
-    Say,
-    Step,
-    announced_with_mounts,
-    unavailable,
-    without_list,
-)
+from portico.session.imap.mounts import OF_THE_SELECTED, SETTLES, Mounts
+from portico.session.imap.steps import Ask, Done, Forward, Got, Job, Reopen, Say, Step, unavailable, without_list
 from portico.session.imap.store import Store
 from portico.session.imap.transfer import Transfer, is_message
 from portico.session.imap.watch import UNTAGGED, Watch, pattern
@@ -186,7 +170,7 @@ class MountedWatch(Watch):
 
     def _sum_up_stores(self, out: list[Decision]) -> None:
         """For the log, before the session closes."""
-        if (record := self._mounts.unfinished()) is not None:
+        if (record := self._mounts.copies.unfinished()) is not None:
             out.insert(len(out) - 1, record)
         for store in self._stores.values():
             if store.asked:

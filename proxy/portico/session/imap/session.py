@@ -10,12 +10,11 @@ from portico.session.annotations.transform import Transforms
 from portico.session.ask import one_line
 from portico.session.context import Route
 from portico.session.events import MAIN
-from portico.session.imap.annotate import withheld_for_annotations
 from portico.session.imap.annotated import AnnotatedWatch
+from portico.session.imap.announced import announced_with_mounts, withheld_for_annotations
 from portico.session.imap.ending import BYE, judge
 from portico.session.imap.front import Front
 from portico.session.imap.mounted import MountedWatch
-from portico.session.imap.mounts import announced_with_mounts
 from portico.session.imap.sign_in import SignIn
 from portico.session.imap.sized import SizedWatch
 from portico.session.imap.watch import Watch

@@ -19,12 +19,12 @@ from portico.session.context import Context, LoginAttempt, SessionView
 from portico.session.decisions import Close, Decision, Record
 from portico.session.events import MAIN, Event
 from portico.session.imap import sized_search
-from portico.session.imap.annotate import withheld_for_annotations
+from portico.session.imap.announced import withheld_for_annotations
 from portico.session.imap.errand import Answer, parted
 from portico.session.imap.link import Link
 from portico.session.imap.mounted import MountedWatch
-from portico.session.imap.mounts import Ask, Forward, Got, Job, Step
 from portico.session.imap.rewrite import LITERAL, FetchRewriter
+from portico.session.imap.steps import Ask, Forward, Got, Job, Step
 from portico.session.imap.watch import UNTAGGED, Watch
 from portico.session.interests import BoundSizer, Compiled
 from portico.session.sizes.sizer import Sketch, confident

@@ -13,7 +13,7 @@ from typing import Final
 
 from portico.errors import PeerError
 from portico.session.events import MAIN
-from portico.session.imap.mounts import Ask, Done, Forward, Job, Say
+from portico.session.imap.steps import Ask, Done, Forward, Job, Say
 from portico.session.sizes.sizes import MOST_UID, Sizes
 from portico.wire.fetch import ranges_of, sequence_set
 from portico.wire.imap import CommandLine, parse_fetch

@@ -2,7 +2,7 @@
 
 Rule of this file: one FETCH streams into one APPEND (RFC 3502: all or nothing) or, where the target has no MULTIAPPEND, into one for each
 message. Nothing is held but what came in one reading while the target has not said ``+``; the source is not read meanwhile. Who asked, what
-the client is told, what is undone and what is removed is decided in imap.mounts.
+the client is told, what is undone and what is removed is decided in imap.copies.
 """
 
 from __future__ import annotations
