@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from portico.session.events import CLIENT, MAIN, Closed
-from portico.session.imap.annotate import mailbox_name
+from portico.session.imap.selected import mailbox_name
 from portico.testing import Correspondence
 
 from tests.session.imap.test_annotated import BLOCK, LOOK, PLAIN, SELECT, STRUCTURE, Annotates

@@ -1,40 +1,29 @@
 """Annotations in the selected mailbox of a watched IMAP session.
 
-Rule of this file: which messages are annotated, and what therefore becomes of commands and responses. Questions of our own to the
-server are yielded as Errands by generators (*jobs*); imap.annotated sends them when the leg has nothing under way, and the client sees
-nothing of them. Errands name messages by number, because UID FETCH would let the server announce EXPUNGE, which a client that has asked by
-number may not be told (RFC 9051 7.5.1). They never set \\Seen, and never ask for flags: a server that has told them once does not tell
-them again.
+Rule of this file: what becomes of commands and responses, because messages are annotated; which are, imap.discover finds out. Questions of
+our own to the server are yielded as errands by jobs (imap.plan).
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from types import MappingProxyType
-from typing import Final, NamedTuple
+from collections.abc import Callable, Generator, Mapping, Sequence
+from typing import Final
 
 from portico.errors import PeerError
-from portico.session.annotations.annotation import MOST_COUNTED, NOTHING_IS_NEW, Annotation, Known, Ledger, Located, Mailbox
+from portico.session.annotations.annotation import MOST_COUNTED, Annotation, Known, Ledger, Mailbox
 from portico.session.annotations.judge import Judge
-from portico.session.annotations.locate import Locator
-from portico.session.annotations.outline import Outline, outline_of
 from portico.session.annotations.splice import Range, asked_of_server
-from portico.session.decisions import Decision, Record
-from portico.session.imap.errand import STRUCTURE
+from portico.session.decisions import Decision
+from portico.session.imap.discover import Discovery
+from portico.session.imap.plan import IDLE, Errand, Job, Plan, Result, Say
+from portico.session.imap.questions import fetched, numbers_in, set_of, size_in, some
 from portico.session.imap.rewrite import FetchRewriter, Section
-from portico.wire.bodystructure import Part, decoded, parse_structure
+from portico.session.imap.selected import Selected, mailbox_name
 from portico.wire.fetch import FetchCommand, Item, chosen, parse_fetch_command, ranges_of
-from portico.wire.imap import FetchResponse, parse_arguments, parse_fetch, unquoted
-from portico.wire.mailbox import encode
+from portico.wire.imap import parse_arguments, unquoted
 from portico.wire.search import SizeKey, size_keys
 
-_BATCH: Final = 200
-"""Messages whose structure is asked for in one errand."""
-_SET: Final = 8000
-"""Octets of a sequence set in one command."""
-_CHUNK: Final = 64 * 1024
 _TOUCHED: Final = frozenset(
     ["RFC822.SIZE", "BODY", "BODYSTRUCTURE", "BODY.PEEK", "RFC822", "RFC822.TEXT", "BINARY", "BINARY.PEEK", "BINARY.SIZE"]
 )
@@ -43,134 +32,22 @@ _HEADERS: Final = ("HEADER", "MIME")
 _SEARCHES: Final = {"SEARCH": 0, "SORT": 2, "THREAD": 2}
 """Commands with a search program, and how many arguments stand before it (RFC 5256)."""
 _STATUS_SIZE: Final = re.compile(rb"[ (]SIZE (\d{1,19})(?=[ )])", re.IGNORECASE)
-_ALL: Final = re.compile(rb" ALL ([0-9:,]+)", re.IGNORECASE)
-_TRIES: Final = 3
-_ROUNDS: Final = 10
-"""Looks at what came while we looked; what comes then waits for the next command."""
-_MANY: Final = 5000
-"""Messages of which a number is asked for in one errand."""
 _MOST_LENGTH: Final = 0xFFFFFFFF
 """RFC 9051 9: numbers have 32 bits for most servers."""
-_MOST_FOUND: Final = 1_000_000
-"""Messages in one range of an answer."""
-_FOUND: Final = frozenset(["SEARCH", "ESEARCH"])
-"""A server that has enabled IMAP4rev2 answers by ESEARCH."""
-
-
-class Errand(NamedTuple):
-    """A command of ours, without tag and line end. Of its answer responses of these kinds are kept from the client."""
-
-    command: bytes
-    kinds: frozenset[str]
-    ranges: Mapping[Section, Range] = MappingProxyType({})
-    """As those of a Plan, where the answers are for the client."""
-    news: bool = True
-    """Flags that come with the answer were not asked for, and go to the client by themselves."""
-
-
-class Say(NamedTuple):
-    """Whole untagged responses of ours, for the client."""
-
-    lines: bytes
-
-
-class Result(NamedTuple):
-    """What the server answered."""
-
-    ok: bool
-    responses: list[bytes]
-    cut: bool = False
-    """Some of it was too large to be held."""
-
-    @property
-    def whole(self) -> bool:
-        return self.ok and not self.cut
-
-
-@dataclass(slots=True)
-class Plan:
-    """What becomes of the client's command. `ranges`: what the client asked where the server is asked for another range.
-    `answer`: it does not go to the server; these lines and OK are its answer."""
-
-    arguments: bytes
-    ranges: dict[Section, Range] = field(default_factory=dict)
-    answer: bytes | None = None
-    refusal: str = ""
-    code: str = "CANNOT"
-    """Of the refusal."""
-    failure: tuple[str, str] | None = None
-    """Code and text: where the server says OK, the client is told NO, because not all could be answered."""
-
-
-IDLE: Final = None
-"""Yielded in place of an Errand: go on when the leg has nothing under way, so that no message can change its number meanwhile."""
-
 _PLAIN_SET: Final = re.compile(rb"((?:\d{1,10}(?::\d{1,10})?,){0,20}\d{1,10}(?::\d{1,10})?) ")
 """A set without ``*`` and ``$``, and not a long one."""
 
-Job = Generator[Errand | Say | None, Result, Plan | None]
-Steps = Generator[Errand | Say | None, Result, None]
 
+class Annotations(Discovery):
+    """What imap.annotated asks. `newest`: as Discovery has it; `held`: octets that may be held of a response."""
 
-@dataclass(slots=True)
-class Selected:
-    """The selected mailbox. `judged`: messages 1 to this number have been judged. `last`: UID of the last of them; 0: not known."""
-
-    mailbox: Mailbox
-    known: Known
-    exists: int = 0
-    judged: int = 0
-    last: int = 0
-    gone: int = 0
-    """How many messages have left it since it was selected."""
-    looked: bool = False
-    failures: int = 0
-    uid_next: int = 0
-    """RFC 9051 2.3.1.1, when it was selected; 0: the server did not say."""
-    numbers: dict[int, str] = field(default_factory=dict)
-    """Message number to UID, of the annotated ones."""
-
-    def expunged(self, number: int) -> None:
-        """RFC 9051 7.5.1: those behind it move down by one."""
-        self.exists = max(0, self.exists - 1)
-        self.gone += 1
-        if number == self.judged:
-            self.last = 0
-        if number <= self.judged:
-            self.judged -= 1
-        self.numbers = {each - (each > number): uid for each, uid in self.numbers.items() if each != number}
-
-    def vanished(self, uids: bytes) -> None:
-        """RFC 7162 3.2.10, without (EARLIER): each UID named was a message."""
-        for low, high in ranges_of(uids, 0):
-            gone = high - low + 1
-            self.exists = max(0, self.exists - gone)
-            self.gone += gone
-            self.last = 0 if low <= self.last <= high else self.last
-            # Another session may have judged more than this one has heard of: then some are looked at again, which does no harm.
-            self.judged = max(0, self.judged - max(0, min(high, self.known.watermark) - low + 1))
-            kept = {}
-            for number, uid in self.numbers.items():
-                if int(uid) > high:
-                    kept[number - gone] = uid
-                elif int(uid) < low:
-                    kept[number] = uid
-            self.numbers = kept
-
-
-class Annotations:
-    """What imap.watch asks. `newest`: of a mailbox never seen before, so many messages are looked at; older ones are not annotated."""
-
-    __slots__ = ("_account", "_coming", "_held", "_judge", "_ledger", "_newest", "_shown", "_written", "selected")
+    __slots__ = ("_account", "_coming", "_held", "_shown", "_written")
 
     def __init__(self, judge: Judge, ledger: Ledger, account: str, *, newest: int, held: int) -> None:
-        self._judge = judge
-        self._ledger = ledger
+        super().__init__(judge, ledger, newest=newest)
         self._account = account
-        self._newest = newest
         self._held = held
         self._coming: Selected | None = None
-        self.selected: Selected | None = None
         self._written: tuple[dict[int, str], frozenset[bytes]] = {}, frozenset()
         self._shown: set[tuple[Mailbox, str]] = set()
 
@@ -320,11 +197,6 @@ class Annotations:
         """Whether the answer may be another than the server's."""
         return any(_touched(item) for item in command.items) or bool(command.names & _MACROS_TOUCHED)
 
-    @property
-    def _unjudged(self) -> bool:
-        state = self.selected
-        return state is not None and state.judged < state.exists and state.failures < _TRIES
-
     def _closed(self, command: FetchCommand, uid: bool) -> bytes:
         """The arguments of a FETCH, its set without messages that nobody has judged: one may come between, and be shown as it is.
         ``*`` is written as the last one that is known."""
@@ -430,9 +302,9 @@ class Annotations:
             go = [uid for uid, made in shown if key.holds(made.size) and not key.holds(made.size + made.octets)]
             come = [uid for uid, made in shown if key.holds(made.size + made.octets) and not key.holds(made.size)]
             if go:
-                condition = b"(%b NOT UID %b)" % (condition, _set(go))
+                condition = b"(%b NOT UID %b)" % (condition, set_of(go))
             if come:
-                condition = b"(OR %b UID %b)" % (condition, _set(come))
+                condition = b"(OR %b UID %b)" % (condition, set_of(come))
             changed += arguments[pos : key.start] + condition
             pos = key.end
         return changed + arguments[pos:]
@@ -450,252 +322,21 @@ class Annotations:
         result = yield Errand((b"UID SORT " if uid else b"SORT ") + arguments, frozenset(["SORT"]))
         if result.cut:
             return Plan(arguments, refusal="Too many messages to be sorted by size.", code="LIMIT")
-        found = _numbers(result.responses, b"SORT")
+        found = numbers_in(result.responses, b"SORT")
         if not result.ok or not found:
             return Plan(arguments)
         known: dict[int, int] = {}
         shown = set(state.numbers.values()) if (state := self.selected) is not None else set()
-        for part in _some(found):
+        for part in some(found):
             sizes = yield Errand((b"UID FETCH " if uid else b"FETCH ") + part + b" (UID RFC822.SIZE)", frozenset(["FETCH"]))
             for response in fetched(sizes):
                 # By UID: numbers may have moved since (UID FETCH lets the server announce EXPUNGE).
                 made = state.known.annotations.get(str(response.uid)) if state is not None and str(response.uid) in shown else None
-                size = _size(response) + (made.octets if made is not None else 0)
+                size = size_in(response) + (made.octets if made is not None else 0)
                 known[(response.uid or 0) if uid else response.number] = size
         sign = -1 if first[1] else 1
         ordered = sorted(found, key=lambda each: sign * known.get(each, 0))
         return Plan(arguments, answer=b"* SORT " + b" ".join(b"%d" % each for each in ordered) + b"\r\n")
-
-    # -- finding out
-
-    def _discover(self, out: Callable[[], list[Decision]]) -> Steps:
-        """Judge the messages that have not been judged, and those that come meanwhile."""
-        for _ in range(_ROUNDS):
-            if self.selected is None or not self._unjudged:
-                return
-            yield from self._judge_new(self.selected, out)
-
-    def _judge_new(self, state: Selected, out: Callable[[], list[Decision]]) -> Steps:
-        first, last, gone = state.judged + 1, state.exists, state.gone
-        watermark = state.known.watermark
-        if watermark >= NOTHING_IS_NEW:
-            state.judged, state.looked = last, True
-            return
-        if not state.looked:
-            if state.known.annotations:
-                yield from self._number(state)
-            if watermark:
-                result = yield Errand(b"SEARCH UID %d:*" % (watermark + 1), _FOUND)
-                found = [number for number in _numbers(result.responses, b"SEARCH") if number <= last]
-                first = min(found, default=last + 1)
-                if not result.whole:
-                    first = last + 1
-                    self._failed(state, out)
-            else:
-                first = max(1, last - self._newest + 1)
-        made: dict[str, Annotation] = {}
-        uids: dict[int, int] = {}
-        for low in range(first, last + 1, _BATCH):
-            if state.failures >= _TRIES:
-                break
-            yield from self._look(state, low, min(low + _BATCH - 1, last), uids, made, out)
-            if made and not state.failures:
-                # A client that does not wait for all of a large mailbox finds this much done when it comes again.
-                state.known = self._ledger.judged(state.mailbox, max([watermark, *uids.values()]), made)
-        # Messages whose UID is not told were shown as they are, and stay so as far as that can be known: nobody will judge them later.
-        watermark = max([watermark, *uids.values(), state.uid_next - 1 if state.failures else 0])
-        state.known = self._ledger.judged(state.mailbox, watermark, made)
-        state.looked = True
-        if state.gone != gone:  # no server should tell EXPUNGE now (RFC 9051 7.5.1); who does has changed the numbers
-            last -= state.gone - gone
-            yield from self._number(state)
-            uids = {}
-        else:
-            # Whether annotated by us now, or by another session before.
-            state.numbers |= {number: str(uid) for number, uid in uids.items() if str(uid) in state.known.annotations}
-        if last > state.judged:
-            state.judged, state.last = max(0, min(last, state.exists)), uids.get(last, 0)
-
-    def _failed(self, state: Selected, out: Callable[[], list[Decision]]) -> None:
-        state.failures += 1
-        out().append(
-            Record("annotations.failed", {"mailbox": state.mailbox.name, "text": "the server did not tell the structure of new messages"})
-        )
-
-    def _may_be(self, structure: bytes) -> bool:
-        return self._judge.may_be(structure)
-
-    def _number(self, state: Selected) -> Steps:
-        """Find the numbers of messages that were annotated in another session."""
-        state.numbers = {}
-        found: list[int] = []
-        whole = True
-        for uids in _some(sorted(map(int, state.known.annotations))):
-            result = yield Errand(b"SEARCH UID " + uids, _FOUND)
-            found += _numbers(result.responses, b"SEARCH")
-            whole = whole and result.whole
-        for numbers in _some(found):
-            result = yield Errand(b"FETCH " + numbers + b" (UID)", frozenset(["FETCH"]))
-            whole = whole and result.whole
-            for response in fetched(result):
-                if str(response.uid) in state.known.annotations:
-                    state.numbers[response.number] = str(response.uid)
-        gone = state.known.annotations.keys() - state.numbers.values()
-        if gone and whole and len(found) == len(state.numbers):
-            self._ledger.gone(state.mailbox, gone)
-
-    def _look(
-        self, state: Selected, low: int, high: int, uids: dict[int, int], made: dict[str, Annotation], out: Callable[[], list[Decision]]
-    ) -> Steps:
-        """Look at messages, and judge those whose structure is interesting. `uids` and `made` are filled."""
-        likely: dict[int, bytes] = {}
-        told: set[int] = set()
-        result = yield Errand(b"FETCH %d:%d (UID BODYSTRUCTURE)" % (low, high), frozenset(["FETCH"]))
-        self._first_look(state, result, uids, likely, told)
-        if result.cut:
-            for number in [each for each in range(low, high + 1) if each not in told]:
-                result = yield Errand(b"FETCH %d (UID BODYSTRUCTURE)" % number, frozenset(["FETCH"]))
-                self._first_look(state, result, uids, likely, told)
-        untold = [number for number in range(low, high + 1) if number not in uids]
-        if untold:
-            # Too large, or the server did not tell it: they are not annotated, now or later.
-            result = yield Errand(b"FETCH " + _set(untold) + b" (UID)", frozenset(["FETCH"]))
-            for each in fetched(result):
-                if each.uid and low <= each.number <= high:
-                    uids[each.number] = each.uid
-                    if each.uid > state.known.watermark:
-                        self._passed_over(state, each.uid, "its structure is too large, or the server did not tell it", out)
-            if any(number not in uids for number in untold):
-                self._failed(state, out)
-        if likely:
-            yield from self._ask(state, likely, uids, made, out)
-
-    def _first_look(self, state: Selected, result: Result, uids: dict[int, int], likely: dict[int, bytes], told: set[int]) -> None:
-        for raw in result.responses:
-            usual = STRUCTURE.match(raw)
-            if usual is not None and (int(usual[2]) <= state.known.watermark or not self._may_be(usual[3])):
-                uids[int(usual[1])] = int(usual[2])  # few are of interest, so the others are not taken apart
-                told.add(int(usual[1]))
-                continue
-            for each in fetched(Result(True, [raw])):
-                structure = each.value("BODYSTRUCTURE")
-                if not each.uid or structure is None:
-                    continue
-                uids[each.number] = each.uid
-                told.add(each.number)
-                if each.uid > state.known.watermark and self._may_be(structure):
-                    likely[each.number] = structure
-
-    def _ask(
-        self,
-        state: Selected,
-        likely: Mapping[int, bytes],
-        uids: Mapping[int, int],
-        made: dict[str, Annotation],
-        out: Callable[[], list[Decision]],
-    ) -> Steps:
-        """Ask the plugins about messages whose structure is interesting."""
-        result = yield Errand(b"FETCH " + _set(likely) + b" (UID RFC822.SIZE ENVELOPE)", frozenset(["FETCH"]))
-        if result.cut:
-            for number in likely:
-                result = yield Errand(b"FETCH %d (UID RFC822.SIZE ENVELOPE)" % number, frozenset(["FETCH"]))
-                yield from self._ask_about(state, result, likely, uids, made, out)
-        else:
-            yield from self._ask_about(state, result, likely, uids, made, out)
-
-    def _ask_about(
-        self,
-        state: Selected,
-        result: Result,
-        likely: Mapping[int, bytes],
-        uids: Mapping[int, int],
-        made: dict[str, Annotation],
-        out: Callable[[], list[Decision]],
-    ) -> Steps:
-        for response in fetched(result):
-            structure, uid, size = likely.get(response.number), response.uid, _size(response)
-            if structure is None or not uid or uid != uids.get(response.number) or not size:
-                continue
-            try:
-                outline = outline_of(state.mailbox.name, uid, state.mailbox.uid_validity, size, structure, response.value("ENVELOPE"))
-            except PeerError as error:
-                self._passed_over(state, uid, error.text, out)
-                continue
-            whole = yield from self._transformed(response.number, outline, out)
-            if whole is not None:
-                made[str(uid)] = whole
-                continue
-            wishes = self._judge.wishes(outline, out())
-            if wishes is None:
-                continue
-            parts = yield from self._parts(response.number, uid, wishes.parts, outline.structure)
-            annotation = self._judge.annotation(wishes, parts, size, out())
-            if annotation is not None:
-                made[str(uid)] = annotation
-            else:
-                self._passed_over(state, uid, wishes.reason, out)
-
-    def _passed_over(self, state: Selected, uid: int, text: str, out: Callable[[], list[Decision]]) -> None:
-        out().append(Record("annotations.passed_over", {"mailbox": state.mailbox.name, "uid": str(uid), "text": text}))
-
-    def _transformed(
-        self, number: int, outline: Outline, out: Callable[[], list[Decision]]
-    ) -> Generator[Errand, Result, Annotation | None]:
-        """The message is read and shown as another one; None: it is not. In imap.transform."""
-        yield from ()
-        return None
-
-    def _parts(self, number: int, uid: int, wanted: Sequence[str], structure: Part) -> Generator[Errand | None, Result, dict[str, bytes]]:
-        """Read parts of a message, transfer-decoded."""
-        encodings = {part.number: part.encoding for part in structure.walk()}
-        read: dict[str, bytes] = {}
-        for part in wanted:
-            result = yield Errand(b"FETCH %d (UID BODY.PEEK[%b])" % (number, part.encode()), frozenset(["FETCH"]))
-            for response in fetched(result):
-                octets = unquoted(response.value(f"BODY[{part}]") or b"")
-                if response.number == number and response.uid in (None, uid) and octets is not None:
-                    read[part] = decoded(octets, encodings.get(part, ""))
-        return read
-
-    def _locate(self, number: int, made: Annotation, out: Callable[[], list[Decision]]) -> Steps:
-        """Find the places of the pieces by reading the message from its start, as far as needed."""
-        state = self.selected
-        uid = state.numbers.get(number, "") if state is not None else ""
-        if state is None or not uid:
-            return
-        locator: Locator | None = None
-        start = 0
-        while (locator is None or locator.wants_more) and start < made.size:
-            also = b"" if start else b"BODYSTRUCTURE "
-            result = yield Errand(b"FETCH %d (UID %bBODY.PEEK[]<%d.%d>)" % (number, also, start, _CHUNK), frozenset(["FETCH"]))
-            octets = b""
-            for response in fetched(result):
-                if response.number == number and response.uid in (None, int(uid)):
-                    octets = unquoted(response.value(f"BODY[]<{start}>") or b"") or octets
-                    if locator is None:
-                        locator = Locator(made, _structure_in(response))
-            if not octets and not result.ok:
-                return  # not now; what it shows of the message, if anything, contradicts what was said, and nobody can help it
-            if not octets or locator is None:
-                break
-            locator.feed(octets)
-            start += len(octets)
-        located: Located | None = locator.finish() if locator is not None else None
-        if located is None:
-            self._contradicted(uid, (locator.trouble if locator is not None else "") or "its parts were not found", out())
-            return
-        if located.blank:
-            self._passed_over(state, int(uid), "it carries a block already; blanks stand in place of another", out)
-        self._ledger.located(state.mailbox, uid, located)
-        state.known = replace(state.known, annotations={**state.known.annotations, uid: made.at(located)})
-
-    def _contradicted(self, uid: str, trouble: str, out: list[Decision]) -> None:
-        state = self.selected
-        if state is None or not uid:
-            return
-        out.append(Record("annotations.contradicted", {"mailbox": state.mailbox.name, "uid": uid, "text": trouble}))
-        self._ledger.forget(state.mailbox, uid)
-        state.numbers = {number: each for number, each in state.numbers.items() if each != uid}
 
     def _annotation(self, number: int) -> Annotation | None:
         state = self.selected
@@ -717,21 +358,6 @@ class Annotations:
         return {number: state.known.annotations[state.numbers[number]] for number in numbers}
 
 
-def _structure_in(response: FetchResponse) -> Part | None:
-    """What the server says the message is; None: it does not, or not so that it can be understood."""
-    try:
-        return parse_structure(response.value("BODYSTRUCTURE") or b"")
-    except PeerError:
-        return None
-
-
-def mailbox_name(octets: bytes) -> str:
-    """One name for a mailbox, in modified UTF-7, whether the client names it so or in UTF-8 (RFC 6855 3)."""
-    text = octets.decode("utf-8", "replace")
-    text = text if text.isascii() else encode(text).decode("ascii")
-    return "INBOX" if text.upper() == "INBOX" else text
-
-
 def _is_body(item: Item) -> bool:
     if item.name in ("RFC822", "RFC822.TEXT"):
         return True
@@ -751,57 +377,3 @@ def _key(item: Item) -> Section:
     if item.name == "RFC822.TEXT":
         return "BODY", "TEXT"
     return item.name.removesuffix(".PEEK"), item.section or ""
-
-
-def _size(response: FetchResponse) -> int:
-    value = response.value("RFC822.SIZE")
-    return int(value) if value is not None and len(value) < 20 and value.isdigit() else 0
-
-
-def fetched(result: Result) -> list[FetchResponse]:
-    """The FETCH responses that can be understood."""
-    found = []
-    for raw in result.responses:
-        try:
-            found.append(parse_fetch(raw))
-        except PeerError:
-            continue
-    return found
-
-
-def _numbers(responses: Iterable[bytes], kind: bytes) -> list[int]:
-    """All numbers of ``* SEARCH …`` or ``* SORT …``, or of what ``* ESEARCH`` names."""
-    found: list[int] = []
-    for raw in responses:
-        if raw[2 : 2 + len(kind)].upper() == kind:
-            found += [int(word) for word in raw[2 + len(kind) :].split() if word.isdigit() and len(word) < 20]
-        elif raw[2:9].upper() == b"ESEARCH" and (everything := _ALL.search(raw)) is not None:
-            ranges = [(low, min(high, low + _MOST_FOUND)) for low, high in ranges_of(everything[1], 0)]
-            found += [number for low, high in ranges for number in range(low, high + 1)]
-    return found
-
-
-def _set(numbers: Iterable[int]) -> bytes:
-    """A sequence set, runs written short."""
-    runs: list[list[int]] = []
-    for number in sorted(set(numbers)):
-        if runs and number == runs[-1][1] + 1:
-            runs[-1][1] = number
-        else:
-            runs.append([number, number])
-    return b",".join(b"%d" % low if low == high else b"%d:%d" % (low, high) for low, high in runs)
-
-
-def _some(numbers: Sequence[int]) -> Iterator[bytes]:
-    """Messages in sets of which each can be asked about, and answered, at once."""
-    for start in range(0, len(numbers), _MANY):
-        yield from in_pieces(_set(numbers[start : start + _MANY]))
-
-
-def in_pieces(messages: bytes) -> Iterator[bytes]:
-    """A sequence set in pieces that fit a command; an empty one: none."""
-    pos = 0
-    while pos < len(messages):
-        end = len(messages) if len(messages) - pos <= _SET else messages.rindex(b",", pos, pos + _SET)
-        yield messages[pos:end]
-        pos = end + 1

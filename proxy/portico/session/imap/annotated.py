@@ -17,10 +17,10 @@ from portico.session.annotations.transform import Transforms
 from portico.session.context import Context, LoginAttempt, SessionView
 from portico.session.decisions import Close, Decision, Record
 from portico.session.events import MAIN, Event
-from portico.session.imap.annotate import Errand, Job, Plan, Result, Say
 from portico.session.imap.announced import withheld_for_annotations
 from portico.session.imap.errand import Answer, parted
 from portico.session.imap.link import Link, Pending
+from portico.session.imap.plan import Errand, Job, Plan, Result, Say
 from portico.session.imap.rewrite import LITERAL, FetchRewriter, Section, rewrite_whole
 from portico.session.imap.sized import SizedWatch
 from portico.session.imap.transform import Transformations

@@ -17,7 +17,9 @@ from portico.session.annotations.judge import Judge
 from portico.session.annotations.outline import Outline, outline_of
 from portico.session.annotations.transform import Made, Transforms
 from portico.session.decisions import Decision, Record
-from portico.session.imap.annotate import Annotations, Errand, Job, Plan, Result, Say, fetched, in_pieces
+from portico.session.imap.annotate import Annotations
+from portico.session.imap.plan import Errand, Job, Plan, Result, Say
+from portico.session.imap.questions import fetched, in_pieces
 from portico.wire.fetch import MACROS, FetchCommand, Item, parse_fetch_command, ranges_of
 from portico.wire.imap import FetchResponse, unquoted
 from portico.wire.message import Message, Section, parse_section
