@@ -234,5 +234,7 @@ def test_answers_of_several_workers_become_one() -> None:
     well = {"server": "m", "protocol": "imap", "address": "a", "state": "well", "sessions": 2, "last_error": "", "last_seconds": 0.2}
     ill = well | {"state": "failing", "sessions": 1, "last_error": "refused", "last_seconds": 0.1}
     assert merge("servers", [[well], [ill]]) == [ill | {"sessions": 3, "last_seconds": 0.2}]
+    since = [[well | {"last_failure": ago, "opens_in": ago}] for ago in (None, 7.0, 5.0)]
+    assert merge("servers", since) == [well | {"sessions": 6, "last_failure": 5.0, "opens_in": 7.0}]
     with pytest.raises(ControlError, match="no worker answers"):
         merge("who", [])

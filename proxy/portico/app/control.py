@@ -173,22 +173,9 @@ class LocalControl:
 
     def _do_servers(self, _: dict[str, Any]) -> list[dict[str, Any]]:
         sessions = Counter((running.view.server, running.view.protocol) for running in self._proxy.sessions)
-        now, generation = time.monotonic(), self._proxy.generation
-        return [
-            {
-                "server": record.target.name,
-                "protocol": record.protocol,
-                "address": record.target.address,
-                "state": generation.records.state(record),
-                "sessions": sessions[record.target.name, record.protocol],
-                "dials": record.dials,
-                "failures": record.failures,
-                "last_error": record.last_error,
-                "last_seconds": round(record.last_seconds, 4),
-                "last_failure": round(now - record.last_failure, 1) if record.last_failure is not None else None,
-            }
-            for record in generation.server_records.values()
-        ]
+        generation = self._proxy.generation
+        reported = generation.records.report(generation.server_records.values())
+        return [{**each, "sessions": sessions[each["server"], each["protocol"]]} for each in reported]
 
     def _do_drain_server(self, arguments: dict[str, Any]) -> dict[str, Any]:
         name = self._server(arguments)

@@ -85,11 +85,14 @@ def summed(answers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return total
 
 
+_LONGEST: Final = frozenset(["last_seconds", "opens_in"])
+_SINCE: Final = frozenset(["last_failure", "last_success", "probed"])
 _WORST: Final = ("unused", "well", "trying", "failing", "open", "draining", "drained", "down")
 
 
 def servers_merged(answers: Sequence[Sequence[Mapping[str, Any]]]) -> list[dict[str, Any]]:
-    """By server, protocol and address: numbers added, `state` the worst, `last_seconds` the longest, words those of the worst."""
+    """By server, protocol and address: counts added, `state` the worst, of times the longest, of seconds since the shortest, words those of
+    the worst."""
     merged: dict[tuple[str, str, str], dict[str, Any]] = {}
     for answer in answers:
         for entry in answer:
@@ -101,8 +104,10 @@ def servers_merged(answers: Sequence[Sequence[Mapping[str, Any]]]) -> list[dict[
             worse = _bad(entry.get("state")) > _bad(known.get("state"))
             for name, value in entry.items():
                 before = known.get(name)
-                if name == "last_seconds":
+                if name in _LONGEST:
                     known[name] = max(before or 0.0, value or 0.0)
+                elif name in _SINCE:
+                    known[name] = min((each for each in (before, value) if each is not None), default=None)
                 elif isinstance(value, int | float) and not isinstance(value, bool) and isinstance(before, int | float):
                     known[name] = before + value
                 elif worse or not before:
