@@ -1,4 +1,4 @@
-"""What an address pays: as Dovecot has it, but that a right password takes nothing off and waits for nothing."""
+"""What an address pays: as Dovecot has it, but that a right password takes nothing off, and waits for nothing where it was right before."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ class Town:
         self.penalties = Penalties(lambda: self.now, most)
 
     def wrong(self, network: str, password: str, user: str = "alice") -> None:
-        self.penalties.wrong(network, digest_of(KEY, user, Secret(password)), **SPEED)
+        self.penalties.wrong(network, digest_of(KEY, user, Secret(password), network), **SPEED)
 
     def delay(self, network: str, password: str = "new", user: str = "alice") -> float:
-        return self.penalties.delay(network, digest_of(KEY, user, Secret(password)), **SPEED)
+        return self.penalties.delay(network, digest_of(KEY, user, Secret(password), network), **SPEED)
 
 
 def test_the_delay_of_an_address_grows_with_each_new_wrong_password_and_of_no_other() -> None:
@@ -62,18 +62,18 @@ def test_who_has_an_account_of_his_own_guesses_no_faster_at_others() -> None:
     town = Town()
     for number in range(3):
         town.wrong("192.0.2.1", f"guess {number}", user="victim")
-        town.penalties.right(digest_of(KEY, "mallory", Secret("my own")))
+        town.penalties.right(digest_of(KEY, "mallory", Secret("my own"), "192.0.2.1"))
     assert town.delay("192.0.2.1", "guess 4", "victim") == 8
     assert town.delay("192.0.2.1", "my own", "mallory") == 0
 
 
 def test_a_good_user_behind_a_guessers_address_waits_for_nothing_until_the_password_changes() -> None:
     town = Town()
-    town.penalties.right(digest_of(KEY, "alice", Secret("wonderland")))
+    town.penalties.right(digest_of(KEY, "alice", Secret("wonderland"), "192.0.2.1"))
     for number in range(10):
         town.wrong("192.0.2.1", f"guess {number}")
     assert town.delay("192.0.2.1", "wonderland") == 0
-    town.wrong("192.0.2.9", "wonderland")  # the server does not take it any more
+    town.wrong("192.0.2.1", "wonderland")  # the server does not take it any more
     assert town.delay("192.0.2.1", "wonderland") == 15
 
 
@@ -89,14 +89,15 @@ def test_who_is_heard_of_longest_ago_is_forgotten_first_and_memory_is_bounded() 
 
 @given(st.text(max_size=20), st.binary(max_size=20), st.text(max_size=20), st.binary(max_size=20))
 def test_a_digest_stands_for_one_user_with_one_password(one: str, first: bytes, two: str, second: bytes) -> None:
-    digests = digest_of(KEY, one, Secret(first)), digest_of(KEY, two, Secret(second))
+    digests = digest_of(KEY, one, Secret(first), "192.0.2.1"), digest_of(KEY, two, Secret(second), "192.0.2.1")
     assert (digests[0] == digests[1]) is ((one.casefold(), first) == (two.casefold(), second))
-    assert digest_of(digest_key(Secret("of others")), one, Secret(first)) != digests[0]
+    assert digest_of(digest_key(Secret("of others")), one, Secret(first), "192.0.2.1") != digests[0]
+    assert digest_of(KEY, one, Secret(first), "192.0.2.2") != digests[0]
 
 
 def test_without_a_password_there_is_nothing_to_tell_apart_and_each_counts() -> None:
     town = Town()
-    assert digest_of(KEY, "alice", None) == ""
+    assert digest_of(KEY, "alice", None, "192.0.2.1") == ""
     for _ in range(3):
         town.penalties.wrong("192.0.2.1", "", **SPEED)
     assert town.penalties.delay("192.0.2.1", "", **SPEED) == 8

@@ -117,6 +117,34 @@ def test_who_signed_in_before_waits_for_nothing_beside_a_guesser(monkeypatch: py
     assert isinstance(house.check(*house.come()), Route) and house.slept == []
 
 
+def test_how_soon_an_answer_comes_tells_a_guesser_elsewhere_nothing_about_a_password(monkeypatch: pytest.MonkeyPatch) -> None:
+    house = House(monkeypatch)
+    ticket, view = house.come("198.51.100.1")
+    house.check(ticket, view, password="wonderland")
+    house.gate.succeeded(ticket, view)
+    for number in range(5):
+        house.guess(f"guess {number}")
+    house.slept.clear()
+    house.check(*house.come(), password="wonderland")
+    house.check(*house.come(), password="looking glass")
+    assert house.slept == [15, 15]
+
+
+def test_guessers_who_wait_do_not_take_the_sessions_that_the_user_may_have(monkeypatch: pytest.MonkeyPatch) -> None:
+    house = House(monkeypatch, limits=Limits(sessions_per_user=1))
+    for number in range(3):
+        house.guess(f"guess {number}")
+    seen: list[Verdict] = []
+
+    async def sleep(seconds: float) -> None:
+        seen.append(house.check(*house.come("198.51.100.1")))
+
+    monkeypatch.setattr(gate_module.asyncio, "sleep", sleep)
+    assert reason(house.check(*house.come(), password="one more")) == "limit_user"  # he has come meanwhile, and is there
+    assert len(seen) == 1 and isinstance(seen[0], Route)
+    assert house.counts.users == {"alice": 1} == house.commons.counts.users
+
+
 def test_the_exempt_pay_nothing_and_those_who_speak_for_others_do(monkeypatch: pytest.MonkeyPatch) -> None:
     house = House(monkeypatch, exempt=["192.0.2.7/32", "2001:db8::/32"])
     assert [house.guess(f"guess {number}") for number in range(3)] == [0, 0, 0]

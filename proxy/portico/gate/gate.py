@@ -168,23 +168,30 @@ class Gate:
         if commons is None or not attempt.user:
             return None
         ticket.session = view.id
-        ticket.digest = digest_of(self._key, attempt.user, attempt.password)
+        network, exempt = network_of(view.peer.rip), view.peer.rip in self._exempt
+        ticket.digest = digest_of(self._key, attempt.user, attempt.password, network)
         word = yield commons.arrive(view.id, ticket.network, self._bounds) if ticket.moved else None
         if word is not None:
             return self._counts.refuse(word)
         ticket.moved = False
-        exempt = view.peer.rip in self._exempt
-        said: Claimed = yield commons.claim(view.id, attempt.user, network_of(view.peer.rip), exempt, ticket.digest, self._bounds)
+        said: Claimed = yield commons.claim(view.id, attempt.user, network, exempt, ticket.digest, self._bounds)
         if said["refusal"] is not None:
             return self._counts.refuse(said["refusal"])
         paid = min(self._penalties.delay * 2.0 ** (ticket.wrong - 1), self._penalties.delay_max) if ticket.wrong else 0.0
         delay = said["delay"] - paid  # the session itself has waited for its own wrong logins
         if delay > 0:
-            with self._counts.queue(network_of(view.peer.rip)) as waiting:
+            with self._counts.queue(network) as waiting:
                 if waiting > self._penalties.waiting:
                     return self._counts.refuse("limit_waiting")
                 self._counts.delayed += 1
+                self._unclaim(ticket, view)  # guessers who wait must not be all the sessions that the user may have
                 yield asyncio.sleep(delay)
+            refusal = self._counts.claim(ticket, attempt.user, self._limits)
+            if refusal is not None:
+                return refusal
+            said = yield commons.claim(view.id, attempt.user, network, True, ticket.digest, self._bounds)
+            if said["refusal"] is not None:
+                return self._counts.refuse(said["refusal"])
         if said["held"] and not (yield commons.pass_hold(attempt.user, self._held.get(view.listener, _HELD))):
             return self._counts.refuse("held")
         return None

@@ -2,7 +2,8 @@
 
 Rule of this file: as Dovecot's anvil has it. The delay grows per address (IPv6: per /64) with each new wrong password, the same wrong
 password of the same user counts once, and what nobody adds to is forgotten step by step. A right login takes nothing off, or whoever has
-one account could guess at all others; but who comes with a password that was right before waits for nothing, wherever he comes from.
+one account could guess at all others; but who comes with a password that was right from there before waits for nothing. (From there: else
+how soon an answer comes would tell each guesser whether he is right, and he would not stay to pay for the others.)
 Memory is bounded: who was heard of longest ago is forgotten first. No I/O; the clock is a parameter. Passwords come as keyed digests only.
 """
 
@@ -28,12 +29,13 @@ def digest_key(secret: Secret) -> bytes:
     return hashlib.blake2b(b"portico penalties", key=secret.reveal()[:64], digest_size=32).digest()
 
 
-def digest_of(key: bytes, user: str, password: Secret | None) -> str:
-    """Stands for a user with a password; without `key` nothing can be tried against it. Empty: there is no password to tell apart."""
+def digest_of(key: bytes, user: str, password: Secret | None, network: str) -> str:
+    """Stands for a user with a password who comes from a network; without `key` nothing can be tried against it. Empty: there is no
+    password to tell apart."""
     if password is None:
         return ""
-    name = user.casefold().encode("utf-8", "surrogateescape")
-    told = hmac.digest(key, len(name).to_bytes(4, "big") + name + password.reveal(), "sha256")
+    words = [word.encode("utf-8", "surrogateescape") for word in (network, user.casefold())]
+    told = hmac.digest(key, b"".join(len(word).to_bytes(4, "big") + word for word in words) + password.reveal(), "sha256")
     return told[:_DIGEST].hex()
 
 
