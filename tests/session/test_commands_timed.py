@@ -14,7 +14,7 @@ from portico.session.events import CLIENT, MAIN, BytesReceived, Closed
 from portico.session.imap.watch import Watch
 from portico.session.interests import Answer, Interests, Refuse, compile_interests
 
-from tests.session.imap import test_mounted, test_transfer, tree
+from tests.session.imap import test_mounted, test_mounted_lists, test_mounted_lost, test_mounted_rights, test_transfer, tree
 from tests.session.life import TARGET, Pop3Life
 
 
@@ -123,7 +123,7 @@ def test_pop3_answers_come_in_the_order_of_the_commands_and_end_with_their_last_
 
 _LETTERS = [
     function
-    for module in (test_mounted, test_transfer)
+    for module in (test_mounted, test_mounted_lists, test_mounted_lost, test_mounted_rights, test_transfer)
     for name, function in inspect.getmembers(module, inspect.isfunction)
     if name.startswith("test_") and not inspect.signature(function).parameters
 ]

@@ -10,8 +10,8 @@ from portico.session.imap.rewrite import FetchRewriter, rewrite_whole
 from portico.testing import Correspondence
 
 from tests.session.imap.scans import ORIGINAL, Scans, begun, listed
-from tests.session.imap.test_mounted import selected
 from tests.session.imap.test_rewrite import LIMIT, MADE, MESSAGE
+from tests.session.imap.tree import selected
 from tests.session.pop3.test_annotate import Says
 
 

@@ -8,7 +8,7 @@ from portico.wire import quirks
 from portico.wire.imap import parse_status
 from portico.wire.lines import Line, Reader
 
-from tests.session.imap.test_session import SERVER_GREETING
+from tests.session.imap.letters import SERVER_GREETING
 from tests.session.imap.test_watch import Room
 from tests.session.life import Life
 

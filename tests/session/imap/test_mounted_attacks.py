@@ -13,9 +13,8 @@ from portico.session.events import CLIENT, BytesReceived, Closed, Kicked
 from portico.session.mounts.memory import Memory
 from portico.session.mounts.mount import Mount
 
-from tests.session.imap.test_mounted import begun, reached, selected
 from tests.session.imap.test_transfer import ASKED, FIRST, NO_MULTI
-from tests.session.imap.tree import CAPABILITIES, Tree
+from tests.session.imap.tree import CAPABILITIES, Tree, begun, reached, selected
 
 
 def rights(name: str) -> str:

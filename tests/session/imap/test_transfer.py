@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 from portico.session.events import CLIENT, BytesReceived, Closed
 
-from tests.session.imap.test_mounted import selected
-from tests.session.imap.tree import CAPABILITIES, Tree
+from tests.session.imap.tree import CAPABILITIES, Tree, selected
 
 NO_MULTI = CAPABILITIES.replace("MULTIAPPEND ", "")
 

@@ -181,3 +181,61 @@ class Tree:
 def _octets(words: str) -> bytes:
     text = words.encode("utf-8").replace(b"\\r\\n", b"\r\n")
     return text[2:] if words.startswith("~ ") else text + b"\r\n"
+
+
+LEARN = """
+C: l LSUB "" nowhere
+to 0: portico-m1 LIST "" ""
+0: * LIST (\\Noselect) "/" ""
+0: portico-m1 OK done
+to 0: portico-m2 LSUB "" nowhere
+0: portico-m2 OK done
+to C: l OK done
+"""
+"""What the first command that names a mailbox brings about once: the separators."""
+
+
+def begun(*mounts: Mount, learned: bool = True, **more: object) -> Tree:
+    """A session that knows its own separator; the store is not connected."""
+    tree = Tree(*mounts, **more)  # type: ignore[arg-type]
+    if learned:
+        tree.play(LEARN)
+    return tree
+
+
+def reached(*mounts: Mount, **more: object) -> Tree:
+    """A session that has been at the store, whose separator is a dot."""
+    tree = begun(*mounts, **more)
+    tree.play(
+        """
+        C: r STATUS "Public Folders/x" (MESSAGES)
+        to 1: portico-m3 LIST "" ""
+        1: * LIST (\\Noselect) "." ""
+        1: portico-m3 OK done
+        to 1: r STATUS "x" (MESSAGES)
+        1: * STATUS x (MESSAGES 7)
+        to C: * STATUS "Public Folders/x" (MESSAGES 7)
+        1: r OK done
+        to C: r OK done
+        """
+    )
+    return tree
+
+
+def selected(where: str = "INBOX", *mounts: Mount, **more: object) -> Tree:
+    """And has selected one of its mailboxes, or one of the store's."""
+    tree = reached(*mounts, **more)
+    if where == "INBOX":
+        tree.play("C: s SELECT INBOX\nto 0: s SELECT INBOX\n0: s OK [READ-WRITE] in\nto C: s OK [READ-WRITE] in")
+    else:
+        tree.play(
+            """
+            C: s SELECT "Public Folders/Team/Room"
+            to 1: portico-m4 SELECT "Team.Room"
+            1: * 3 EXISTS
+            to C: * 3 EXISTS
+            1: portico-m4 OK [READ-WRITE] in
+            to C: s OK [READ-WRITE] in
+            """
+        )
+    return tree
