@@ -20,3 +20,8 @@ class Scripted(ScriptedServer):
     @property
     def ports(self) -> MailPorts:
         return MailPorts(self.port, self.port, self.port, self.port)
+
+    @property
+    def signed_in(self) -> Connection:
+        """The last connection on which somebody has signed in; others may be questions about capabilities, one from each worker."""
+        return next(connection for connection in reversed(self.connections) if connection.user)

@@ -188,7 +188,7 @@ def test_answers_that_a_server_sends_in_clear_behind_its_starttls_ok_are_never_b
     assert b"a OK" in answer
     for word in (b"EVIL", b"QUOTA", b"99 EXISTS"):
         assert word not in talk.received
-    assert server.connections[-1].secure
+    assert server.signed_in.secure
 
 
 def test_a_list_of_capabilities_from_before_tls_is_forgotten(
@@ -274,7 +274,7 @@ def test_a_client_that_does_not_read_stops_the_server_being_read(
         talk.command(b"a LOGIN alice wonderland")
         before = front.memory()
         talk.send(b"b FETCH 1 BODY[]\r\n")
-        end = server.connections[-1]
+        end = server.signed_in
         assert eventually(lambda: end.sent > MIB)
         assert at_rest(lambda: end.sent) < BIG // 4
         assert front.memory() - before < MOST_HELD

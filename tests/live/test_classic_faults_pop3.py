@@ -73,8 +73,8 @@ def test_answers_that_a_server_sends_in_clear_behind_its_stls_ok_are_never_belie
         assert say(talk, b"PASS wonderland") == b"+OK in\r\n"
         assert say(talk, b"STAT") == b"+OK done\r\n"
         assert b"evil" not in talk.received
-    assert server.connections[-1].secure
-    assert any(b"PASS wonderland" in command for command in server.connections[-1].commands)
+    assert server.signed_in.secure
+    assert any(b"PASS wonderland" in command for command in server.signed_in.commands)
 
 
 def test_a_list_of_capabilities_from_before_tls_is_forgotten(fronted: Fronted, certificates: Certificates) -> None:
@@ -170,7 +170,7 @@ def test_a_client_that_does_not_read_stops_the_server_being_read(names: bytes, f
     with signed_in(front, certificates) as talk:
         before = front.memory()
         talk.send(b"RETR 1\r\n")
-        end = server.connections[-1]
+        end = server.signed_in
         assert eventually(lambda: end.sent > MIB)
         assert at_rest(lambda: end.sent) < BIG // 4
         assert front.memory() - before < MOST_HELD
