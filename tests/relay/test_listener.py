@@ -195,3 +195,15 @@ def test_sockets_made_elsewhere_can_be_listened_on() -> None:
             client.sendall(b"x")
             assert read_exactly(client, 1) == b"x"
         rig.call(extra.close)
+
+
+def test_a_client_of_ipv4_on_a_socket_for_both_families_has_its_own_address() -> None:
+    with Backend(echo) as backend, Rig(backend.world()) as rig:
+        both = socket.create_server(("::", 0), family=socket.AF_INET6, dualstack_ipv6=True)
+        extra = rig.call(lambda: Listener(rig.reactor, "inherited", [both], rig.world, rig.sessions))
+        with socket.create_connection(("127.0.0.1", both.getsockname()[1]), timeout=PATIENCE) as client:
+            client.sendall(b"x")
+            assert read_exactly(client, 1) == b"x"
+            peer = rig.world.born[0].context.peer
+            assert (peer.rip, peer.rport) == client.getsockname() and peer.lip == "127.0.0.1"
+        rig.call(extra.close)

@@ -91,6 +91,12 @@ def test_an_ipv6_address_is_taken_in_both_spellings() -> None:
         assert life.session.view.peer.rip == "2001:db8::9"
 
 
+def test_an_ipv4_address_mapped_into_ipv6_is_taken_as_what_it_is() -> None:
+    life = of_the_trusted(Pop3Life())
+    assert life.client(b"XCLIENT ADDR=IPV6:::ffff:203.0.113.9\r\n") == b"+OK Updated\r\n"
+    assert life.session.view.peer.rip == "203.0.113.9"
+
+
 @pytest.mark.parametrize("kind", [Life, Pop3Life])
 def test_what_was_said_before_tls_is_forgotten(kind: type[Life]) -> None:
     life = of_the_trusted(kind(tls=None, settings={"tls": "starttls"}))

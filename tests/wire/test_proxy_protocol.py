@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import ipaddress
 import struct
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from portico.errors import PeerError
-from portico.wire.proxy_protocol import SIGNATURE, Header, Tls, compose, compose_local, crc32c, parse
+from portico.wire.proxy_protocol import SIGNATURE, Header, Tls, compose, compose_local, crc32c, parse, usual
 
 V1 = b"PROXY TCP4 192.0.2.7 192.0.2.1 40000 993\r\n"
 CLIENT, US = ("2001:db8::7", 40000), ("2001:db8::1", 993)
@@ -117,10 +118,23 @@ ends = st.tuples(addresses, st.integers(0, 65535))
 
 @given(st.sampled_from([1, 2]), ends, ends)
 def test_what_we_say_is_understood(version: int, source: tuple[str, int], destination: tuple[str, int]) -> None:
+    source, destination = _unmapped(source), _unmapped(destination)
     header = parse(compose(version, source, destination))
     assert header is not None and header.source is not None and header.destination is not None
     assert (header.source[1], header.destination[1]) == (source[1], destination[1])
-    assert header.source[0] == source[0] or ":" in destination[0]  # beside IPv6 an IPv4 address is a mapped one
+    assert (header.source[0], header.destination[0]) == (source[0], destination[0])  # beside IPv6 an IPv4 address goes as a mapped one
+
+
+def _unmapped(end: tuple[str, int]) -> tuple[str, int]:
+    return usual(ipaddress.ip_address(end[0])), end[1]
+
+
+@pytest.mark.parametrize(
+    "header", [b"PROXY TCP6 ::ffff:192.0.2.7 2001:db8::1 5000 993\r\n", compose(2, ("192.0.2.7", 5000), ("2001:db8::1", 993))]
+)
+def test_an_ipv4_address_mapped_into_ipv6_is_the_ipv4_address(header: bytes) -> None:
+    found = parse(header)
+    assert found is not None and found.source == ("192.0.2.7", 5000) and found.destination == ("2001:db8::1", 993)
 
 
 def test_who_comes_over_a_unix_socket_has_no_address_to_say() -> None:

@@ -37,6 +37,8 @@ _REST: Final = 0.002
 _REST_MAX: Final = 0.1
 """Seconds that a worker with more than its share does not listen before it looks again; doubled each time up to the second."""
 _EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+_MAPPED: Final = "::ffff:"
+"""An IPv4 client on a socket for both families (ipv6(7)), as a service manager may have opened it: its address is the IPv4 one."""
 _WILDCARDS: Final = frozenset({"0.0.0.0", "::"})  # noqa: S104 (compared, not bound)
 
 
@@ -298,7 +300,7 @@ class _Door:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         local = self._local or sock.getsockname()
-        return Peer(remote[0], int(remote[1]), local[0], local[1])
+        return Peer(remote[0].removeprefix(_MAPPED), int(remote[1]), local[0].removeprefix(_MAPPED), local[1])
 
     def _pause(self, error: OSError) -> None:
         """Without descriptors a waiting connection would wake us for ever (accept(2), EMFILE)."""

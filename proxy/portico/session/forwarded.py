@@ -16,6 +16,7 @@ from typing import Final
 from portico.errors import PeerError
 from portico.session.context import HOPS, Context, Peer
 from portico.session.decisions import Decision, Record
+from portico.wire.proxy_protocol import usual
 
 _ID: Final = {
     "x-originating-ip": "rip",
@@ -105,7 +106,7 @@ def _address(text: str | None) -> str | None:
     if text is None:
         return ""
     try:
-        return str(ipaddress.ip_address(text)) if "%" not in text else None
+        return usual(ipaddress.ip_address(text)) if "%" not in text else None
     except ValueError:
         return None
 

@@ -98,7 +98,14 @@ def _endpoint(address: bytes, port: bytes, version: int) -> Endpoint:
         number = -1
     if number < 0 or number > 0xFFFF or parsed.version != version or b"%" in address:
         raise PeerError("PROXY header that cannot be understood", fatal=True)
-    return str(parsed), number
+    return usual(parsed), number
+
+
+def usual(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> str:
+    """The address in its usual spelling. An IPv4 address mapped into IPv6 (a balancer with sockets for both says so) is the IPv4 address:
+    who looks for one in the log, or in a list, has to find it."""
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return str(mapped or address)
 
 
 def _parse_v2(data: bytes) -> Header | None:
@@ -134,8 +141,8 @@ def _addresses(octets: bytes) -> tuple[Endpoint, Endpoint]:
     half = (len(octets) - 4) // 2
     ports = struct.unpack("!HH", octets[2 * half :])
     return (
-        (str(ipaddress.ip_address(octets[:half])), ports[0]),
-        (str(ipaddress.ip_address(octets[half : 2 * half])), ports[1]),
+        (usual(ipaddress.ip_address(octets[:half])), ports[0]),
+        (usual(ipaddress.ip_address(octets[half : 2 * half])), ports[1]),
     )
 
 
