@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from portico.plugin import Insertion, Interests, Outline, Part, Session, hookimpl
-from portico.testing import annotated, annotators, check_plugin
+from portico.testing import annotated, check_plugin
 from portico.testing.samples import MESSAGES
 from portico.wire.mime import scan
 
@@ -157,7 +157,7 @@ def test_a_bad_one_does_not_and_is_told_why(plugin: type[Any], complaint: str) -
 
 
 def test_one_that_computes_for_long_or_waits_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(annotators, "MOST_SECONDS", 0.05)
+    monkeypatch.setattr("portico.testing.asked.MOST_SECONDS", 0.05)
 
     def computes(session: Session, outline: Outline) -> None:
         end = time.thread_time() + 0.1
@@ -166,7 +166,7 @@ def test_one_that_computes_for_long_or_waits_is_told_so(monkeypatch: pytest.Monk
 
     with pytest.raises(AssertionError, match=r"wants of a text computes for 0\.\d s; all sessions wait meanwhile"):
         check_plugin(annotates(computes))
-    monkeypatch.setattr(annotators, "MOST_WAITING", 0.05)
+    monkeypatch.setattr("portico.testing.asked.MOST_WAITING", 0.05)
 
     def waits(session: Session, outline: Outline) -> None:
         time.sleep(0.1)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from portico.plugin import Interests, Outline, Session, hookimpl
-from portico.testing import check_plugin, transformed, transformers
+from portico.testing import check_plugin, transformed
 
 MESSAGE = b"From: bob@example.org\r\nSubject: Hello\r\n\r\nHello!\r\n"
 
@@ -92,7 +92,7 @@ def test_one_that_keeps_all_sessions_waiting_is_no_good(monkeypatch: pytest.Monk
         time.sleep(0.05)
         return None
 
-    monkeypatch.setattr(transformers, "MOST_WAITING", 0.01)
+    monkeypatch.setattr("portico.testing.asked.MOST_WAITING", 0.01)
     with pytest.raises(AssertionError, match="it must not wait for anything"):
         check_plugin(transforms(waits))
 
