@@ -104,7 +104,7 @@ class Tap:
         for key in [key for key in self.sides if key[0] == view.id]:
             del self.sides[key]
         self.secret.pop(view.id, None)
-        self.lines.append({"session": view.id, "user": view.user, "direction": "--", "text": "(the session has ended)"})
+        self._put(view, "--", b"(the session has ended)")
         self.over = view.id == self.session
         self.there.set()
 
