@@ -114,6 +114,33 @@ def test_connections_above_the_limit_are_refused(tmp_path: Path) -> None:
     asyncio.run(tried())
 
 
+def test_who_does_not_sign_in_keeps_nobody_out(tmp_path: Path) -> None:
+    async def tried() -> None:
+        async with place(tmp_path, console="connections = 2") as here, here.ssh():
+            port = int(here.console.addresses[0].rpartition(":")[2])
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            assert (await asyncio.wait_for(reader.readline(), PATIENCE)).startswith(b"SSH-2.0")
+            assert (await here.run("who")).exit_status == 0
+            assert await soon(lambda: here.logged("console.refused"))
+            assert here.logged("console.refused")[0]["text"] == "has not signed in; keys tried: 0"
+            writer.close()
+
+    asyncio.run(tried())
+
+
+def test_a_file_of_keys_that_others_may_write_lets_nobody_in(tmp_path: Path) -> None:
+    async def tried() -> None:
+        async with place(tmp_path) as here:
+            (tmp_path / "operators").chmod(0o660)
+            with pytest.raises(asyncssh.PermissionDenied):
+                await here.run("who")
+            assert here.logged("console.failed")[0]["text"].endswith("operators: others may write it; chmod go-w is needed")
+            (tmp_path / "operators").chmod(0o640)
+            assert (await here.run("who")).exit_status == 0
+
+    asyncio.run(tried())
+
+
 def test_nothing_but_the_console_is_behind_the_door(tmp_path: Path) -> None:
     async def tried() -> None:
         async with place(tmp_path) as here, here.ssh() as connection:

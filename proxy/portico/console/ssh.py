@@ -43,7 +43,8 @@ class Door:
         self._acceptors: list[asyncssh.SSHAcceptor] = []
         self._working: set[asyncio.Task[None]] = set()
         """Commands, not prompts."""
-        self.guests: set[Guest] = set()
+        self.guests: dict[Guest, None] = {}
+        """Who came first stands first."""
 
     async def open(self, sockets: Sequence[socket.socket]) -> None:
         """Accept on these, which are bound, and are not closed here. Raises ControlError."""
@@ -80,6 +81,18 @@ class Door:
                 await asyncio.gather(*[guest.gone.wait() for guest in guests])
         for guest in guests:
             guest.abort()
+
+    def has_room(self) -> bool:
+        """For one more. Where there is none, who has come first and has not signed in yet gives his place up: else anybody who can
+        connect would keep operators out, and just be slow."""
+        if len(self.guests) < self._settings().connections:
+            return True
+        slow = next((guest for guest in self.guests if not guest.known), None)
+        if slow is None:
+            return False
+        self.guests.pop(slow)
+        slow.abort()
+        return True
 
     async def _serve(self, process: asyncssh.SSHServerProcess[str]) -> None:
         guest: Guest = process.get_extra_info("connection").get_owner()
@@ -167,7 +180,8 @@ class Guest(asyncssh.SSHServer):
         self._event = event
         self._connection: asyncssh.SSHServerConnection | None = None
         self._tried = 0
-        self._known = False
+        self.known = False
+        """He has signed in, or nothing more is to be said of him."""
         self.gone = asyncio.Event()
         self.operator = ""
         self.role: Role = "look"
@@ -177,17 +191,17 @@ class Guest(asyncssh.SSHServer):
         self._connection = conn
         host, port = conn.get_extra_info("peername", ("", 0))[:2]
         self.address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        if len(self._door.guests) >= self._settings().connections:
-            self._event("console.refused", {"address": self.address, "text": "too many connections"})
-            self._known = True  # said already
-            conn.abort()
+        if self._door.has_room():
+            self._door.guests[self] = None
         else:
-            self._door.guests.add(self)
+            self._event("console.refused", {"address": self.address, "text": "too many connections"})
+            self.known = True  # said already
+            conn.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.gone.set()
-        self._door.guests.discard(self)
-        if not self._known:
+        self._door.guests.pop(self, None)
+        if not self.known:
             self._event("console.refused", {"address": self.address, "text": f"has not signed in; keys tried: {self._tried}"})
 
     def close(self) -> None:
@@ -221,7 +235,7 @@ class Guest(asyncssh.SSHServer):
         return True
 
     def auth_completed(self) -> None:
-        self._known = True
+        self.known = True
         self._event("console.connected", {"operator": self.operator, "role": self.role, "address": self.address})
 
 
@@ -270,11 +284,15 @@ class SshTerminal:
 
 
 def operators(settings: Settings) -> dict[bytes, str]:
-    """Names by key. Raises ControlError with the line that cannot be used: a key with options would not get what they restrict."""
+    """Names by key. Raises ControlError with the line that cannot be used: a key with options would not get what they restrict. A file
+    that others may write is not used at all (sshd_config(5), StrictModes): who writes it comes in, and may act."""
     found: dict[bytes, str] = {}
     file = settings.authorized_keys or ""
     try:
-        lines = Path(file).read_text("utf-8", "replace").splitlines()
+        with Path(file).open(encoding="utf-8", errors="replace") as opened:
+            if os.fstat(opened.fileno()).st_mode & 0o022:
+                raise ControlError(f"{file}: others may write it; chmod go-w is needed")
+            lines = opened.read().splitlines()
     except OSError as error:
         raise ControlError(f"{file}: {error.strerror}") from None
     for number, line in enumerate(map(str.strip, lines), 1):

@@ -21,7 +21,7 @@ class Console(Settings):
     authorized_keys: ReadFile | None = Field(
         None,
         description="File of the public keys that may come in, one a line as in ~/.ssh/authorized_keys, without options; the comment "
-        "behind a key is the operator's name. It is read at each sign-in. There are no passwords.",
+        "behind a key is the operator's name. It is read at each sign-in, and not used while others may write it. There are no passwords.",
     )
     act: list[str] = Field(
         default=[],
@@ -31,7 +31,9 @@ class Console(Settings):
     socket: WrittenFile | None = Field(
         None, description="Unix socket for `portico ctl`: only the user that Portico runs as, and root, can use it, and may act."
     )
-    connections: int = Field(16, ge=1, le=1000, description="Operators' connections at a time.")
+    connections: int = Field(
+        16, ge=1, le=1000, description="Operators' connections at a time; one that has not signed in yet gives way to a new one."
+    )
     idle: Duration = Field(30 * MINUTES, gt=0, description="Nothing has been typed at the prompt for so long: the connection is closed.")
     sign_in: Duration = Field(30 * SECONDS, gt=0, description="From connect until an operator has signed in.")
     tries: int = Field(6, ge=1, description="Keys that one connection may try.")
