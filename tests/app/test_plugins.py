@@ -220,6 +220,8 @@ def test_a_wrong_password_by_a_plugins_word_waits_like_any_other(house: House) -
         client.send(b"a1 LOGIN eve x\r\n")
         assert client.line() == b"a1 NO [AUTHENTICATIONFAILED] Wrong.\r\n"
         assert time.monotonic() - began > 0.29
+    (failed,) = house.events("login.failed")
+    assert (failed["reason"], failed["side"]) == ("plugin", "client"), "fail2ban counts it as any other"
 
 
 def test_pop3_is_refused_in_its_own_words(house: House) -> None:

@@ -84,6 +84,12 @@ def test_another_password_is_used_only_where_the_client_is_known_by_proof() -> N
     assert by_certificate.verified and by_certificate.password == Secret("of the mailbox")
 
 
+def test_a_server_that_is_not_there_is_named_to_the_operator_and_not_to_the_client() -> None:
+    said = refusal(way().route(ALICE, Found("moved" * 99, lookup="staff")))
+    assert (said.text, said.reason) == ("Your mail server is not reachable this way.", "no_route")
+    assert said.detail == f"there is no server {'moved' * 20} for this protocol, said staff"
+
+
 def test_a_host_that_a_server_of_the_settings_has_is_that_server() -> None:
     assert route(way().route(ALICE, Found(host="10.0.0.2", port=143))).target.name == "b"
 
@@ -91,6 +97,7 @@ def test_a_host_that_a_server_of_the_settings_has_is_that_server() -> None:
 def test_another_host_is_refused_without_a_template_and_like_the_template_with_one() -> None:
     said = refusal(way().route(ALICE, Found(host="10.9.9.9", port=993, verified=True)))
     assert (said.code, said.reason) == ("UNAVAILABLE", "no_route")
+    assert said.detail == "no server of the settings has the address 10.9.9.9:993, and there is no template"
     target = route(way().route(ALICE, Found(host="10.9.9.9", port=993, verified=True, template="m"))).target
     assert target == Target("m", "10.9.9.9:993", "implicit", "m:imap")
     v6 = route(way().route(ALICE, Found(host="2001:db8::9", port=993, verified=True, template="m")))

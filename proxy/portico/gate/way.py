@@ -20,6 +20,8 @@ from portico.upstream.lookups import Found, Lookup
 from portico.upstream.routes import Table, targets
 
 Verdict = Route | Refusal
+_SAID = 100
+"""Characters of what a source has said that go into the log."""
 
 
 def _always(target: Target) -> bool:
@@ -62,7 +64,7 @@ class Way:
                 return Refusal("Sign-in failed.", "AUTHENTICATIONFAILED", "no_route", counts=True)
             found = self._named(name, user)
         if not found:
-            return Refusal("Your mail server is not reachable this way.", "UNAVAILABLE", "no_route")
+            return Refusal("Your mail server is not reachable this way.", "UNAVAILABLE", "no_route", detail=self._lacks(choice))
         usable = [target for target in found if self.may(target)]
         if not usable:
             return Refusal("The mail server cannot be reached.", "UNAVAILABLE", "no_server")
@@ -77,6 +79,15 @@ class Way:
         if group is None:
             return [self.targets[name]] if name in self.targets else []
         return [replace(self.targets[each], group=name) for each in order(group, user) if each in self.targets]
+
+    def _lacks(self, choice: Found) -> str:
+        """What an operator wants to know where a way leads nowhere."""
+        by = f", said {choice.lookup}" if choice.lookup else ""
+        if choice.host:
+            return (
+                f"no server of the settings has the address {str(Address(choice.host, choice.port))[:_SAID]}, and there is no template{by}"
+            )
+        return f"there is no server {(choice.server or self.default or '')[:_SAID]} for this protocol{by}"
 
     def _at(self, choice: Found) -> Target | None:
         """The server of the settings with this address; else one like the template, if it is good."""

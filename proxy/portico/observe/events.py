@@ -154,7 +154,7 @@ _ALL: Final = (
     _session("session.tls", "debug", "TLS with the client is ready.", "resumed", "sni"),
     _session("session.plaintext_discarded", "warning", "Octets sent in clear behind STARTTLS were thrown away.", "octets side"),
     _session("session.protocol_error", "info", "The peer broke the protocol.", "text"),
-    _session("login.failed", "info", "A login did not succeed, and the client was told.", "method code reason side text", "server"),
+    _session("login.failed", "info", "A login did not succeed, and the client was told.", "method code reason side text", "server detail"),
     _session("login.succeeded", "info", "The client has signed in, and we at the server.", "method server address seconds", "resumed sni"),
     _session("session.capabilities_withheld", "debug", "Capabilities of the server that are not announced.", "names"),
     _session("session.opened", "debug", "The plugins were asked; octets flow.", "mode plugins"),

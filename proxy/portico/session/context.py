@@ -76,7 +76,9 @@ class Refusal:
     reason: str = "refused"
     """A word for the log: limit_user, plugin, no_route, …"""
     counts: bool = False
-    """Whether it counts as a wrong login (delay, too_many_wrong_logins)."""
+    """Whether it counts as a wrong login (delay, too_many_wrong_logins, and whose fault it is in the log)."""
+    detail: str = ""
+    """More about the reason, for the log alone."""
 
 
 @dataclass(slots=True, frozen=True)

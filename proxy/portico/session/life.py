@@ -400,7 +400,12 @@ class Life:
         self._answer = b""
         if self._sign_in is not None:
             out.append(Disconnect(MAIN))
-        self._turn_down(refusal.code, one_line(refusal.text), _by_us(refusal.reason, refusal.code), out, counts=refusal.counts)
+        fields = _by_us(refusal.reason, refusal.code)
+        if refusal.counts:
+            fields["side"] = "client"  # whoever has found the password wrong
+        if refusal.detail:
+            fields["detail"] = refusal.detail
+        self._turn_down(refusal.code, one_line(refusal.text), fields, out, counts=refusal.counts)
 
     def _server_connected(self, event: ServerConnected, out: list[Decision]) -> None:
         self._phase = "signing_in"
