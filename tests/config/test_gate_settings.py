@@ -40,12 +40,36 @@ def problems(tmp_path: Path, more: str, good: str = GOOD) -> list[str]:
         ('[listeners.imap.timeouts]\nheld = "3m"', "listeners.imap.timeouts.held: is not less than login"),
         ('[penalties]\nexempt = ["webmail"]', "a network is expected"),
         ('[penalties]\nforget = "0s"', "penalties.forget"),
+        ('[penalties]\ndelay = "20s"', "penalties.delay: is longer than delay_max (15s)"),
         ("[limits]\nsessions_per_user_and_address = 0", "limits.sessions_per_user_and_address"),
     ],
 )
 def test_each_mistake_is_called_what_it_is(tmp_path: Path, more: str, said: str) -> None:
     (line,) = problems(tmp_path, more)
     assert said in line
+
+
+@pytest.mark.parametrize("key", ["proxy_protocol", "trusted_networks"])
+def test_a_network_that_is_none_hides_no_other_mistake_of_its_listener(tmp_path: Path, key: str) -> None:
+    further = f"""
+[penalties]
+delay = "20s"
+waiting = 0
+
+[listeners.more]
+protocol = "imap"
+addresses = ["nonsense"]
+server = "man"
+{key} = ["10.0.0.300"]
+"""
+    assert {line.partition(": ")[0] for line in problems(tmp_path, further)} == {
+        "penalties.delay",
+        "penalties.waiting",
+        "listeners.more.certificate",
+        "listeners.more.addresses[0]",
+        "listeners.more.server",
+        f"listeners.more.{key}[0]",
+    }
 
 
 def test_a_listener_on_unix_sockets_alone_must_let_unix_sockets_in(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from typing import Final
 
 from portico.config.address import Address, parse_address
 from portico.config.check_console import console_mistakes
-from portico.config.check_gate import gate_mistakes
+from portico.config.check_gate import gate_mistakes, penalty_mistakes
 from portico.config.check_metrics import metrics_mistakes
 from portico.config.check_routes import auth_http_mistakes, group_mistakes, lookup_mistakes, sql_mistakes
 from portico.config.check_ssh import ssh_mistakes
@@ -30,6 +30,7 @@ from portico.config.near import near, near_name
 from portico.config.sections.console import Console
 from portico.config.sections.log import Log
 from portico.config.sections.metrics import Metrics
+from portico.config.sections.penalties import Penalties
 from portico.config.sections.upstream import AuthHttp, Group, Sql
 from portico.config.sections.workers import Workers
 from portico.config.settings import Annotations, Listener, Server, Trace
@@ -54,6 +55,7 @@ class Parts:
     workers: Workers = field(default_factory=Workers)
     metrics: Metrics = field(default_factory=Metrics)
     console: Console = field(default_factory=Console)
+    penalties: Penalties = field(default_factory=Penalties)
     groups: Mapping[str, Group] = field(default_factory=dict)
     sql: Mapping[str, Sql] = field(default_factory=dict)
     auth_http: Mapping[str, AuthHttp] = field(default_factory=dict)
@@ -88,6 +90,7 @@ def mistakes(parts: Parts) -> list[Problem]:
     found += _written(("annotations", "file"), parts.annotations.file)
     found += _tracing(parts.trace)
     found += _processes(("workers",), parts.workers)
+    found += penalty_mistakes(("penalties",), parts.penalties)
     found += metrics_mistakes(("metrics",), parts.metrics)
     found += console_mistakes(("console",), parts.console)
     return found

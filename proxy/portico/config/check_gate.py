@@ -10,7 +10,9 @@ from collections.abc import Iterator
 
 from portico.config.document import KeyPath, Problem
 from portico.config.explain import show
+from portico.config.sections.penalties import Penalties
 from portico.config.settings import Listener
+from portico.config.show import duration_text
 
 
 def gate_mistakes(path: KeyPath, listener: Listener) -> Iterator[Problem]:
@@ -22,6 +24,13 @@ def gate_mistakes(path: KeyPath, listener: Listener) -> Iterator[Problem]:
     if listener.proxy_protocol and "unix" not in listener.proxy_protocol and all(at.startswith("unix:") for at in listener.addresses):
         text = 'nobody can come in: all addresses are unix sockets; add "unix"'
         yield Problem((*path, "proxy_protocol"), text, ((*path, "addresses"),))
+
+
+def penalty_mistakes(path: KeyPath, penalties: Penalties) -> Iterator[Problem]:
+    """What an address pays."""
+    if penalties.delay > penalties.delay_max:
+        text = f"is longer than delay_max ({duration_text(penalties.delay_max)}): nobody would wait so long"
+        yield Problem((*path, "delay"), text, ((*path, "delay_max"),))
 
 
 def gate_warnings(path: KeyPath, listener: Listener) -> Iterator[Problem]:

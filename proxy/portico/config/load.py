@@ -27,6 +27,7 @@ from portico.config.explain import explain
 from portico.config.sections.console import Console
 from portico.config.sections.log import Log
 from portico.config.sections.metrics import Metrics
+from portico.config.sections.penalties import Penalties
 from portico.config.sections.upstream import AuthHttp, Group, Sql
 from portico.config.sections.workers import Workers
 from portico.config.settings import Annotations, Listener, Portico, Server, Trace
@@ -98,7 +99,7 @@ def _parts(data: Mapping[str, Any], settings: Portico | None, reading: Reading) 
     if settings is not None:
         names = frozenset(settings.servers)
         known = (settings.servers, settings.listeners, settings.log, settings.trace, settings.annotations)
-        return Parts(*known, names, settings.workers, settings.metrics, console=settings.console)
+        return Parts(*known, names, settings.workers, settings.metrics, settings.console, settings.penalties)
     servers = _salvage_each(Server, data.get("servers"), reading)
     listeners = _salvage_each(Listener, data.get("listeners"), reading)
     named = data.get("servers")
@@ -109,7 +110,8 @@ def _parts(data: Mapping[str, Any], settings: Portico | None, reading: Reading) 
     metrics = _salvage(Metrics, data.get("metrics", {}), reading) or Metrics()
     console = _salvage(Console, data.get("console", {}), reading) or Console()
     names = frozenset(named if isinstance(named, dict) else ())
-    return Parts(servers, listeners, log, trace, annotations, names, workers, metrics, console=console)
+    penalties = _salvage(Penalties, data.get("penalties", {}), reading) or Penalties()
+    return Parts(servers, listeners, log, trace, annotations, names, workers, metrics, console, penalties)
 
 
 def _with_ways(parts: Parts, data: Mapping[str, Any], settings: Portico | None, reading: Reading) -> Parts:
@@ -155,7 +157,7 @@ def _remove(table: dict[str, Any], path: KeyPath) -> bool:
         return True
     blank: Any = {} if path[-2] in ("routes", "certificates") else _BLANK
     if inner[key] == blank:
-        return False
+        return _remove(table, path[:-1]) if blank == _BLANK else False  # nothing can take its place: the array goes
     inner[key] = blank
     return True
 
