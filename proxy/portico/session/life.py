@@ -1,7 +1,7 @@
 """The life of a session, the same for IMAP and POP3.
 
-Rule of this file: everything that moves a session from one phase to the next is here; what is said in a phase is
-in the front.py, sign_in.py and watch.py of each protocol. It does not know on which side TLS ends, and opens nothing itself.
+Rule of this file: everything that moves a session from one phase to the next is here; what is said in a phase is in the front.py,
+sign_in.py and watch.py of each protocol (session.roles). It does not know on which side TLS ends, and opens nothing itself.
 
     new -> front -> checking -> connecting -> signing_in -> opening -> tunnel | watch -> closed
                 ^                ^--- pausing (Wait) <-|
@@ -10,14 +10,13 @@ in the front.py, sign_in.py and watch.py of each protocol. It does not know on w
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from typing import Any, Protocol
+from typing import Any
 
 from portico.errors import PeerError
 from portico.session.ask import one_line
 from portico.session.close import Reason
-from portico.session.context import Context, LoginAttempt, Refusal, Route, SessionView
+from portico.session.context import Context, Refusal, Route, SessionView
 from portico.session.decisions import (
     CheckLogin,
     Close,
@@ -56,8 +55,9 @@ from portico.session.events import (
     WaitEnded,
 )
 from portico.session.interests import Compiled
+from portico.session.roles import Failed, Front, SignedIn, SignIn, Watch, Wish
 from portico.wire import sasl
-from portico.wire.lines import Line, Reader
+from portico.wire.lines import Line
 
 _TIMEOUT_REASONS = {
     "tls": Reason.TIMEOUT_TLS,
@@ -66,108 +66,12 @@ _TIMEOUT_REASONS = {
     "write": Reason.TIMEOUT_WRITE,
     "half_close": Reason.CLIENT_CLOSED,
 }
-
-
 _ELSEWHERE = ("bye", "protocol", "preauth", "no_starttls")
 """A server that fails so may have a neighbour that does not."""
 _LOGGED = 1000
 """Octets of a server's words in the log."""
 _ENOUGH = 1 << 16
 """Octets of a server that wait while the gate or the plugins are asked; above this it is not read."""
-
-
-@dataclass(slots=True)
-class Wish:
-    """A client wants to sign in. `initial` is for a relayed mechanism: its initial response, still in base64, or None; then
-    the attempt has no user yet."""
-
-    attempt: LoginAttempt
-    initial: bytes | None = field(default=None, repr=False)
-
-
-def takes_tokens(context: Context) -> bool:
-    """Whether a bearer token may be of use: some server takes one, or nobody knows. Which server it will be is not known before the
-    user is, so that one is enough."""
-    servers = context.possible
-    return not servers or any(not (facts.plain or facts.secured) or sasl.BEARER.intersection(facts.mechanisms) for facts in servers)
-
-
-@dataclass(slots=True)
-class SignedIn:
-    """A leg is ready. `untagged`: what the client must still see (alerts), whole lines."""
-
-    capabilities: list[bytes]
-    text: bytes
-    untagged: bytes = b""
-
-
-@dataclass(slots=True)
-class Failed:
-    """A leg is of no use; `text` is the server's own words, or ours where it said none."""
-
-    reason: str
-    """A word for the log: refused_by_server, no_starttls, no_mechanism, not_verified, preauth, bye, protocol."""
-    code: str
-    text: bytes
-    counts: bool = False
-    """A wrong login, not an outage."""
-    untagged: bytes = b""
-
-
-class Front(Protocol):
-    """The dialogue before login (imap.front, pop3.front)."""
-
-    reader: Reader
-    client_id: dict[str, str]
-    commands: int
-    starting_tls: bool
-    in_exchange: bool
-
-    def greeting(self) -> bytes: ...
-
-    def feed(self, data: bytes) -> None: ...
-
-    def advance(self, out: list[Decision]) -> Wish | None: ...
-
-    def tls_started(self) -> None: ...
-
-
-class SignIn(Protocol):
-    """The proxy as a client of a server (imap.sign_in, pop3.sign_in)."""
-
-    route: Route
-    reader: Reader
-    relayed: bool
-    owed: int
-    stage: str
-    """For the log: greeting, then sign_in."""
-    named: bool
-    """The server may have been told who comes: what has been begun there cannot be begun elsewhere."""
-
-    def feed(self, data: bytes) -> None: ...
-
-    def advance(self, out: list[Decision]) -> SignedIn | Failed | None: ...
-
-    def tls_started(self, out: list[Decision]) -> SignedIn | Failed | None: ...
-
-    def client_line(self, text: bytes, out: list[Decision]) -> None: ...
-
-
-class Watch(Protocol):
-    """The session after login in which somebody is interested (imap.watch, pop3.watch)."""
-
-    commands: int
-
-    @property
-    def under_way(self) -> bool:
-        """Something of the client's has begun and is not done: a command that it is saying, or an answer. IDLE may be interrupted."""
-        ...
-
-    def begin(self, from_client: bytes, from_server: bytes, out: list[Decision]) -> None: ...
-
-    def trace(self, on: bool) -> None: ...
-
-    def handle(self, event: Event, out: list[Decision]) -> None: ...
 
 
 class Life:

@@ -17,7 +17,7 @@ from portico.session.events import CLIENT
 from portico.session.forwarded import Origin
 from portico.session.imap.client_id import client_id_and_origin
 from portico.session.imap.gather import GO_AHEAD, Gather
-from portico.session.life import Wish, takes_tokens
+from portico.session.roles import Wish, takes_tokens
 from portico.wire import sasl
 from portico.wire.capability import imap_before_login
 from portico.wire.imap import COMMANDS, CommandLine, parse_arguments, parse_command, tag_of

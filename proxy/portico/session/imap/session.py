@@ -19,7 +19,8 @@ from portico.session.imap.sign_in import SignIn
 from portico.session.imap.sized import SizedWatch
 from portico.session.imap.watch import Watch
 from portico.session.interests import Compiled
-from portico.session.life import Life, Wish
+from portico.session.life import Life
+from portico.session.roles import Wish
 from portico.wire.capability import filter_imap
 
 

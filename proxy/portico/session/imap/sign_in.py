@@ -13,7 +13,7 @@ from enum import Enum, auto
 from portico.errors import PeerError
 from portico.session.context import Context, LoginAttempt, Route
 from portico.session.decisions import Decision, Record, SendToClient, SendToServer, SetPhase, StartTls
-from portico.session.life import Failed, SignedIn
+from portico.session.roles import Failed, SignedIn
 from portico.wire import sasl
 from portico.wire.imap import Status, parse_status, quote
 from portico.wire.lines import Line, Reader

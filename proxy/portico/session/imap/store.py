@@ -12,9 +12,9 @@ from portico.session.context import Context, LoginAttempt, Route, ServerFacts, T
 from portico.session.decisions import Connect, Decision, Disconnect, Record, SetPhase
 from portico.session.events import BytesReceived, Closed, Event, ServerConnected, ServerFailed, TimedOut, TlsStarted
 from portico.session.imap.sign_in import SignIn
-from portico.session.life import Failed, SignedIn
 from portico.session.mounts.mount import Mount
 from portico.session.mounts.tree import Place
+from portico.session.roles import Failed, SignedIn
 
 State = Literal["closed", "connecting", "signing_in", "open", "resting"]
 

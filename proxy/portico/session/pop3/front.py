@@ -12,7 +12,7 @@ from portico.session.context import Context, LoginAttempt, SessionView
 from portico.session.decisions import Close, Decision, Record, SendToClient, StartTls, Trace
 from portico.session.events import CLIENT
 from portico.session.forwarded import Origin, said_by_xclient
-from portico.session.life import Wish, takes_tokens
+from portico.session.roles import Wish, takes_tokens
 from portico.wire import sasl
 from portico.wire.lines import Line, Reader
 from portico.wire.pop3 import TRANSACTION, CommandLine, parse_command, stuffed

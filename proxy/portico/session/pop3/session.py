@@ -21,13 +21,14 @@ from portico.session.events import (
     TimedOut,
 )
 from portico.session.interests import Compiled
-from portico.session.life import Life, Wish
+from portico.session.life import Life
 from portico.session.pop3.ending import BYE, judge
 from portico.session.pop3.front import Front
 from portico.session.pop3.sign_in import SignIn, pop3_code
 from portico.session.pop3.sized import SizedWatch
 from portico.session.pop3.transformed import TransformedWatch
 from portico.session.pop3.watch import Watch
+from portico.session.roles import Wish
 from portico.wire.capability import filter_pop3
 
 

@@ -14,7 +14,7 @@ from portico.errors import PeerError
 from portico.session.ask import one_line
 from portico.session.context import Context, LoginAttempt, Route
 from portico.session.decisions import Decision, Record, SendToClient, SendToServer, SetPhase, StartTls
-from portico.session.life import Failed, SignedIn
+from portico.session.roles import Failed, SignedIn
 from portico.wire import sasl
 from portico.wire.lines import Line, Reader
 from portico.wire.pop3 import Status, parse_status, timestamp
