@@ -50,6 +50,16 @@ def test_a_server_is_asked_once_and_then_seldom() -> None:
     assert run.record.facts == FACTS and run.events[0][1]["capabilities"] == ["IMAP4rev1", "AUTH=PLAIN"]
 
 
+def test_nothing_new_is_not_said_again_after_a_reload_either() -> None:
+    run = Run([FACTS, FACTS])
+    run.answers = [FACTS]
+    asyncio.run(run.all())
+    assert [event for event, _ in run.events] == ["server.probed"]
+    run.answers = [ServerFacts((b"IMAP4rev1", b"IMAP4rev2"), (), ("PLAIN",))]
+    asyncio.run(run.all())
+    assert [fields["capabilities"][-1] for _, fields in run.events] == ["AUTH=PLAIN", "IMAP4rev2"]
+
+
 def test_a_failure_is_only_logged_and_tried_again_ever_more_slowly() -> None:
     failures: list[ServerFacts | Exception] = [ProbeFailed("refused") for _ in range(8)]
     run = Run([*failures, RuntimeError("x"), FACTS])

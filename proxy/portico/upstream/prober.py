@@ -31,8 +31,6 @@ Ask = Callable[[], Awaitable[ServerFacts]]
 class _Asked:
     record: ServerRecord
     ask: Ask
-    told: ServerFacts | None = None
-    """What the log was told last."""
     ill: asyncio.Event = field(default_factory=asyncio.Event)
     """Its breaker has opened."""
 
@@ -127,8 +125,8 @@ class Prober:
             self._report("server.probe_failed", {**fields, "reason": "bug", "detail": type(error).__name__})
             return False
         self._records.learned(record, facts)
-        if facts != asked.told:
-            asked.told = facts
+        if facts != record.told:
+            record.told = facts
             names = [name.decode("ascii", "replace") for name in facts.secured or facts.plain]
             more = {"capabilities": names, "mechanisms": list(facts.mechanisms), "seconds": round(time.monotonic() - began, 4)}
             self._report("server.probed", {**fields, **more})

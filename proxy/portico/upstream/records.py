@@ -35,6 +35,8 @@ class ServerRecord:
     """How long the last successful dial took."""
     probed: float | None = None
     """When the facts were learned."""
+    told: ServerFacts | None = field(default=None, repr=False)
+    """What the log was told of the facts last."""
     breaker: Breaker = field(default_factory=lambda: Breaker(Health()), repr=False)
 
     def __repr__(self) -> str:
