@@ -145,6 +145,31 @@ def test_guessers_who_wait_do_not_take_the_sessions_that_the_user_may_have(monke
     assert house.counts.users == {"alice": 1} == house.commons.counts.users
 
 
+def test_nor_do_those_who_wait_for_the_end_of_a_hold(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def act() -> None:
+        house = House(monkeypatch, limits=Limits(sessions_per_user=1))
+        monkeypatch.undo()  # here somebody waits
+        house.gate._held = {"imaps": 60.0}
+        house.commons.hold("alice")
+        waiting = []
+        for _ in range(3):
+            ticket, view = house.come()
+            view.user = "alice"
+            verdict = house.gate.check(ticket, view, LoginAttempt("alice", "PLAIN", Secret("wonderland")))
+            assert isinstance(verdict, Awaitable)
+            waiting.append(asyncio.ensure_future(verdict))
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert house.commons.holds()[0]["waiting"] == 3
+        assert house.counts.users == {} == house.commons.counts.users
+        house.commons.release("alice")
+        verdicts = await asyncio.gather(*waiting)
+        assert sorted(type(verdict).__name__ for verdict in verdicts) == ["Refusal", "Refusal", "Route"]
+        assert house.counts.users == {"alice": 1} == house.commons.counts.users
+
+    asyncio.run(act())
+
+
 def test_the_exempt_pay_nothing_and_those_who_speak_for_others_do(monkeypatch: pytest.MonkeyPatch) -> None:
     house = House(monkeypatch, exempt=["192.0.2.7/32", "2001:db8::/32"])
     assert [house.guess(f"guess {number}") for number in range(3)] == [0, 0, 0]

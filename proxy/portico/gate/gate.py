@@ -184,17 +184,24 @@ class Gate:
                 if waiting > self._penalties.waiting:
                     return self._counts.refuse("limit_waiting")
                 self._counts.delayed += 1
-                self._unclaim(ticket, view)  # guessers who wait must not be all the sessions that the user may have
+                self._unclaim(ticket, view)  # who waits, a guesser perhaps, must not have the sessions that the user may have
                 yield asyncio.sleep(delay)
-            refusal = self._counts.claim(ticket, attempt.user, self._limits)
-            if refusal is not None:
-                return refusal
-            said = yield commons.claim(view.id, attempt.user, network, True, ticket.digest, self._bounds)
-            if said["refusal"] is not None:
-                return self._counts.refuse(said["refusal"])
-        if said["held"] and not (yield commons.pass_hold(attempt.user, self._held.get(view.listener, _HELD))):
-            return self._counts.refuse("held")
-        return None
+            said = yield from self._claim_again(ticket, view, attempt)
+        if said["refusal"] is None and said["held"]:
+            self._unclaim(ticket, view)
+            if not (yield commons.pass_hold(attempt.user, self._held.get(view.listener, _HELD))):
+                return self._counts.refuse("held")
+            said = yield from self._claim_again(ticket, view, attempt)
+        return self._counts.refuse(said["refusal"]) if said["refusal"] is not None else None
+
+    def _claim_again(self, ticket: Ticket, view: SessionView, attempt: LoginAttempt) -> Generator[Any, Any, Claimed]:
+        """After it has waited, and paid."""
+        assert self._commons is not None
+        word = self._counts.take(ticket, attempt.user, self._limits.sessions_per_user, self._limits.per_user_and_address)
+        if word is not None:
+            return {"refusal": word, "delay": 0.0, "held": False}
+        said: Claimed = yield self._commons.claim(view.id, attempt.user, network_of(view.peer.rip), True, ticket.digest, self._bounds)
+        return said
 
     def _steps(self, ticket: Ticket, view: SessionView, attempt: LoginAttempt) -> _Steps:
         """Yields what may have to be waited for and gets what came of it; returns the verdict."""
