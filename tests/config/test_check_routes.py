@@ -89,3 +89,12 @@ def test_a_file_with_the_password_of_a_database_that_everybody_may_read_is_warne
     assert any("chmod o-r" in line for line in read(file).warnings)
     file.chmod(0o640)
     assert not any("chmod o-r" in line for line in read(file).warnings)
+
+
+def test_passwords_that_leave_the_machine_without_tls_are_warned_of() -> None:
+    def said(url: str) -> list[str]:
+        text = GOOD.replace("http://127.0.0.1:8080/auth", url)
+        return [line.partition("url: ")[2] for line in understand(parse_document("portico.toml", text), Path()).warnings if "url: " in line]
+
+    assert said("http://auth.example.org/auth") == ["passwords go to auth.example.org without TLS; possible: https://"]
+    assert said("https://auth.example.org/auth") == said("http://[::1]:8080/auth") == said("http://localhost/auth") == []

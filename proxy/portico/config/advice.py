@@ -9,6 +9,7 @@ import datetime
 import stat
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from cryptography import x509
 
@@ -32,6 +33,10 @@ def warnings(parts: Parts, file: Path | None = None) -> list[Problem]:
         found += _server(("servers", name), server)
         if server.certificate is not None:
             found += _certificate(("servers", name), server.certificate, server.key, now)
+    for name, auth in parts.auth_http.items():
+        url = urlsplit(auth.url)
+        if url.scheme == "http" and not Address(url.hostname or "").local:
+            found.append(Problem(("auth_http", name, "url"), f"passwords go to {url.hostname} without TLS; possible: https://"))
     for name, listener in parts.listeners.items():
         found += _listener(("listeners", name), listener, now)
     secrets = [server.master_password or server.test_password for server in parts.servers.values()]
