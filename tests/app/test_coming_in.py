@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from portico.app.proxy import Proxy, build
-from portico.config.load import load
+from portico.app.proxy import Proxy
 from portico.gate.commons import LocalCommons
 from portico.gate.limits import _REFUSALS
-from portico.observe.log import Log
-from portico.observe.sink import open_file
 
-PATIENCE = 60.0
+from tests.whole_proxy import PATIENCE, port_of, proxy_with, soon
 
 
 async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -37,7 +34,7 @@ class House:
         self.proxy, self.log = proxy, log
 
     async def client(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        return await asyncio.open_connection("127.0.0.1", int(self.proxy.addresses["imap"][0].rpartition(":")[2]))
+        return await asyncio.open_connection("127.0.0.1", port_of(self.proxy))
 
     def events(self, name: str) -> list[dict[str, object]]:
         text = self.log.read_text()
@@ -47,39 +44,8 @@ class House:
 
 @asynccontextmanager
 async def house_with(path: Path, more: str) -> AsyncIterator[House]:
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
-    file = path / "portico.toml"
-    file.write_text(
-        f"""
-        [servers.main]
-        imap = "127.0.0.1:{port}"
-        probe = false
-        [listeners.imap]
-        protocol = "imap"
-        addresses = ["127.0.0.1:0"]
-        tls = "none"
-        plain_login = true
-        server = "main"
-        {more}
-        """
-    )
-    log = Log(open_file(str(path / "log")), level="debug")
-    proxy = build(load(file), file, log=log)
-    await proxy.start()
-    try:
+    async with proxy_with(path, more, serve=serve) as proxy:
         yield House(proxy, path / "log")
-    finally:
-        await proxy.stop(seconds=0.05)
-        server.close()
-        log.close()
-
-
-async def soon(what: Callable[[], object]) -> bool:
-    async with asyncio.timeout(PATIENCE):
-        while not what():  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
-    return True
 
 
 async def answer(reader: asyncio.StreamReader, tag: bytes) -> bytes:

@@ -28,7 +28,7 @@ from portico.workers.doors import Doors
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse
 
-PATIENCE = 60.0
+from tests.whole_proxy import PATIENCE, settings_text
 
 
 class Server:
@@ -114,23 +114,7 @@ class House:
         self.file = directory / "portico.toml"
 
     def write(self, port: int, *, metrics: str = 'address = "127.0.0.1:0"', more: str = "") -> Portico:
-        self.file.write_text(
-            f"""
-            [servers.main]
-            imap = "127.0.0.1:{port}"
-            probe = false
-            [listeners.imap]
-            protocol = "imap"
-            addresses = ["127.0.0.1:0"]
-            tls = "none"
-            plain_login = true
-            server = "main"
-            limits.wrong_login_delay = "0s"
-            {more}
-            [metrics]
-            {metrics}
-            """
-        )
+        self.file.write_text(settings_text(port, f'limits.wrong_login_delay = "0s"\n{more}\n[metrics]\n{metrics}'))
         return read(self.file).settings
 
     async def start(self, settings: Portico, plugins: dict[str, object] | None = None) -> None:

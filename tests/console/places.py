@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,50 +12,16 @@ from typing import Any
 
 import asyncssh
 from portico.app.control import LocalControl
-from portico.app.proxy import Proxy, build
-from portico.config.load import load
+from portico.app.proxy import Proxy
 from portico.console.server import Console
 from portico.observe.log import Log
 from portico.observe.sink import open_file
 from portico.relay.listener import bind
 
-PASSWORD = "through-the-looking-glass"
-PATIENCE = 60.0
+from tests.whole_proxy import PASSWORD, PATIENCE, Client, port_of, proxy_with
 
 KEYS = {name: asyncssh.generate_private_key("ssh-ed25519", comment=name) for name in ("ann", "otto", "stranger")}
 """Ann may act, Otto may look, and nobody knows the stranger."""
-
-
-async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """An IMAP server that knows one password and answers OK to the rest; to ECHO with a line of the rest of it."""
-    writer.write(b"* OK [CAPABILITY IMAP4rev1 ID] ready\r\n")
-    while line := (await reader.readline()).decode().strip():
-        tag, _, command = line.partition(" ")
-        if command.startswith("CAPABILITY"):
-            writer.write(b"* CAPABILITY IMAP4rev1 ID\r\n")
-        if command.startswith("ECHO "):
-            writer.write(b"* " + command[5:].encode().decode("unicode_escape").encode("latin-1") + b"\r\n")
-        wrong = command.startswith("LOGIN") and PASSWORD not in command
-        writer.write(f"{tag} {'NO' if wrong else 'OK'} done\r\n".encode())
-    writer.close()
-
-
-class Client:
-    """One session of `user`, signed in."""
-
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.reader, self.writer = reader, writer
-
-    async def line(self) -> str:
-        return (await asyncio.wait_for(self.reader.readline(), PATIENCE)).decode("latin-1")
-
-    async def says(self, command: str) -> list[str]:
-        """The answer, up to its tagged line."""
-        self.writer.write(command.encode() + b"\r\n")
-        lines = [await self.line()]
-        while lines[-1] and not lines[-1].startswith(command.partition(" ")[0] + " "):
-            lines.append(await self.line())
-        return lines
 
 
 @dataclass(slots=True)
@@ -68,8 +34,7 @@ class Place:
     directory: Path
 
     async def signs_in(self, user: str, *before: str) -> Client:
-        port = int(self.proxy.addresses["imap"][0].rpartition(":")[2])
-        client = Client(*await asyncio.open_connection("127.0.0.1", port))
+        client = Client(*await asyncio.open_connection("127.0.0.1", port_of(self.proxy)))
         await client.line()
         for command in before:
             await client.says(command)
@@ -98,21 +63,8 @@ def public(name: str) -> str:
 
 @asynccontextmanager
 async def place(path: Path, *, more: str = "", console: str = "", plugins: Mapping[str, object] | None = None) -> AsyncIterator[Place]:
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
     (path / "operators").write_text(f"# who may come in\n{public('ann')}\n\n{public('otto')}\n")
-    file = path / "portico.toml"
-    file.write_text(
-        f"""
-        [servers.main]
-        imap = "127.0.0.1:{port}"
-        probe = false
-        [listeners.imap]
-        protocol = "imap"
-        addresses = ["127.0.0.1:0"]
-        tls = "none"
-        plain_login = true
-        server = "main"
+    settings = f"""
         [console]
         address = "127.0.0.1:0"
         authorized_keys = "operators"
@@ -122,10 +74,7 @@ async def place(path: Path, *, more: str = "", console: str = "", plugins: Mappi
         {console}
         {more}
         """
-    )
     log = Log(open_file(str(path / "log")), level="debug", strict=True)
-    proxy = build(load(file), file, log=log, plugins=plugins)
-    await proxy.start()
     events: list[tuple[str, dict[str, Any]]] = []
 
     def event(name: str, fields: Mapping[str, Any]) -> None:
@@ -142,19 +91,10 @@ async def place(path: Path, *, more: str = "", console: str = "", plugins: Mappi
         while bound:
             bound.pop().close()
 
-    opened = Console(LocalControl(proxy), proxy.settings.console, event, listen, unlisten)
-    await opened.start()
-    try:
-        yield Place(proxy, opened, events, path)
-    finally:
-        await opened.stop()
-        await proxy.stop(seconds=0.05)
-        server.close()
-        log.close()
-
-
-async def soon(what: Callable[[], object]) -> bool:
-    async with asyncio.timeout(PATIENCE):
-        while not what():  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
-    return True
+    async with proxy_with(path, settings, plugins, log=log) as proxy:
+        opened = Console(LocalControl(proxy), proxy.settings.console, event, listen, unlisten)
+        await opened.start()
+        try:
+            yield Place(proxy, opened, events, path)
+        finally:
+            await opened.stop()

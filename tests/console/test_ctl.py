@@ -11,7 +11,8 @@ import stat
 import sys
 from pathlib import Path
 
-from tests.console.places import PATIENCE, Place, place, soon
+from tests.console.places import Place, place
+from tests.whole_proxy import PATIENCE, soon
 
 CTL = [sys.executable, "-m", "portico", "ctl"]
 

@@ -10,7 +10,8 @@ from typing import Any
 
 from portico.plugin import ConsoleCommand, hookimpl
 
-from tests.console.places import place, soon
+from tests.console.places import place
+from tests.whole_proxy import soon
 
 
 class Greeter:

@@ -12,7 +12,8 @@ import pytest
 from portico.console.control import ControlError
 from portico.console.ssh import host_key
 
-from tests.console.places import KEYS, PATIENCE, Place, place, public, soon
+from tests.console.places import KEYS, Place, place, public
+from tests.whole_proxy import PATIENCE, soon
 
 
 def test_one_command_is_run_and_its_exit_code_told(tmp_path: Path) -> None:

@@ -11,7 +11,8 @@ import asyncssh
 import pyte
 from portico.console.verb import NAMES, verb_named
 
-from tests.console.places import PASSWORD, PATIENCE, place, soon
+from tests.console.places import place
+from tests.whole_proxy import PASSWORD, PATIENCE, soon
 
 ROOT = Path(__file__).parents[2]
 
