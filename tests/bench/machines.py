@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import resource
-import socket
 import sys
 import tempfile
 import time
@@ -28,8 +27,7 @@ from portico.ledger.ledger import SqliteLedger
 from portico.ledger.shared import RedisLedger
 from portico.session.annotations.annotation import Annotation, Mailbox, Piece
 
-from tests.live.fetch import fetch
-from tests.live.redis_server import Redis
+from tests.live.redis_server import Redis, running_redis
 
 BOUNDS = bounds_of(Limits(sessions=1_000_000), Penalties())
 AT_ONCE = 250
@@ -106,18 +104,9 @@ def _times(step: Callable[[Mailbox], object], mailboxes: Sequence[Mailbox]) -> l
 
 
 def main(machines: int = 4, sessions: int = 100_000) -> None:
-    root = fetch("redis", Path(__file__).resolve().parents[2] / ".cache" / "servers")
-    with socket.socket() as free, tempfile.TemporaryDirectory() as directory:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-        free.close()
-        redis = Redis(root, Path(directory), port)
-        redis.start()
-        try:
-            asyncio.run(measure(redis, machines, sessions))
-            measure_ledgers(redis, Path(directory))
-        finally:
-            redis.kill()
+    with tempfile.TemporaryDirectory() as directory, running_redis(Path(directory)) as redis:
+        asyncio.run(measure(redis, machines, sessions))
+        measure_ledgers(redis, Path(directory))
 
 
 if __name__ == "__main__":

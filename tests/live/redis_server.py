@@ -13,11 +13,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from portico.demo.ports import LOOPBACK, wait_until
+from portico.demo.ports import LOOPBACK, free_ports, wait_until
 from redis import Redis as Client
 from redis.exceptions import RedisError
 
+from tests.live.fetch import fetch
+
 PASSWORD: Final = "between-machines"
+_CACHE: Final = Path(__file__).resolve().parents[2] / ".cache" / "servers"
 
 
 class Redis:
@@ -79,3 +82,14 @@ class Redis:
             yield
         finally:
             self._process.send_signal(signal.SIGCONT)
+
+
+@contextmanager
+def running_redis(directory: Path) -> Iterator[Redis]:
+    """One on a free port. Raises CannotFetch."""
+    redis = Redis(fetch("redis", _CACHE), directory, free_ports(1)[0])
+    redis.start()
+    try:
+        yield redis
+    finally:
+        redis.kill()

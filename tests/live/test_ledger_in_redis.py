@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,8 +18,8 @@ from portico.session.annotations.annotation import NOTHING_IS_NEW, Annotation, L
 from portico.testing.client import eventually
 
 from tests.live.conftest import lacking
-from tests.live.fetch import CannotFetch, fetch
-from tests.live.redis_server import Redis
+from tests.live.fetch import CannotFetch
+from tests.live.redis_server import Redis, running_redis
 
 pytestmark = pytest.mark.live
 
@@ -30,18 +29,12 @@ TOLD = Told(b"\xe4nvelope", b"(structure)", b"(body)")
 
 
 @pytest.fixture(scope="module")
-def server(project: Path, place: Path) -> Iterator[Redis]:
+def server(place: Path) -> Iterator[Redis]:
     try:
-        root = fetch("redis", project / ".cache" / "servers")
+        with running_redis(place / "redis-ledger") as redis:
+            yield redis
     except CannotFetch as error:
         lacking(str(error))
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    redis = Redis(root, place / "redis-ledger", port)
-    redis.start()
-    yield redis
-    redis.kill()
 
 
 def ledger(server: Redis, prefix: str) -> RedisLedger:

@@ -24,9 +24,9 @@ from portico.gate.commons import bounds_of
 from portico.gate.shared import SharedCommons
 
 from tests.live.conftest import lacking
-from tests.live.fetch import CannotFetch, fetch
+from tests.live.fetch import CannotFetch
 from tests.live.front import Front
-from tests.live.redis_server import Redis
+from tests.live.redis_server import Redis, running_redis
 
 pytestmark = pytest.mark.live
 
@@ -37,18 +37,12 @@ Answer = Callable[..., Any]
 
 
 @pytest.fixture(scope="module")
-def server(project: Path, place: Path) -> Iterator[Redis]:
+def server(place: Path) -> Iterator[Redis]:
     try:
-        root = fetch("redis", project / ".cache" / "servers")
+        with running_redis(place / "redis") as redis:
+            yield redis
     except CannotFetch as error:
         lacking(str(error))
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    redis = Redis(root, place / "redis", port)
-    redis.start()
-    yield redis
-    redis.kill()
 
 
 # --- the commons themselves
