@@ -437,9 +437,8 @@ class Proxy:
             self._turnstile.look()
 
     def abort(self) -> None:
-        """End all sessions now; nobody is told."""
-        for running in self.sessions:
-            running.abort()
+        """End all sessions now, with a word where one may stand."""
+        self.sessions.end(GOODBYE)
 
     def kick(self, text: str, *, id: str = "", user: str = "", address: str = "") -> list[str]:
         """End the sessions that all given words hold for; returns their ids. See relay.table.Sessions.kick."""

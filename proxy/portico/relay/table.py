@@ -105,14 +105,18 @@ class Sessions:
         how many had to be ended at last."""
         if self._running:
             self._empty = asyncio.Event()
+            asking = asyncio.ensure_future(self._ask_to_leave(text, spread))
             try:
                 async with asyncio.timeout(seconds):
-                    await self._ask_to_leave(text, spread)
-                    if self._running:
-                        await self._empty.wait()
+                    await self._empty.wait()  # also before all are asked: who has left or was ended need not be
             except TimeoutError:
                 pass
+            asking.cancel()
             self._empty = None
+        return self.end(text)
+
+    def end(self, text: str) -> int:
+        """End all now, with a word where one may stand. Returns how many."""
         late = self._tell(list(self), lambda each: each.kick(text, shutdown=True))
         self._tell(list(self), lambda each: each.abort())
         return len(late)
