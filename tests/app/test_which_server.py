@@ -123,6 +123,30 @@ def test_a_login_waits_for_a_server_that_is_being_restarted() -> None:
             assert client.line().startswith(b"a1 OK")
 
 
+def test_nobody_closes_a_server_to_others_by_what_he_sends_for_a_password() -> None:
+    def hangs_up_on_much(connection: Connection) -> None:
+        connection.send(b"* OK [CAPABILITY IMAP4rev1 SASL-IR AUTH=PLAIN] hello\r\n")
+        while command := connection.command():
+            if len(command) > 8192:  # as Dovecot does, whose buffer for a sign-in is so long
+                connection.send(b"* BYE Input buffer full, aborting\r\n")
+                return
+            connection.send(b"%b OK [CAPABILITY IMAP4rev1] done\r\n" % command.split()[0])
+
+    with ScriptedServer(hangs_up_on_much) as server:
+        settings = {
+            "servers": {"main": {"imap": server.address, "probe": False}},
+            "health": {"failures": 3, "rest": "1h", "rest_max": "1h"},
+        }
+        with running_proxy(server=server, settings=settings) as proxy:
+            for _ in range(4):
+                with proxy.client() as client:
+                    client.line()
+                    assert b"a1 NO" in client.command(b"a1 LOGIN mallory " + b"x" * 20_000)
+            assert login(proxy).startswith(b"a1 OK")
+            assert {event["reason"] for event in proxy.events("upstream.failed")} == {"bye"}
+            assert not proxy.events("breaker.opened")
+
+
 def test_a_test_login_that_fails_makes_a_server_ill_before_a_user_comes() -> None:
     def refuses(connection: Connection) -> None:
         connection.send(b"* OK [CAPABILITY IMAP4rev1 AUTH=PLAIN] hello\r\n")

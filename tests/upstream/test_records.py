@@ -100,3 +100,30 @@ def test_a_breaker_takes_up_new_settings() -> None:
     records.dialled(record, "refused", 0.1)
     (entry,) = records.report(records.all())
     assert (entry["breaker"], entry["state"], entry["last_error"], entry["last_failure"]) == ("open", "open", "refused", 0.0)
+
+
+def test_what_one_network_provokes_counts_once_until_the_server_answers_somebody() -> None:
+    records = Records(lambda: 100.0)
+    records.adopt(Health(failures=3))
+    record = records.of(PLAIN, "imap")
+    for _ in range(10):
+        records.ill(record, "bye", "192.0.2.7")
+    assert records.state(record) == "failing" and records.may(record) and record.failures == 10
+    records.answered(record)
+    for network in ("192.0.2.7", "192.0.2.8"):
+        records.ill(record, "bye", network)
+    assert records.may(record)
+    records.ill(record, "bye", "192.0.2.9")
+    assert records.state(record) == "open", "three of them at once say that it is ill"
+
+
+def test_a_trial_that_fails_for_who_was_there_before_opens_the_breaker_again() -> None:
+    now = 100.0
+    records = Records(lambda: now)
+    records.adopt(Health(failures=1, rest=5.0))
+    record = records.of(PLAIN, "imap")
+    records.ill(record, "closed", "192.0.2.7")
+    now = 106.0
+    records.begin(record)
+    records.ill(record, "closed", "192.0.2.7")
+    assert records.state(record) == "open" and not records.may(record)

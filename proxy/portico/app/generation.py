@@ -24,7 +24,7 @@ from portico.config.address import parse_address
 from portico.config.settings import Listener, Portico
 from portico.errors import Secret
 from portico.gate.gate import Gate
-from portico.gate.limits import Ticket
+from portico.gate.limits import Ticket, network_of
 from portico.gate.networks import Networks
 from portico.gate.sparing import Sparing
 from portico.gate.way import Way
@@ -339,8 +339,9 @@ class Generation:
     def _routed(visit: Visit, attempt: LoginAttempt, route: Route) -> None:
         visit.target = route.target
         visit.others = (*(other.target for other in route.others), route.target) if route.others else ()
-        secrets = ((each.password, each.master_password) for each in (route, *route.others))
-        visit.secrets = (attempt.password, *(secret for pair in secrets for secret in pair))
+        visit.secrets = (attempt.password, route.password, route.master_password)
+        for other in route.others:
+            visit.secrets += (other.password, other.master_password)
 
     def login_ended(self, session: Session, ok: bool, counts: bool) -> None:
         """A login that was let pass has succeeded at the server or not."""
@@ -428,7 +429,9 @@ class Generation:
         if fields["reason"] == "no_starttls":
             self.records.secured(record, "no_starttls")  # no handshake has begun
         elif "phase" in fields and fields["reason"] in _ILL:
-            self.records.ill(record, fields["reason"])
+            told = fields["phase"] == "sign_in"  # or about to be: what the server does now may be the client's doing
+            peer = session.view.peer
+            self.records.ill(record, fields["reason"], (network_of(peer.rip) or "unix") if told else "")
 
     def trace(self, session: Session, direction: str, data: bytes) -> None:
         """Show protocol text of this session to operators who trace it, and write it to its file, which is made when first needed."""

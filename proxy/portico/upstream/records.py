@@ -9,11 +9,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from portico.config.sections.upstream import Health
 from portico.session.context import Protocol, ServerFacts, Target
 from portico.upstream.breaker import Breaker, State
+
+_ACCUSERS: Final = 1000
+"""Networks that are remembered of one server."""
 
 
 @dataclass(slots=True)
@@ -38,6 +41,8 @@ class ServerRecord:
     told: ServerFacts | None = field(default=None, repr=False)
     """What the log was told of the facts last."""
     breaker: Breaker = field(default_factory=lambda: Breaker(Health()), repr=False)
+    accusers: set[str] = field(default_factory=set, repr=False)
+    """Networks of clients in whose sign-in it has failed since it last answered one."""
 
     def __repr__(self) -> str:
         state = "unused" if not self.dials else f"failing ({self.last_error})" if self.failures_in_a_row else "well"
@@ -94,13 +99,24 @@ class Records:
         """STARTTLS, after a dial that went well, ended: well (None), or with a reason word."""
         self._ended(record, error)
 
-    def ill(self, record: ServerRecord, error: str) -> None:
-        """It was reached, and then did not behave as a server does: silence, an end, words that are none."""
+    def ill(self, record: ServerRecord, error: str, accuser: str = "") -> None:
+        """It was reached, and then did not behave as a server does: silence, an end, words that are none.
+
+        `accuser`: the network of a client of whom it had been told. It counts once in a row: a server that is well may hang up on what a
+        client has sent for a password, and nobody is to close it to all others by that.
+        """
+        if accuser in record.accusers and record.breaker.state == "closed":
+            record.failures += 1
+            record.last_error, record.last_failure = error, self._clock()
+            return
+        if accuser and len(record.accusers) < _ACCUSERS:
+            record.accusers.add(accuser)
         self._ended(record, error)
 
     def answered(self, record: ServerRecord) -> None:
         """It has answered a login, with yes or no, or a question of ours."""
         record.failures_in_a_row = 0
+        record.accusers.clear()
         record.breaker.succeeded()
 
     def _ended(self, record: ServerRecord, error: str | None) -> None:

@@ -37,7 +37,7 @@ class Health(Settings):
         5,
         ge=0,
         description="So many failures in a row open the breaker: no answer, no greeting, no TLS, an end or silence in the sign-in. "
-        "0: never. A wrong password is an answer.",
+        "0: never. A wrong password is an answer. Failures in sign-ins from one network count once in a row: clients can provoke them.",
     )
     rest: Duration = Field(
         5 * SECONDS, gt=0, description="An open breaker lets nobody through for so long; doubled each time it opens again."
