@@ -11,6 +11,7 @@ sign_in.py and watch.py of each protocol (session.roles). It does not know on wh
 from __future__ import annotations
 
 from fnmatch import fnmatchcase
+from functools import lru_cache
 from typing import Any
 
 from portico.errors import PeerError
@@ -371,7 +372,7 @@ class Life:
         self._route, self._routes = None, []  # with them their passwords
         self._phase = "opening"
         out.append(SetPhase("", MAIN))
-        self.view.capabilities = tuple(name.decode("ascii", "replace") for name in outcome.capabilities)
+        self.view.capabilities = _words(tuple(outcome.capabilities))
         self._login_ended(out, True)
         out.append(Record("login.succeeded", {"method": self.view.mechanism, "server": self.view.server}))
         out.append(OpenSession(self.view))
@@ -468,7 +469,7 @@ class Life:
         self._prelude = []
         self._phase = "watch"
         self._before_watch = front.commands
-        self._front = self._sign_in = None
+        self._front = self._sign_in = self._signed_in = None
         self._watch = self._make_watch(interests, signed_in.capabilities, traced)
         self._wish = None  # with it the password, unless the watch needs it
         out.append(ReadClient())
@@ -561,6 +562,12 @@ class Life:
     def _goodbye(self, text: bytes, code: str = "") -> bytes:
         """The last line before we close."""
         raise AssertionError("each protocol has its own")
+
+
+@lru_cache(maxsize=64)
+def _words(capabilities: tuple[bytes, ...]) -> tuple[str, ...]:
+    """One tuple for all sessions at servers that announce the same: it would be a third of what an idle tunnel keeps."""
+    return tuple(name.decode("ascii", "replace") for name in capabilities)
 
 
 def _logged(text: bytes) -> str:

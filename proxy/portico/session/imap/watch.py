@@ -83,6 +83,12 @@ def pattern(kinds: frozenset[str]) -> re.Pattern[bytes]:
     return re.compile(rb"\+|" + status + rb"|" + untagged + rb"|[^*+\s][^ \r\n]{0,127} (?:OK|NO|BAD)\b", re.IGNORECASE)
 
 
+@lru_cache(maxsize=64)
+def _upper(capabilities: tuple[bytes, ...]) -> frozenset[bytes]:
+    """One set for all sessions at servers that announce the same: it would be a quarter of what an idle one keeps."""
+    return frozenset(name.upper() for name in capabilities)
+
+
 class Watch:
     """The watched session. `owner` says which leg a command belongs to (mounts). imap.annotated adds to it."""
 
@@ -146,7 +152,7 @@ class Watch:
     def add_link(self, leg: int, capabilities: list[bytes]) -> None:
         """A leg that is signed in takes part from now on."""
         skimmer = Skimmer(pattern(self.kinds), self.context.settings.limits.held)
-        self.links[leg] = Link(leg, skimmer, frozenset(name.upper() for name in capabilities), asks=self._guarded)
+        self.links[leg] = Link(leg, skimmer, _upper(tuple(capabilities)), asks=self._guarded)
 
     @property
     def kinds(self) -> frozenset[str]:
@@ -512,7 +518,8 @@ class Watch:
         """A response that somebody wanted is too large; it comes as runs."""
         if kind == "TAGGED" and head[:1] != b"+":
             self._completed(link, head)  # nobody can be asked, but the command has ended
-            self._said_all(head, out)
+            if self._timed:
+                self._said_all(head, out)
 
     @property
     def _busy(self) -> bool:
@@ -624,13 +631,14 @@ class Watch:
 
     def _tagged(self, link: Link, raw: bytes, out: list[Decision]) -> None:
         name = self._completed(link, raw)
-        self._said_all(raw, out)
+        if self._timed:
+            self._said_all(raw, out)
         changed = self._asked(Response("TAGGED", self._filter_code(raw), None, name, self.mailbox), out)
         self.outlet.put(link.leg, changed or raw, True, out)
 
     def _said_all(self, raw: bytes, out: list[Decision]) -> None:
         """For those who want to know how long it took."""
-        if self._timed and (ends := answered(raw)) is not None:
+        if (ends := answered(raw)) is not None:
             out.append(ends)
 
     def _completed(self, link: Link, raw: bytes) -> str:
