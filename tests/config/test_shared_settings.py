@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from portico.app.commons import commons_of
 from portico.app.proxy import build
-from portico.config.load import load
+from portico.config.load import load, read
 from portico.errors import SettingsError
 from portico.gate.commons import LocalCommons
 from portico.gate.shared import SharedCommons
@@ -56,3 +56,16 @@ def test_what_was_told_of_messages_is_remembered_in_redis_where_that_is_asked_fo
     assert ledger is not None
     assert ("RedisLedger" in repr(vars(ledger)["_ledger"])) == bool(more)
     ledger.close()
+
+
+def test_a_redis_elsewhere_without_tls_and_a_password_that_everybody_may_read_are_warned_of(tmp_path: Path) -> None:
+    def said(url: str, mode: int = 0o600) -> list[str]:
+        path = written(tmp_path, f'[shared]\nredis = "{url}"\n')
+        path.chmod(mode)
+        return read(path).warnings
+
+    (warning,) = said("redis://:geheim@cache.example.org:6379/0")
+    assert "goes to cache.example.org without TLS" in warning and "geheim" not in warning
+    assert said("rediss://:geheim@cache.example.org/0") == said("redis://127.0.0.1/0") == said("unix:///run/redis.sock") == []
+    (warning,) = said("redis://:geheim@localhost/0", 0o644)
+    assert "everybody on this machine may read this file" in warning

@@ -37,14 +37,25 @@ def warnings(parts: Parts, file: Path | None = None) -> list[Problem]:
         url = urlsplit(auth.url)
         if url.scheme == "http" and not Address(url.hostname or "").local:
             found.append(Problem(("auth_http", name, "url"), f"passwords go to {url.hostname} without TLS; possible: https://"))
+    found += _shared(parts)
     for name, listener in parts.listeners.items():
         found += _listener(("listeners", name), listener, now)
     secrets = [server.master_password or server.test_password for server in parts.servers.values()]
     secrets += [sql.url for sql in parts.sql.values() if b"@" in sql.url.reveal()]
     secrets += [header.value for auth in parts.auth_http.values() for header in auth.headers]
+    redis = parts.shared.redis
+    secrets += [redis] if redis is not None and b"@" in redis.reveal() else []
     if file is not None and any(secrets) and _others_read(file):
         found.append(Problem((), "everybody on this machine may read this file, which has to do with passwords; chmod o-r"))
     return found
+
+
+def _shared(parts: Parts) -> Iterator[Problem]:
+    url = urlsplit(parts.shared.redis.reveal().decode("utf-8", "replace")) if parts.shared.redis is not None else None
+    if url is not None and url.scheme == "redis" and not Address(url.hostname or "localhost").local:
+        yield Problem(
+            ("shared", "redis"), f"what machines share, words of mail among it, goes to {url.hostname} without TLS; possible: rediss://"
+        )
 
 
 def _server(path: KeyPath, server: Server) -> Iterator[Problem]:

@@ -31,6 +31,7 @@ from portico.config.sections.console import Console
 from portico.config.sections.log import Log
 from portico.config.sections.metrics import Metrics
 from portico.config.sections.penalties import Penalties
+from portico.config.sections.shared import Shared
 from portico.config.sections.upstream import AuthHttp, Group, Sql
 from portico.config.sections.workers import Workers
 from portico.config.settings import Annotations, Listener, Server, Trace
@@ -62,6 +63,7 @@ class Parts:
     lookup_names: frozenset[str] = frozenset()
     """All names of tables of sql and auth_http, good or not."""
     group_names: frozenset[str] = frozenset()
+    shared: Shared = field(default_factory=Shared)
 
 
 def mistakes(parts: Parts) -> list[Problem]:
