@@ -23,7 +23,7 @@ from portico.app.said import program_of
 from portico.app.tracing import Tap
 from portico.config.load import read
 from portico.config.show import as_toml
-from portico.console.control import ControlError
+from portico.console.control import ControlError, Machines, of_machines
 from portico.observe.health import Health, together
 from portico.observe.log import LEVELS
 from portico.observe.metrics import Samples
@@ -48,6 +48,7 @@ class LocalControl:
         self._worker = worker
         self._began = time.monotonic()
         self._lag: Lag | None = None
+        self.machines: Machines | None = None
 
     def __repr__(self) -> str:
         return f"<LocalControl {self._proxy!r}>"
@@ -249,6 +250,9 @@ class LocalControl:
                 raise ControlError(f"the level is one of {', '.join(LEVELS)}")
             self._proxy.log.set_level(level)
         return {"level": level or before, "before": before}
+
+    async def _do_machines(self, arguments: dict[str, Any]) -> list[dict[str, Any]]:
+        return await of_machines(self.machines, arguments)
 
     def _do_certs(self, _: dict[str, Any]) -> list[dict[str, Any]]:
         return self._proxy.certificates()

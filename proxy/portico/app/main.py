@@ -16,9 +16,9 @@ from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from portico.app.commons import commons_of, give_back
+from portico.app.commons import commons_of, give_back, machines_of
 from portico.app.services import Services
 from portico.app.worker import work
 from portico.config.document import parse_document, read_text
@@ -36,6 +36,9 @@ from portico.workers.nursery import start as start_nursery
 from portico.workers.runtime import Runtime
 from portico.workers.supervisor import NotStarted, Reading, Supervisor
 from portico.workers.upgrade import Estate, Predecessor, Successor, UpgradeFailed, before_us
+
+if TYPE_CHECKING:
+    from portico.gate.machines import Machines
 
 OK: Final = 0
 FAILED: Final = 1
@@ -137,6 +140,7 @@ class _House:
         self._drain: float | None = None
         """Seconds that an operator gives the sessions."""
         self._commons = commons_of(reading.settings, log)
+        self._machines: Machines | None = None
 
     async def keep(self, nursery: socket.socket, shares: Shares, given: Sequence[socket.socket], before: socket.socket | None) -> int:
         """Serve until the end; the exit code. Raises NotStarted."""
@@ -164,13 +168,15 @@ class _House:
                 supervisor.told |= estate.told
                 for held in estate.holds:
                     self._commons.hold(held["user"], held["seconds"])
-            services = Services(SupervisorControl(supervisor, self._commons, self._drained), doors, self._log)
+            control = SupervisorControl(supervisor, self._commons, self._drained)
+            services = Services(control, doors, self._log)
             supervisor.on_reload.append(services.adopt)
             supervisor.on_barren = partial(self._asked.put_nowait, signal.SIGUSR2)
             supervisor.bind()
             if self._account is not None:
                 self._account.become()
             await supervisor.start()
+            control.machines = self._machines = machines_of(self._reading.settings, self._commons, control, self._log)
             await self._start(services, supervisor)
             if predecessor is not None:
                 await predecessor.we_serve()
@@ -183,6 +189,8 @@ class _House:
             await self._stop(supervisor, number)
         finally:
             runtime.close()
+            if self._machines is not None:
+                await self._machines.close()
             await give_back(self._commons)
             for number in _WATCHED:
                 loop.remove_signal_handler(number)

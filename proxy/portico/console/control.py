@@ -43,6 +43,21 @@ class Control(Protocol):
         ...
 
 
+class Machines(Protocol):
+    """Those that this one shares a Redis with (gate.machines)."""
+
+    async def ask(self, verb: str, arguments: Mapping[str, Any], operator: str) -> list[dict[str, Any]]:
+        """{machine, answer, error, left_out} of each, ours first."""
+        ...
+
+
+async def of_machines(machines: Machines | None, arguments: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The verb ``machines {verb, arguments, operator}``: another verb, asked of all machines. Raises ControlError."""
+    if machines is None:
+        raise ControlError("this machine knows of no others ([shared] redis)")
+    return await machines.ask(str(arguments.get("verb")), dict(arguments.get("arguments") or {}), str(arguments.get("operator") or ""))
+
+
 @dataclass(frozen=True, slots=True)
 class Asked:
     """One verb of Control. `merge`: the answers of all processes, at least one, become one answer."""
@@ -142,6 +157,7 @@ _ALL: Final = (
     Asked("metrics", "look", totals.summed),
     Asked("ready", "look", health.together),
     Asked("trace", "act", first, follows=True),
+    Asked("machines", "act", first),
 )
 VERBS: Final[Mapping[str, Asked]] = {asked.verb: asked for asked in _ALL}
 

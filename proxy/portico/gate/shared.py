@@ -148,7 +148,7 @@ class SharedCommons(LocalCommons):
         except ImportError:
             raise SettingsError(['shared.redis: this needs redis-py: pip install "portico-mail[redis]"']) from None
         assert settings.redis is not None
-        self.machine: Final = machine or f"{socket.gethostname()[:40]}-{secrets.token_hex(4)}"
+        self.machine: Final = machine or f"{settings.machine or socket.gethostname()[:40]}-{secrets.token_hex(4)}"
         self._settings = settings
         self._failed, self._well = failed, well
         url = settings.redis.reveal().decode("utf-8")
@@ -291,6 +291,10 @@ class SharedCommons(LocalCommons):
     def _begin(self) -> None:
         if self._task is None:
             self._task = asyncio.get_running_loop().create_task(self._serve())
+
+    def begin(self) -> None:
+        """Have a lease also before the first session comes."""
+        self._begin()
 
     async def close(self) -> None:
         """Give back what this machine has, and end."""

@@ -86,8 +86,9 @@ _ALL: Final = (
     _proxy("console.failed", "error", "The console cannot be opened, or its keys cannot be read.", "address text"),
     _proxy("console.connected", "info", "An operator has signed in.", "operator role address"),
     _proxy("console.refused", "warning", "Somebody could not sign in at the console.", "address text"),
-    _proxy("console.command", "info", "An operator has given a command: `ok` says whether it could be done.",
-           "operator role verb arguments ok", "text"),
+    _proxy("console.command", "info",
+           "An operator, here or (`machine`) at another machine, has given a command: `ok` says whether it could be done.",
+           "operator role verb arguments ok", "text machine"),
     # metrics
     _proxy("metrics.opened", "info", "Metrics and health can be asked for.", "addresses"),
     _proxy("metrics.failed", "error", "They cannot: the address of the new settings cannot be listened on.", "address detail"),

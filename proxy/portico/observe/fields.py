@@ -79,6 +79,7 @@ _ALL: Final = (
     Field("lookup", "Name of a source of routes in the settings."),
     Field("how", "By what it was said.", _one_of("id", "xclient")),
     Field("outer_session", "The session's id at the proxy in front, by which both logs can be joined."),
+    Field("machine", "The machine that it comes from, where several share a Redis."),
     Field("mechanisms", "SASL mechanisms, upper case.", _NAMES),
     Field("method", "How the client signed in: LOGIN, USER, APOP or the SASL mechanism."),
     Field("mailboxes", "Number of mailboxes.", _WHOLE),

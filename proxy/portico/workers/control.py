@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from typing import Any, Final
 
 from portico.config.units import SECONDS
-from portico.console.control import ControlError, merge
+from portico.console.control import ControlError, Machines, merge, of_machines
 from portico.gate.commons import LocalCommons
 from portico.observe.health import Health, together
 from portico.observe.log import LEVELS
@@ -40,6 +40,8 @@ class SupervisorControl:
         self._commons = commons
         self._drains = drains
         self._totals = Totals()
+        self.machines: Machines | None = None
+        """Set where there are others."""
         supervisor.on_question["commons"] = self._commons_asked
         if type(commons) is LocalCommons:
             supervisor.at_once = self._commons_at_once
@@ -136,6 +138,9 @@ class SupervisorControl:
 
     async def _do_holds(self, _: dict[str, Any]) -> list[dict[str, Any]]:
         return self._commons.holds()
+
+    async def _do_machines(self, arguments: dict[str, Any]) -> list[dict[str, Any]]:
+        return await of_machines(self.machines, arguments)
 
     # -- metrics
 

@@ -38,6 +38,9 @@ class Shared(Settings):
     )
     ca_file: ReadFile | None = Field(None, description="With rediss: PEM file of the authorities to trust; default: the system's.")
     prefix: str = Field("portico", pattern=r"^[\w.:{}-]{1,64}$", description="Its keys begin so. Machines with the same one share.")
+    machine: str | None = Field(
+        None, pattern=r"^[\w.-]{1,40}$", description="What this machine is called in `who --machines`. Default: its host name."
+    )
     patience: Duration = Field(
         0.5 * SECONDS, gt=0, description="An answer that takes longer counts as none; then everybody is let in, and the log says so."
     )

@@ -1,6 +1,7 @@
 """``who``, ``show``, ``kick``: the sessions.
 
-Rule of this file: questions to the Control, answers as tables or JSON.
+Rule of this file: questions to the Control, answers as tables or JSON. What other machines say is doubted: they may have
+another version.
 """
 
 from __future__ import annotations
@@ -45,23 +46,83 @@ def filters(function: Callable[..., Any]) -> Callable[..., Any]:
     return function
 
 
+machines_option: Final = click.option("--machines", "everywhere", is_flag=True, help="On all machines that share a Redis with this one.")
+_UNKNOWN: Final[dict[str, Any]] = {
+    "id": "", "worker": 0, "protocol": "", "listener": "", "user": "", "rip": "", "rport": 0, "server": "", "state": "", "seconds": 0.0,
+    "idle": 0.0, "bytes_in": 0, "bytes_out": 0, "client": "", "tls": "",
+}  # fmt: skip
+"""Of a session of another machine, what that did not say."""
+
+
+class Said:
+    """What the machines have said to `verb`. A problem does not keep what others said from being shown; it is raised at the end."""
+
+    def __init__(self, found: list[dict[str, Any]]) -> None:
+        self.answers = [(str(each["machine"]), each["answer"]) for each in found if not each["error"]]
+        self.problems = [f"{each['machine']}: {each['error']}" if each["machine"] else each["error"] for each in found if each["error"]]
+        self.problems += [f"{each['machine']}: {each['left_out']} more are not shown" for each in found if each["left_out"]]
+
+    @classmethod
+    async def of_all(cls, seat: Seat, verb: str, arguments: dict[str, Any]) -> Said:
+        return cls(await seat.control.ask("machines", {"verb": verb, "arguments": arguments, "operator": seat.operator}))
+
+    def lists(self) -> list[tuple[str, Any]]:
+        return [(machine, each) for machine, answer in self.answers if isinstance(answer, list) for each in answer]
+
+    def end(self) -> None:
+        """Raises ControlError where somebody has not answered."""
+        if self.problems:
+            raise ControlError("\n".join(self.problems))
+
+
+def _entry(machine: str, said: Any) -> dict[str, Any]:
+    known = said if isinstance(said, dict) else {}
+    return {"machine": machine} | {name: _like(known.get(name), default) for name, default in _UNKNOWN.items()}
+
+
+def _like(value: Any, default: Any) -> Any:
+    return value if isinstance(value, str if isinstance(default, str) else int | float) else default
+
+
 @verb("who")
 @filters
+@machines_option
 @json_option
-async def who(seat: Seat, as_json: bool, **wanted: Any) -> None:
+async def who(seat: Seat, as_json: bool, everywhere: bool, **wanted: Any) -> None:
     """List the sessions.
 
     STATE is login (not signed in yet), tunnel (octets pass unread), watch (a plugin or a trace reads along) or closing.
     """
-    found = await seat.control.ask("who", {name: value for name, value in wanted.items() if value is not None})
+    arguments = {name: value for name, value in wanted.items() if value is not None}
+    said = await Said.of_all(seat, "who", arguments) if everywhere else Said([])
+    found = [_entry(*each) for each in said.lists()] if everywhere else await seat.control.ask("who", arguments)
     if as_json:
         seat.json(found)
-        return
+    else:
+        _list(seat, found, everywhere=everywhere)
+    said.end()
+
+
+def _list(seat: Seat, found: list[dict[str, Any]], *, everywhere: bool) -> None:
     found.sort(key=lambda entry: (entry["user"], entry["id"]))
     seat.table(
-        ["ID", "USER", "ADDRESS", "SERVER", "LISTENER", "STATE", "SINCE", "IDLE", "IN", "OUT", "CLIENT"],
+        [
+            *(["MACHINE"] if everywhere else []),
+            "ID",
+            "USER",
+            "ADDRESS",
+            "SERVER",
+            "LISTENER",
+            "STATE",
+            "SINCE",
+            "IDLE",
+            "IN",
+            "OUT",
+            "CLIENT",
+        ],
         (
             [
+                *([entry["machine"]] if everywhere else []),
                 entry["id"],
                 entry["user"] or "-",
                 entry["rip"],
@@ -83,10 +144,17 @@ async def who(seat: Seat, as_json: bool, **wanted: Any) -> None:
 
 @verb("show")
 @click.argument("id")
+@machines_option
 @json_option
-async def show(seat: Seat, id: str, as_json: bool) -> None:
+async def show(seat: Seat, id: str, everywhere: bool, as_json: bool) -> None:
     """Show all that is known of session ID."""
-    found = await seat.control.ask("show", {"id": id})
+    if everywhere:
+        said = await Said.of_all(seat, "show", {"id": id})
+        found = next(({"machine": machine, **answer} for machine, answer in said.answers if isinstance(answer, dict)), None)
+        if found is None:
+            said.end()
+    else:
+        found = await seat.control.ask("show", {"id": id})
     if found is None:
         raise ControlError(f"there is no session {id}")
     if as_json:
@@ -96,13 +164,13 @@ async def show(seat: Seat, id: str, as_json: bool) -> None:
 
 
 def _words(name: str, value: Any) -> str:
-    if name in ("seconds", "idle"):
+    if name in ("seconds", "idle") and isinstance(value, int | float):
         return span(value)
     if isinstance(value, dict):
         return ", ".join(f"{key}={inner}" for key, inner in value.items())
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return " ".join(value) if isinstance(value, list) else str(value)
+    return " ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 @verb("kick", role="act")
@@ -112,8 +180,9 @@ def _words(name: str, value: Any) -> str:
 @click.option("--server", metavar="NAME", help="Those at this server.")
 @click.option("--all", "everybody", is_flag=True, help="All of them.")
 @click.option("--text", metavar="TEXT", help="What the clients are told, where they can be told something.")
+@machines_option
 @json_option
-async def kick(seat: Seat, id: str | None, everybody: bool, text: str | None, as_json: bool, **whom: str | None) -> None:
+async def kick(seat: Seat, id: str | None, everybody: bool, text: str | None, everywhere: bool, as_json: bool, **whom: str | None) -> None:
     """End session ID, or those for which all options hold.
 
     The client gets BYE (POP3: -ERR) where a line of ours may stand, never inside a message. It may come back at once: see hold.
@@ -125,10 +194,13 @@ async def kick(seat: Seat, id: str | None, everybody: bool, text: str | None, as
         wanted["all"] = True
     if text:
         wanted["text"] = text
-    ids = await seat.control.ask("kick", wanted)
+    said = await Said.of_all(seat, "kick", wanted) if everywhere else Said([])
+    ids = [str(each) for _, each in said.lists()] if everywhere else await seat.control.ask("kick", wanted)
     if id and not ids:
+        said.end()
         raise ControlError(f"there is no session {id}")
     if as_json:
         seat.json(ids)
     else:
         seat.say(f"{len(ids)} session{'' if len(ids) == 1 else 's'} ended")
+    said.end()

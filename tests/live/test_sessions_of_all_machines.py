@@ -1,0 +1,115 @@
+"""`who`, `show` and `kick` on all machines that share a Redis, each a `portico run` of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.live.conftest import lacking
+from tests.live.fetch import CannotFetch
+from tests.live.redis_server import PASSWORD, Redis, running_redis
+from tests.live.test_processes import PATIENCE, Client, House, Server, eventually
+
+pytestmark = pytest.mark.live
+
+
+@pytest.fixture
+def redis(place: Path) -> Iterator[Redis]:
+    try:
+        with running_redis(place / "redis-sessions") as running:
+            yield running
+    except CannotFetch as error:
+        lacking(str(error))
+
+
+def house(directory: Path, server: Server, port: int, redis: Redis) -> House:
+    directory.mkdir()
+    made = House(directory, server, port)
+    (directory / "redis-url").touch(0o600)
+    (directory / "redis-url").write_text(redis.url)
+    made.write(f'[console]\nsocket = "ctl"\n[shared]\nredis = {{file = "redis-url"}}\nmachine = "{directory.name}"\npatience = "5s"\n')
+    made.file.write_text(made.file.read_text().replace("count = 2", "count = 1"))
+    return made
+
+
+async def ctl(house: House, *words: str) -> tuple[int, str, str]:
+    """What `portico ctl` does: the exit code, standard output and standard error."""
+    reader, writer = await asyncio.open_unix_connection(str(house.directory / "ctl"), limit=1 << 20)
+    writer.write(json.dumps({"words": words}).encode() + b"\n")
+    said = {"out": "", "err": ""}
+    while True:
+        what = json.loads(await asyncio.wait_for(reader.readline(), PATIENCE))
+        if "exit" in what:
+            writer.close()
+            return what["exit"], said["out"], said["err"]
+        for name, text in what.items():
+            said[name] += text
+
+
+async def named(port: int, user: str, program: str) -> Client:
+    client = await Client.connected(port)
+    client.writer.write(f'0 ID ("name" "{program}")\r\n'.encode())
+    while not (await client.line()).startswith("0 OK"):
+        pass
+    assert " OK " in await client.say(f"a LOGIN {user} secret")
+    return client
+
+
+def test_an_operator_sees_and_ends_the_sessions_of_all_machines(tmp_path: Path, redis: Redis) -> None:
+    async def letters() -> None:
+        server = Server()
+        port = await server.start()
+        one, two = (house(tmp_path / name, server, port, redis) for name in ("one", "two"))
+        async with one.running(), two.running():
+            alice, bob, carol = (
+                await Client.at(one.port),
+                await named(two.port, "bob", "Evil\x1b]0;x\x07"),
+                await Client.at(two.port, "carol"),
+            )
+            await eventually(lambda: redis.client.zcard("portico:machines") == 2)
+            # Everybody is seen from either.
+            code, out, err = await ctl(one, "who", "--machines", "--json")
+            assert (code, err) == (0, "")
+            found = {entry["user"]: entry for entry in json.loads(out)}
+            assert {user: entry["machine"] for user, entry in found.items()} == {"alice": "one", "bob": "two", "carol": "two"}
+            assert found["bob"]["rport"] == bob.port
+            _, shown, _ = await ctl(two, "who", "--machines")
+            assert [word in shown for word in ("MACHINE", "alice", "one", "3 sessions")] == [True] * 4
+            assert not any(each in shown for each in "\x1b\x07")
+            # Those of the others are looked at and ended by the same words.
+            shown = (await ctl(one, "show", found["bob"]["id"], "--machines", "--json"))[1]
+            assert (json.loads(shown)["machine"], json.loads(shown)["lport"]) == ("two", two.port)
+            assert (await ctl(one, "kick", found["bob"]["id"]))[0] == 1
+            assert json.loads((await ctl(one, "kick", "--user", "bob", "--machines", "--text", "Enough", "--json"))[1]) == [
+                found["bob"]["id"]
+            ]
+            assert await bob.line() == "* BYE Enough"
+            (logged,) = [line for line in two.events("console.command") if line["verb"] == "kick"]
+            assert (logged["machine"], logged["arguments"], logged["ok"]) == ("one", ["user=bob", "text=Enough"], True)
+            assert logged["operator"] == one.events("console.command")[0]["operator"]
+            # Nothing of it is left, and without Redis one's own are shown, and it is said.
+            assert all(redis.client.ttl(str(key)) > 0 for key in redis.client.keys("portico:*"))
+            redis.kill()
+            code, out, err = await ctl(two, "who", "--machines", "--json")
+            assert (code, [entry["user"] for entry in json.loads(out)]) == (1, ["carol"])
+            assert "Redis does not answer" in err
+            assert (await alice.say("b NOOP"), await carol.say("b NOOP")) == ("b OK [CAPABILITY IMAP4rev1 ID] done",) * 2
+            redis.start()
+
+            # When it is back they find each other again.
+            async def again() -> list[str]:
+                return sorted(entry["machine"] for entry in json.loads((await ctl(one, "who", "--machines", "--json"))[1]))
+
+            async with asyncio.timeout(PATIENCE):
+                while await again() != ["one", "two"]:  # noqa: ASYNC110 (other processes)
+                    await asyncio.sleep(0.2)
+            for client in (alice, carol):
+                client.close()
+        server.stop()
+        assert all(PASSWORD not in each.log.read_text() for each in (one, two))
+
+    asyncio.run(letters())
