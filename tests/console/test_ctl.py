@@ -43,9 +43,11 @@ def test_a_script_gets_json_and_an_exit_code(tmp_path: Path) -> None:
     asyncio.run(tried())
 
 
-def test_the_socket_is_found_in_the_settings(tmp_path: Path) -> None:
+def test_the_socket_is_found_in_the_settings_also_in_those_that_are_just_being_mended(tmp_path: Path) -> None:
     async def tried() -> None:
         async with place(tmp_path):
+            with (tmp_path / "portico.toml").open("a") as file:
+                file.write('\n[limits]\nsessions = "many"\n\n[listeners.x]\nprotocol = "smtp"\n')
             process = await asyncio.create_subprocess_exec(
                 *CTL, "-c", str(tmp_path / "portico.toml"), "stats", "--json", stdout=asyncio.subprocess.PIPE
             )

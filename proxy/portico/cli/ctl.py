@@ -43,10 +43,10 @@ def ctl(ctx: click.Context, config: Path | None, path: str | None, words: tuple[
     done, 2 wrong usage.
     """
     if path is None:
-        from portico.config.load import load
+        from portico.config.load import console_of
 
         file = settings_file(config)
-        path = load(file).console.socket
+        path = console_of(file).socket
         if path is None:
             raise click.UsageError(f"{file} has no [console] socket; set it, or name one with --socket")
     ctx.exit(_converse(path, list(words) or ["help"]))

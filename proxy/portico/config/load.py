@@ -6,6 +6,7 @@ where it cannot be a secret.
 
     load(path) -> Portico       raises SettingsError, whose `problems` are such lines
     read(path) -> Loaded        the same, with the warnings and the Document
+    console_of(path) -> Console one table of it, whatever the rest is like
 
 Options of plugins stay tables of TOML here; `further` checks them.
 """
@@ -67,6 +68,13 @@ def read(path: Path | str, *, further: Check | None = None) -> Loaded:
     """
     document = read_document(path)
     return understand(document, Path(path).absolute().parent, further=further)
+
+
+def console_of(path: Path | str) -> Console:
+    """[console] of a file in which anything else may be wrong: who wants a word with a Portico that runs need not mend it first.
+    SettingsError where it is no TOML."""
+    document = read_document(path)
+    return _salvage(Console, document.data.get("console", {}), Reading(Path(path).absolute().parent)) or Console()
 
 
 def understand(document: Document, directory: Path, *, further: Check | None = None) -> Loaded:
