@@ -77,6 +77,27 @@ def test_a_good_user_behind_a_guessers_address_waits_for_nothing_until_the_passw
     assert town.delay("192.0.2.1", "wonderland") == 15
 
 
+def test_who_guesses_beside_a_user_and_does_not_stay_for_the_answer_soon_learns_nothing_by_that() -> None:
+    town = Town()
+    town.penalties.right(digest_of(KEY, "alice", Secret("wonderland"), "192.0.2.1"))
+    town.wrong("192.0.2.1", "guess")
+    for number in range(500):  # these wait, and are found wrong
+        assert town.delay("192.0.2.1", f"guess {number}") > 0
+        town.wrong("192.0.2.1", f"guess {number}")
+    assert town.delay("192.0.2.1", "wonderland") == 0
+    for number in range(500):  # these are right
+        digest = digest_of(KEY, "bob", Secret(f"right {number}"), "192.0.2.1")
+        assert town.delay("192.0.2.1", f"right {number}", "bob") == 15
+        town.penalties.right(digest, "192.0.2.1")
+        town.penalties.right(digest, "192.0.2.1")
+    assert town.delay("192.0.2.1", "wonderland") == 0
+    for number in range(100):  # these have left
+        town.delay("192.0.2.1", f"dash {number}")
+    assert town.delay("192.0.2.1", "wonderland") == town.delay("192.0.2.1", "looking glass") == 15
+    town.now += 900
+    assert town.delay("192.0.2.1", "wonderland") == 0
+
+
 def test_who_is_heard_of_longest_ago_is_forgotten_first_and_memory_is_bounded() -> None:
     town = Town(most=100)
     for number in range(1000):

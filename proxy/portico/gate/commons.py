@@ -162,7 +162,7 @@ class LocalCommons:
         self.penalties.wrong(network, digest, first=bounds["first"], longest=bounds["longest"], step=bounds["step"])
 
     def right(self, network: str, user: str, digest: str) -> None:
-        self.penalties.right(digest)
+        self.penalties.right(digest, network)
 
     def pass_hold(self, user: str, seconds: float) -> bool | Awaitable[bool]:
         return self._holds.pass_hold(user, seconds)

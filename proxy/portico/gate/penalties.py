@@ -20,6 +20,8 @@ from portico.errors import Secret
 
 _SAME: Final = 10
 """Wrong passwords of an address that are remembered, so that they count once (Dovecot: 10)."""
+_OPEN: Final = 100
+"""So many logins of an address that have not stayed are borne; more than can wait at a time where nobody guesses."""
 _DIGEST: Final = 12
 """Octets."""
 
@@ -45,6 +47,8 @@ class _Address:
     since: float = 0.0
     """When the last wrong password came, or the last step was forgotten."""
     same: list[str] = field(default_factory=list)
+    open: int = 0
+    """Logins that had to wait and of which nothing came (yet): who guesses and does not stay learns by them whether he was right."""
 
 
 class Penalties:
@@ -73,10 +77,16 @@ class Penalties:
         self._forget(network, known, step)
         if not known.level or first <= 0:
             return 0.0
-        if digest and digest in self._right:
+        if digest and digest in self._right and known.open < _OPEN:
             self._right.move_to_end(digest)
             return 0.0
+        known.open += 1 if digest else 0
         return min(first * 2.0 ** (known.level - 1), longest)
+
+    def believes(self, network: str) -> bool:
+        """Whether a right password waits for nothing there."""
+        known = self._addresses.get(network)
+        return known is None or known.open < _OPEN
 
     def wrong(self, network: str, digest: str, *, first: float, longest: float, step: float) -> None:
         """A wrong password came from `network`."""
@@ -91,6 +101,7 @@ class Penalties:
                 self._addresses.popitem(last=False)
         self._forget(network, known, step, keep=True)
         self._addresses.move_to_end(network)
+        known.open = max(0, known.open - (1 if digest else 0))
         if digest and digest in known.same:
             return
         if digest:
@@ -99,8 +110,11 @@ class Penalties:
         if first * 2.0 ** (known.level - 1) < longest:
             known.level += 1  # above what it costs nothing is counted, so that all is forgotten in a few steps
 
-    def right(self, digest: str) -> None:
+    def right(self, digest: str, network: str = "") -> None:
         """A password proved to be right."""
+        known = self._addresses.get(network)
+        if digest and known is not None and digest not in self._right:  # else it has waited for nothing
+            known.open = max(0, known.open - 1)
         if digest:
             self._right[digest] = self._clock()
             self._right.move_to_end(digest)
@@ -112,6 +126,7 @@ class Penalties:
         if passed:
             known.level = max(0, known.level - passed)
             known.since += passed * step
+            known.open = 0
             if not known.level:
                 known.same = []
         if not known.level and not keep:

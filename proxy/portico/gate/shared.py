@@ -220,7 +220,7 @@ class SharedCommons(LocalCommons):
         if looked is not None and (found := await looked):
             level, right = found
             shared = min(bounds["first"] * 2.0 ** (level - 1), bounds["longest"]) if level and bounds["first"] > 0 else 0.0
-            said["delay"] = 0.0 if right and digest else max(said["delay"], shared)
+            said["delay"] = 0.0 if right and digest and self.penalties.believes(network) else max(said["delay"], shared)
         if full:
             super().unclaim(session)
             return {"refusal": ("limit_user", "limit_user_address")[full - 1], "delay": 0.0, "held": False}
