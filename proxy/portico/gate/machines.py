@@ -50,6 +50,8 @@ class Machines:
     def __init__(self, settings: Shared, machine: str, answer: Answer, told: Told) -> None:
         try:
             import redis.asyncio
+            from redis.asyncio.retry import Retry
+            from redis.backoff import NoBackoff
         except ImportError:
             raise SettingsError(['shared.redis: this needs redis-py: pip install "portico-mail[redis]"']) from None
         assert settings.redis is not None
@@ -58,7 +60,10 @@ class Machines:
         self._answer, self._told = answer, told
         url = settings.redis.reveal().decode("utf-8")
         more: dict[str, Any] = {"ssl_ca_certs": settings.ca_file} if url.startswith("rediss:") and settings.ca_file else {}
-        self._redis: Redis = redis.asyncio.from_url(url, socket_connect_timeout=settings.patience, retry=None, **more)
+        once_more = Retry(NoBackoff(), 1)  # a connection that lay idle may have died meanwhile
+        self._redis: Redis = redis.asyncio.from_url(
+            url, socket_timeout=_PATIENCE * 2, socket_connect_timeout=settings.patience, retry=once_more, **more
+        )
         self._serving: asyncio.Task[None] | None = None
         self._answering: set[asyncio.Task[None]] = set()
 
