@@ -7,6 +7,7 @@ import getpass
 import json
 import os
 import pty
+import socket
 import stat
 import sys
 from pathlib import Path
@@ -65,9 +66,24 @@ def test_nobody_there_is_said_and_a_socket_left_behind_is_replaced(tmp_path: Pat
         code, _, err = await _ctl(here, "who")
         assert code == 1
         assert "does Portico run?" in err
-        (tmp_path / "ctl").touch()
+        with socket.socket(socket.AF_UNIX) as left:
+            left.bind(str(tmp_path / "ctl"))
         async with place(tmp_path) as again:
             assert (await _ctl(again, "holds", "--json"))[:2] == (0, "[]\n")
+
+    asyncio.run(tried())
+
+
+def test_a_file_in_the_place_of_the_socket_and_one_that_a_link_leads_to_stay_as_they_are(tmp_path: Path) -> None:
+    async def tried() -> None:
+        (tmp_path / "precious").write_text("mail")
+        for make in (lambda at: at.write_text("mail"), lambda at: at.symlink_to(tmp_path / "precious")):
+            make(tmp_path / "ctl")
+            async with place(tmp_path) as here:
+                assert here.logged("console.failed")[0]["text"].endswith("ctl: is there and is not a socket")
+                assert (await here.run("holds")).exit_status == 0, "over SSH all is well"
+            assert (tmp_path / "ctl").read_text() == "mail"
+            (tmp_path / "ctl").unlink()
 
     asyncio.run(tried())
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import asyncssh
 import pyte
+import pytest
 from portico.console.verb import NAMES, verb_named
 
 from tests.console.places import place
@@ -201,3 +202,19 @@ def test_every_verb_and_option_is_documented() -> None:
         for parameter in known.params:
             for option in parameter.opts if parameter.param_type_name == "option" else ():
                 assert f"`{option}" in section, (name, option)
+
+
+def test_a_command_that_breaks_is_not_logged_as_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def tried() -> None:
+        async with place(tmp_path) as here:
+
+            def breaks(*_: object) -> None:
+                raise ZeroDivisionError
+
+            monkeypatch.setattr("portico.app.control.LocalControl._do_holds", breaks)
+            assert (await here.run("holds")).exit_status == 1
+            (command,) = here.logged("console.command")
+            assert (command["verb"], command["ok"], command["text"]) == ("holds", False, "it came to no end")
+            assert here.logged("proxy.bug")
+
+    asyncio.run(tried())

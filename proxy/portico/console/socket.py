@@ -16,6 +16,7 @@ import os
 import pwd
 import secrets
 import socket
+import stat
 import struct
 from collections.abc import Mapping
 from contextlib import suppress
@@ -46,6 +47,9 @@ class Hatch:
 
     async def open(self) -> None:
         """Raises ControlError."""
+        with suppress(OSError):
+            if not stat.S_ISSOCK(self._path.lstat().st_mode):  # a slip of the pen in the settings, and somebody's file
+                raise ControlError(f"{self._path}: is there and is not a socket")
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         new = self._path.with_name(f".{secrets.token_hex(4)}")
         try:

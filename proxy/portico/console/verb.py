@@ -120,6 +120,9 @@ async def obey(seat: Seat, words: str | Sequence[str], event: Event) -> int:
     code, text = OK, "the operator has left"  # unless it comes to an end
     try:
         code, text = await (_obey_verb(seat, known, arguments) if known is not None else _obey_other(seat, name, arguments))
+    except Exception:
+        code, text = FAILED, "it came to no end"
+        raise
     finally:
         _tell(event, seat, name, arguments if known is not None else None, code, text)
     return code
