@@ -19,7 +19,8 @@ from portico.cli import logs as command
 from portico.cli.exits import Exit
 from portico.cli.main import portico
 from portico.logs.questions import QUESTIONS
-from portico.logs.reading import LONGEST, Logs, column_type
+from portico.logs.reading import LONGEST, Answer, Logs, column_type
+from portico.logs.showing import as_csv, as_json
 from portico.observe import reference
 from portico.observe.ecs import to_ecs
 from portico.observe.events import EVENTS
@@ -314,3 +315,12 @@ def test_a_made_up_log_is_of_the_schema_and_the_same_for_the_same_seed() -> None
     for text in {json.loads(text)["event"]: text for text in made}.values():
         check.validate(json.loads(text))
     assert {json.loads(text)["event"] for text in made} >= {"login.failed", "session.closed", "command.slow", "mount.used"}
+
+
+def test_json_and_csv_steer_no_terminal_either_and_lose_nothing() -> None:
+    evil = "a\x1b]0;title\x07\x9b31m\u202eb\tc\nd"
+    answer = Answer(("text",), [(evil,)])
+    told = as_json([("sql", answer)])
+    assert json.loads(told) == [{"text": evil}]
+    assert not any(character in told + as_csv(answer) for character in "\x1b\x07\x9b\u202e")
+    assert as_csv(answer) == 'text\r\n"a\\u001b]0;title\\u0007\\u009b31m\\u202eb\tc\nd"\r\n'

@@ -1,6 +1,7 @@
 """How an answer looks: a table for people, CSV for spreadsheets, JSON for programs.
 
-Rule of this file: the same rows in each; times are ISO 8601 in UTC. In a table nothing that a peer said may steer the terminal.
+Rule of this file: the same rows in each; times are ISO 8601 in UTC. Nothing that a peer said may steer the terminal, in which
+any of them may end up: JSON and CSV have escapes for what is not printable, as far as it does not part lines.
 """
 
 from __future__ import annotations
@@ -8,19 +9,23 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Sequence
 from datetime import UTC, date, datetime
 from typing import Any
 
 from portico.logs.reading import Answer
 
+_STEERS = re.compile(r"[\0-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+"""Control characters but tabulator and line end, and those that turn the direction of writing."""
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 def as_json(answers: Sequence[tuple[str, Answer]]) -> str:
     """One question: a list of objects; several: an object with a list for each, by name."""
     made = {name: [dict(zip(answer.columns, map(_plain, row), strict=True)) for row in answer.rows] for name, answer in answers}
-    return json.dumps(next(iter(made.values())) if len(made) == 1 else made, indent=1, ensure_ascii=False)
+    text = json.dumps(next(iter(made.values())) if len(made) == 1 else made, indent=1, ensure_ascii=False)
+    return _STEERS.sub(_escaped, text)
 
 
 def as_csv(answer: Answer) -> str:
@@ -62,7 +67,13 @@ def _printable(text: str) -> str:
     return text if text.isprintable() else text.encode("unicode_escape").decode("ascii")
 
 
+def _escaped(found: re.Match[str]) -> str:
+    """As JSON has it."""
+    return f"\\u{ord(found[0]):04x}"
+
+
 def _harmless(text: str) -> str:
+    text = _STEERS.sub(_escaped, text)
     return f"'{text}" if text.startswith(_FORMULA) and not _is_number(text) else text
 
 
