@@ -84,10 +84,11 @@ class Discovery:
             yield from self._look(state, low, min(low + _BATCH - 1, last), uids, made, out)
             if made and not state.failures:
                 # A client that does not wait for all of a large mailbox finds this much done when it comes again.
-                state.known = self._ledger.judged(state.mailbox, max([watermark, *uids.values()]), made)
+                seen = max([watermark, *uids.values()])
+                state.learn(self._ledger.judged(state.mailbox, seen, made), seen)
         # Messages whose UID is not told were shown as they are, and stay so as far as that can be known: nobody will judge them later.
         watermark = max([watermark, *uids.values(), state.uid_next - 1 if state.failures else 0])
-        state.known = self._ledger.judged(state.mailbox, watermark, made)
+        state.learn(self._ledger.judged(state.mailbox, watermark, made), watermark)
         state.looked = True
         if state.gone != gone:  # no server should tell EXPUNGE now (RFC 9051 7.5.1); who does has changed the numbers
             last -= state.gone - gone

@@ -5,9 +5,9 @@ Rule of this file: message numbers move (RFC 9051 7.5.1, RFC 7162 3.2.10), UIDs 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from portico.session.annotations.annotation import Known, Mailbox
+from portico.session.annotations.annotation import NOTHING_IS_NEW, Known, Mailbox
 from portico.wire.fetch import ranges_of
 from portico.wire.mailbox import encode
 
@@ -29,6 +29,18 @@ class Selected:
     """RFC 9051 2.3.1.1, when it was selected; 0: the server did not say."""
     numbers: dict[int, str] = field(default_factory=dict)
     """Message number to UID, of the annotated ones."""
+
+    def learn(self, known: Known, watermark: int) -> None:
+        """The ledger has written down that messages up to UID `watermark` were judged, and says what it knows. What this session has shown
+        stays as it is (RFC 9051 2.3.1.1), also where the ledger has forgotten it, by another session's word or altogether; one that cannot
+        be asked knows nothing of what is new."""
+        if known.watermark >= NOTHING_IS_NEW:
+            known = replace(self.known, watermark=watermark)
+        shown = {uid: self.known.annotations[uid] for uid in self.numbers.values() if uid not in known.annotations}
+        if shown:
+            wholes = known.wholes or any(each.whole for each in shown.values())
+            known = replace(known, annotations={**known.annotations, **shown}, wholes=wholes)
+        self.known = known
 
     def expunged(self, number: int) -> None:
         """RFC 9051 7.5.1: those behind it move down by one."""
