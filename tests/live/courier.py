@@ -17,32 +17,23 @@ from pathlib import Path
 
 from portico.demo.certificates import Certificates
 from portico.demo.child import Child
-from portico.demo.ports import LOOPBACK, MailPorts, accepts, greets, wait_until
+from portico.demo.ports import LOOPBACK
 
-from tests.live.cyrus import own
+from tests.live.mail_server import MailServer, own
 
 IMAP_CAPABILITIES = "IMAP4rev1 UIDPLUS CHILDREN NAMESPACE THREAD=ORDEREDSUBJECT THREAD=REFERENCES SORT QUOTA IDLE ACL"
 # Its own processes too: Courier's daemons leave their process group, but not this. unshare(1) holds SIGTERM back.
 NAMESPACES = ["unshare", "--mount", "--pid", "--fork", "--kill-child"]
 
 
-class Courier:
-    """Courier with IMAP and POP3, each plain (STARTTLS, STLS) and with implicit TLS; folders are ``INBOX.name``."""
+class Courier(MailServer):
+    """Courier; folders are ``INBOX.name``."""
 
     separator = "."
     prefix = "INBOX."
 
     def __init__(self, root: Path, directory: Path, *, users: Mapping[str, str], certificates: Certificates) -> None:
-        self.root = root.resolve()
-        self.directory = directory
-        self.users = dict(users)
-        self.certificates = certificates
-        self.ports = MailPorts.free()
-        self._child: Child | None = None
-
-    @property
-    def log(self) -> Path:
-        return self.directory / "courier.out"
+        super().__init__(root.resolve(), directory, users=users, certificates=certificates)
 
     def start(self) -> None:
         # Courier gives no mail to root; an ordinary user is root of its own user namespace and nobody else.
@@ -82,27 +73,10 @@ class Courier:
             own(pem, account)
         script = self.directory / "courier.sh"
         script.write_text(self._script(pem))
-        self._child = Child(
+        child = Child(
             [*NAMESPACES, *([] if account else ["--map-root-user"]), "sh", "-eu", str(script)], log=self.log, stop_signal=signal.SIGKILL
         )
-        self._child.start()
-        ports = self.ports
-        try:
-            wait_until(
-                "Courier",
-                lambda: greets(ports.imap) and greets(ports.pop3) and accepts(ports.imaps) and accepts(ports.pop3s),
-                seconds=30,
-                alive=lambda: self._child is not None and self._child.running,
-            )
-        except Exception:
-            print(self._child.last_words(50))
-            self.stop()
-            raise
-
-    def stop(self) -> None:
-        child, self._child = self._child, None
-        if child is not None:
-            child.stop()
+        self._run(child)
 
     def _script(self, pem: Path) -> str:
         quote = shlex.quote

@@ -9,52 +9,30 @@ import imaplib
 import os
 import pwd
 import shutil
-import stat
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
 from portico.demo.certificates import Certificates
 from portico.demo.child import Child
-from portico.demo.ports import LOOPBACK, MailPorts, accepts, greets, wait_until
+from portico.demo.ports import LOOPBACK
+
+from tests.live.mail_server import MailServer, own, passable
 
 ADMIN = ("cyrus-admin", "sesame")
 PROXY = ("portico", "open-sesame")
 """Who may sign in for others."""
 
 
-def own(directory: Path, account: pwd.struct_passwd) -> None:
-    """Give a tree to somebody."""
-    for path in (directory, *directory.rglob("*")):
-        os.chown(path, account.pw_uid, account.pw_gid, follow_symlinks=False)
-
-
-def passable(root: Path, place: Path) -> Path:
-    """`root`, or a copy of it below `place` where others than root could not come to it."""
-    if os.geteuid() != 0 or all(above.stat().st_mode & stat.S_IXOTH for above in root.resolve().parents):
-        return root.resolve()
-    shutil.copytree(root, place / "programs", symlinks=True, dirs_exist_ok=True)
-    return place / "programs"
-
-
-class Cyrus:
-    """Cyrus with IMAP and POP3, each plain (STARTTLS, STLS) and with implicit TLS; ``/`` between levels."""
+class Cyrus(MailServer):
+    """Cyrus; ``/`` between levels."""
 
     separator = "/"
     prefix = ""
     shared_prefix = "Shared Folders/"
 
     def __init__(self, root: Path, directory: Path, *, users: Mapping[str, str], certificates: Certificates) -> None:
-        self.root = passable(root, directory)
-        self.directory = directory
-        self.users = dict(users)
-        self.certificates = certificates
-        self.ports = MailPorts.free()
-        self._child: Child | None = None
-
-    @property
-    def log(self) -> Path:
-        return self.directory / "cyrus.out"
+        super().__init__(passable(root, directory), directory, users=users, certificates=certificates)
 
     def start(self) -> None:
         # Cyrus does not run as root.
@@ -75,31 +53,13 @@ class Cyrus:
             subprocess.run([*saslpasswd, user], input=password.encode(), env=environment, check=True, capture_output=True)
         if os.geteuid() == 0:
             own(self.directory, account)
-        self._child = Child(
+        child = Child(
             [str(programs / "master"), "-C", str(imapd_conf), "-M", str(cyrus_conf), "-p", str(self.directory / "master.pid"), "-D"],
             log=self.log,
             environment=environment,
             account=account,
         )
-        self._child.start()
-        ports = self.ports
-        try:
-            wait_until(
-                "Cyrus",
-                lambda: greets(ports.imap) and greets(ports.pop3) and accepts(ports.imaps) and accepts(ports.pop3s),
-                seconds=30,
-                alive=lambda: self._child is not None and self._child.running,
-            )
-            self._make_mailboxes()
-        except Exception:
-            print(self._child.last_words(50))
-            self.stop()
-            raise
-
-    def stop(self) -> None:
-        child, self._child = self._child, None
-        if child is not None:
-            child.stop()
+        self._run(child)
 
     def _write(self, programs: Path, account: pwd.struct_passwd) -> tuple[Path, Path]:
         directory, ports = self.directory, self.ports

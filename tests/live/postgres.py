@@ -15,7 +15,7 @@ from pathlib import Path
 from portico.demo.child import Child
 from portico.demo.ports import LOOPBACK, free_ports, wait_until
 
-from tests.live.cyrus import own, passable
+from tests.live.mail_server import own, passable
 
 USER = "portico"
 PASSWORD = "of the database"

@@ -16,7 +16,7 @@ import asyncssh
 from portico.demo.child import Child
 from portico.demo.ports import LOOPBACK, accepts, free_ports, wait_until
 
-from tests.live.cyrus import own, passable
+from tests.live.mail_server import own, passable
 
 
 @dataclass

@@ -23,9 +23,10 @@ from portico.demo.mailbox import Folder, Message
 from portico.demo.ports import LOOPBACK, accepts
 
 from tests.live.conftest import lacking
-from tests.live.cyrus import ADMIN, PROXY, Cyrus, own
+from tests.live.cyrus import ADMIN, PROXY, Cyrus
 from tests.live.dialogue import Dialogue
 from tests.live.front import Front
+from tests.live.mail_server import own
 from tests.live.mailboxes import names
 from tests.live.people import PASSWORD, People, load
 from tests.live.stores import LETTERS, NAMED, READERS
