@@ -166,6 +166,8 @@ class Life:
         self.commands = self._count()
         if out and isinstance(out[-1], Close | Tunnel):
             self._phase = "tunnel" if isinstance(out[-1], Tunnel) else "closed"
+            if self._watch is not None:
+                self._watch.let_go()
             self._front = self._sign_in = self._watch = None
         return out
 

@@ -101,6 +101,10 @@ class Watch(Protocol):
 
     def handle(self, event: Event, out: list[Decision]) -> None: ...
 
+    def let_go(self) -> None:
+        """The session is over: keep nothing that leads back here. A circle stays until Python's collector looks, which is seldom."""
+        ...
+
 
 def takes_tokens(context: Context) -> bool:
     """Whether a bearer token may be of use: some server takes one, or nobody knows. Which server it will be is not known before the

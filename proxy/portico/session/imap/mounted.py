@@ -150,6 +150,10 @@ class MountedWatch(Watch):
                 self._open(store, out)  # so that the next session can announce what it can do
         super().begin(from_client, from_server, out)
 
+    def let_go(self) -> None:
+        super().let_go()
+        self._mounts.let_go()
+
     def handle(self, event: Event, out: list[Decision]) -> None:
         leg = getattr(event, "leg", CLIENT)
         store = self._stores.get(leg)

@@ -89,6 +89,10 @@ class Mounts(Reach):
         self.names = (JOBS | GUARDED if self.guarded else JOBS) if stores else frozenset[str]()
         self._settled = all(store.mount.serves is None for store in stores.values())
 
+    def let_go(self) -> None:
+        """The session is over; those who look at us from within go."""
+        del self.copies, self._lists
+
     @property
     def current(self) -> int | None:
         """The leg of whose mailbox the client is told news."""

@@ -187,6 +187,10 @@ class Watch:
             self._say_bye(b"* BYE %b\r\n" % one_line(event.text), out)
             out.append(Close(Reason.SHUTDOWN if event.shutdown else Reason.KICKED, "operator"))
 
+    def let_go(self) -> None:
+        """See session.roles.Watch: a leg's Skimmer asks us, what it is to show in pieces."""
+        self.links.clear()
+
     # -- from the client
 
     def _from_client(self, data: bytes, out: list[Decision]) -> None:

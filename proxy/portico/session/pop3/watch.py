@@ -100,6 +100,9 @@ class Watch:
         if from_client:
             self._from_client(from_client, out)
 
+    def let_go(self) -> None:
+        """See session.roles.Watch: nothing here leads back."""
+
     def handle(self, event: Event, out: list[Decision]) -> None:
         if isinstance(event, BytesReceived):
             if event.leg == CLIENT:
