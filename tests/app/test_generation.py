@@ -14,7 +14,8 @@ import jsonschema
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from portico.app.generation import Generation, desk_of
+from portico.app.desk import desk_of
+from portico.app.generation import Generation
 from portico.app.said import report_fault
 from portico.config.settings import Limits, Listener, Portico, RouteRule, Server, Timeouts, Trace
 from portico.errors import PluginError, Secret

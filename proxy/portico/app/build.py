@@ -14,7 +14,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from portico.app.generation import Desk, Generation, desk_of
+from portico.app.desk import Desk, desk_of
+from portico.app.generation import Generation
 from portico.app.said import report_fault
 from portico.app.tally import Tally
 from portico.app.tracing import Tracing

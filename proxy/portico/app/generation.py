@@ -17,17 +17,16 @@ from inspect import isawaitable
 from typing import Any, Final
 
 from portico.app.counted import command_label, count_record
+from portico.app.desk import Desk
 from portico.app.said import program_of, session_fields
 from portico.app.tally import Tally
 from portico.app.tracing import Tracing
+from portico.app.visit import Visit, blotted
 from portico.config.address import parse_address
-from portico.config.settings import Listener, Portico
-from portico.errors import Secret
+from portico.config.settings import Portico
 from portico.gate.gate import Gate
-from portico.gate.limits import Ticket, network_of
-from portico.gate.networks import Networks
+from portico.gate.limits import network_of
 from portico.gate.sparing import Sparing
-from portico.gate.way import Way
 from portico.ledger.safe import SafeLedger
 from portico.observe.ids import Ids
 from portico.observe.log import Log
@@ -35,7 +34,7 @@ from portico.observe.metrics import Counts
 from portico.observe.trace import Trace, TraceFailed
 from portico.plugin.host import Host
 from portico.relay.ports import Dialling, Session, Summary
-from portico.session.context import Context, LoginAttempt, Peer, Refusal, Route, ServerFacts, SessionView, Target
+from portico.session.context import Context, LoginAttempt, Peer, Refusal, Route, SessionView, Target
 from portico.session.interests import Compiled
 from portico.session.mounts.memory import Memory
 from portico.tls.store import Store
@@ -46,73 +45,6 @@ _TOLD: Final = 256
 limits are there to save."""
 _ILL: Final = frozenset(("timeout", "closed", "bye", "protocol", "preauth"))
 """Reasons for which a server that was reached is ill; the others are about one user, or about settings."""
-_PHASES: Final = (
-    "proxy_header", "tls", "login", "connect", "greeting", "sign_in", "write", "half_close", "plugin", "store", "store_idle", "store_retry",
-)  # fmt: skip
-
-
-@dataclass(slots=True)
-class Visit:
-    """What is remembered of a running session, outside of it."""
-
-    ticket: Ticket
-    began: float
-    login_began: float = 0.0
-    target: Target | None = None
-    """The server chosen, or the one tried after it."""
-    others: tuple[Target, ...] = ()
-    """Those that may be tried after it."""
-    secrets: tuple[Secret | None, ...] = ()
-    """Of the login under way: should the server repeat them, the log does not. Forgotten when it has ended."""
-    met: bool = False
-    """The plugins have been asked about the client, so that they are told of its end."""
-    refused: bool = False
-    """It is above a limit."""
-    opened: bool = False
-    trace: Trace | None = None
-    traced: bool = True
-    """False: the trace could not be written, and is not tried again."""
-
-    @property
-    def address(self) -> str:
-        """Of the server."""
-        return self.target.address if self.target is not None else ""
-
-
-@dataclass(frozen=True, slots=True)
-class Desk:
-    """What holds for all sessions of one listener, worked out once."""
-
-    name: str
-    settings: Listener
-    way: Way
-    session: Callable[[Context], Session]
-    certificates: Store | None
-    facts: ServerFacts
-    timeouts: Mapping[str, float]
-    trace_users: tuple[str, ...]
-    possible: tuple[ServerFacts, ...]
-    balancers: Networks
-    """Those from which connections must begin with a PROXY header; none: nobody says one."""
-    trusted: Networks
-    """Those who may say for whom they speak."""
-
-
-def desk_of(
-    name: str,
-    listener: Listener,
-    way: Way,
-    session: Callable[[Context], Session],
-    certificates: Store | None,
-    facts: ServerFacts,
-    trace_users: tuple[str, ...],
-    possible: tuple[ServerFacts, ...] = (),
-) -> Desk:
-    """The Desk of a listener. `facts`: of the server known beforehand, else empty ones. `possible`: see Context."""
-    timeouts: dict[str, float] = {phase: getattr(listener.timeouts, phase) for phase in _PHASES}
-    timeouts["idle"] = listener.idle_timeout
-    balancers, trusted = Networks(listener.proxy_protocol), Networks(listener.trusted_networks)
-    return Desk(name, listener, way, session, certificates, facts, timeouts, trace_users, possible, balancers, trusted)
 
 
 @dataclass(slots=True)
@@ -397,7 +329,7 @@ class Generation:
                         extra["sni"] = tls.sni
                 visit.secrets = ()
             elif event in ("login.failed", "upstream.failed"):
-                fields = _blotted(fields, visit.secrets)
+                fields = blotted(fields, visit.secrets)
                 if event == "upstream.failed":
                     self._failed(session, visit, fields)
                 if event == "login.failed":
@@ -465,16 +397,3 @@ class Generation:
     def _no_trace(self, session: Session, visit: Visit, error: TraceFailed) -> None:
         visit.trace, visit.traced = None, False
         self.record(session, "trace.failed", {"detail": str(error)})
-
-
-def _blotted(fields: dict[str, Any], secrets: tuple[Secret | None, ...]) -> dict[str, Any]:
-    """The fields without what was secret in this login, should the server have repeated it."""
-    fields = dict(fields)
-    for name in ("text", "detail"):
-        text = fields.get(name)
-        if isinstance(text, str):
-            for secret in secrets:
-                if secret is not None:
-                    text = secret.blot(text)
-            fields[name] = text
-    return fields

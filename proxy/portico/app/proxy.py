@@ -22,9 +22,10 @@ from typing import Any, Final
 import portico
 from portico.app.build import Shared, build_generation, shown_to_servers, unverified, waits_for_server
 from portico.app.commons import commons_of, give_back
-from portico.app.generation import Generation, Visit
+from portico.app.generation import Generation
 from portico.app.tally import Tally
 from portico.app.tracing import Tracing
+from portico.app.visit import Visit
 from portico.config.address import parse_address
 from portico.config.load import Loaded
 from portico.config.settings import Portico, Server
