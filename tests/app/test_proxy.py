@@ -304,7 +304,7 @@ def test_a_reload_that_cannot_bind_leaves_all_as_it_was(house: House) -> None:
     assert "in use" in house.events("settings.rejected")[0]["problems"][0]
 
 
-def test_all_addresses_that_cannot_be_bound_are_named_at_once(house: House) -> None:
+def test_all_addresses_that_cannot_be_bound_are_named_at_once(house: House, capfd: pytest.CaptureFixture[str]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as two:
         busy = [f"127.0.0.1:{taken.getsockname()[1]}" for taken in (one, two)]
         house.write(1, [*busy, "127.0.0.1:0"])
@@ -317,6 +317,7 @@ def test_all_addresses_that_cannot_be_bound_are_named_at_once(house: House) -> N
         assert failed.value.reason == "address" and len(failed.value.problems) == 2
         assert run(load(house.file), house.file) == ADDRESS
     assert house.events("proxy.failed")[0]["problems"] == failed.value.problems
+    assert capfd.readouterr().err == "".join(f"portico: {text}\n" for text in failed.value.problems), "the log is a file"
 
 
 def test_a_log_that_cannot_be_opened_is_a_mistake_in_the_settings(house: House, capfd: pytest.CaptureFixture[str]) -> None:

@@ -102,8 +102,11 @@ def test_the_console_follows_a_reload_and_an_upgrade(tmp_path: Path) -> None:
         with_console(house)
         async with house.running() as process:
             await house.until("console.opened", 2)
-            house.file.write_text(house.file.read_text().replace('address = "127.0.0.1:0"', ""))
-            await ctl_reload(house)
+            without = house.file.read_text().replace('address = "127.0.0.1:0"', "")
+            house.file.write_text(without.replace("count = 2", "count = 3"))
+            assert "warning: workers.count = 3 waits for a restart or an upgrade\n" in await ctl_reload(house)
+            house.file.write_text(without)
+            assert "workers.count" not in await ctl_reload(house)
             assert "opened" in str(house.events("console.opened")[-1]["event"])
             process.send_signal(signal.SIGUSR2)
             await house.until("proxy.upgraded")
@@ -115,10 +118,11 @@ def test_the_console_follows_a_reload_and_an_upgrade(tmp_path: Path) -> None:
     play(tmp_path, act)
 
 
-async def ctl_reload(house: House) -> None:
+async def ctl_reload(house: House) -> str:
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "portico", "ctl", "--socket", str(house.directory / "ctl"), "reload", stdout=asyncio.subprocess.PIPE
     )
     out, _ = await asyncio.wait_for(process.communicate(), PATIENCE)
     assert process.returncode == 0
     assert b"new sessions have these settings" in out
+    return out.decode()

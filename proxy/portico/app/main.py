@@ -12,6 +12,7 @@ import resource
 import secrets
 import signal
 import socket
+import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
@@ -89,6 +90,9 @@ def run(settings: Portico, path: Path | None = None) -> int:
         with asyncio.Runner() as runner:
             return runner.run(_House(reading, log, account).keep(nursery, shares, given, before))
     except NotStarted as error:
+        if settings.log.file is not None:
+            for text in error.problems:  # who starts us by hand would see nothing
+                print(f"portico: {text}", file=sys.stderr)
         return _fail(log, ADDRESS if error.reason == "address" else SETTINGS, error.reason, error.problems)
     finally:
         nursery.close()

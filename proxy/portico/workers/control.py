@@ -100,7 +100,8 @@ class SupervisorControl:
         problems = await self._supervisor.reload()
         if problems:
             raise ControlError("the settings have mistakes; those that hold stay", problems)
-        return {"path": str(self._supervisor.reading.path), "sessions": self._supervisor.sessions}
+        said = {"path": str(self._supervisor.reading.path), "sessions": self._supervisor.sessions}
+        return {**said, "warnings": self._supervisor.doubts}
 
     async def _do_drain(self, arguments: dict[str, Any]) -> dict[str, Any]:
         sessions = self._supervisor.sessions

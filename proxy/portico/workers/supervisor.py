@@ -130,6 +130,8 @@ class Supervisor:
         self._halt = asyncio.Event()
         """Nobody is replaced any more."""
         self.stopping = False
+        self.doubts: list[str] = []
+        """Warnings of the settings, as the last reload has told them."""
         self._read = read
         self._nursery = nursery
         self._loop = asyncio.get_running_loop()
@@ -435,7 +437,8 @@ class Supervisor:
             self.log.adopt(level=log.level, format=log.format, file=log.file, names=log.names)
         number = reading.settings.workers.count
         waits = [f"workers.count = {number} waits for a restart or an upgrade"] if number not in (None, self.shares.workers) else []
-        for text in [*reading.warnings, *waits]:
+        self.doubts = [*reading.warnings, *waits]
+        for text in self.doubts:
             self.log.event("settings.warning", {"text": text})
         self._swap(added)
         for tell in self.on_reload:

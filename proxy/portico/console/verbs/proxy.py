@@ -93,6 +93,8 @@ async def stats(seat: Seat, as_json: bool) -> None:
 async def reload(seat: Seat) -> None:
     """Read the settings file again. With a mistake in it, everything stays as it is."""
     said = await seat.control.ask("reload", {})
+    for text in said.get("warnings", ()):
+        seat.say(f"warning: {text}")
     seat.say(f"{said['path']}: new sessions have these settings; {said['sessions']} keep theirs")
 
 
