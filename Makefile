@@ -6,6 +6,7 @@
 #   make lint                the first three of these
 #   make pythons             unit tests with each supported Python that this machine has (EXCEPT=3.11: but that)
 #   make bench               the benchmark against nginx and HAProxy
+#   make soak [MINUTES=10]   mixed load for a long time: memory and descriptors must come back
 #   make fuzz                the fuzz targets of wire and session
 #   make docs                the generated pages of docs/reference
 #   make clean               remove what these made
@@ -29,7 +30,7 @@ PEERS = nginx=nginx /usr/lib/nginx/modules/ngx_mail_module.so=libnginx-mod-mail 
 	/usr/include/openssl/ssl.h=libssl-dev openssl=openssl
 NODE = $(CACHE)/node/node_modules/imapflow/package.json
 
-.PHONY: run test check lint pythons bench fuzz docs clean install
+.PHONY: run test check lint pythons bench soak fuzz docs clean install
 
 run: $(STAMP)
 	@.ci/install $(SERVERS)
@@ -62,6 +63,10 @@ python/%:
 bench: $(STAMP)
 	@.ci/install $(SERVERS) $(PEERS)
 	$(BIN)/python tests/bench/run.py $(ARGS)
+
+soak: $(STAMP)
+	@.ci/install $(SERVERS)
+	$(BIN)/python tests/bench/soak.py $(if $(MINUTES),--minutes $(MINUTES))
 
 fuzz: $(STAMP)
 	$(BIN)/python tests/fuzz/run.py $(ARGS)
