@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
@@ -64,7 +65,8 @@ def test_an_operator_sees_and_ends_the_sessions_of_all_machines(tmp_path: Path, 
         server = Server()
         port = await server.start()
         one, two = (house(tmp_path / name, server, port, redis) for name in ("one", "two"))
-        async with one.running(), two.running():
+        async with AsyncExitStack() as stack:
+            await asyncio.gather(*(stack.enter_async_context(each.running()) for each in (one, two)))
             alice, bob, carol = (
                 await Client.at(one.port),
                 await named(two.port, "bob", "Evil\x1b]0;x\x07"),

@@ -76,3 +76,45 @@ def test_an_annotated_message_stays_so_when_the_ledger_knows_nothing_of_it_any_m
             S: a6 OK done
             """
         )
+
+
+def test_what_was_there_while_the_ledger_could_not_be_asked_stays_as_it_is_afterwards() -> None:
+    ledger, now = Breaks(), [0.0]
+    safe = SafeLedger(ledger, lambda _: None, lambda: now[0])
+
+    def begun() -> Correspondence:
+        session = Correspondence(Annotates())
+        session.session.context.ledger = safe
+        session.sign_in()
+        return session
+
+    ledger.broken = True
+    with begun() as session:
+        session.play(
+            f"""
+            {SELECT}
+            C: a2 FETCH 1:3 (UID RFC822.SIZE)
+            S: * 2 FETCH (UID 20 RFC822.SIZE 200)
+            S: a2 OK done
+            """
+        )
+    ledger.broken, now[0] = False, 60.0
+    with begun() as session:
+        session.play(
+            f"""
+            {SELECT}
+            C: a2 FETCH 2:3 (UID RFC822.SIZE)
+            to S: portico2 SEARCH UID 31:*
+            S: * SEARCH 3
+            to nobody
+            S: portico2 OK done
+            to S: portico2 FETCH 3:3 (UID BODYSTRUCTURE)
+            S: * 3 FETCH (UID 30 BODYSTRUCTURE {PLAIN})
+            to nobody
+            S: portico2 OK done
+            to S: a2 FETCH 2:3 (UID RFC822.SIZE)
+            S: * 2 FETCH (UID 20 RFC822.SIZE 200)
+            S: a2 OK done
+            """
+        )
+    assert ledger.known(INBOX).watermark == 30

@@ -62,6 +62,8 @@ class Discovery:
         first, last, gone = state.judged + 1, state.exists, state.gone
         watermark = state.known.watermark
         if watermark >= NOTHING_IS_NEW:
+            if not state.looked and state.uid_next:  # they are shown as they are now: whoever can write that down some day does
+                self._ledger.judged(state.mailbox, state.uid_next - 1, {})
             state.judged, state.looked = last, True
             return
         if not state.looked:
