@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
+from portico.config.sections.shared import Shared
+from portico.console.control import ControlError
+from portico.errors import Secret
+from portico.gate.machines import Machines
 
 from tests.live.conftest import lacking
 from tests.live.fetch import CannotFetch
@@ -113,5 +119,52 @@ def test_an_operator_sees_and_ends_the_sessions_of_all_machines(tmp_path: Path, 
                 client.close()
         server.stop()
         assert all(PASSWORD not in each.log.read_text() for each in (one, two))
+
+    asyncio.run(letters())
+
+
+def test_a_machine_answers_what_it_may_and_is_named_when_it_does_not_answer(redis: Redis) -> None:
+    async def letters() -> None:
+        said: list[str] = []
+
+        async def answers(verb: str, arguments: Mapping[str, Any]) -> Any:
+            said.append(verb)
+            if arguments.get("user") == "nobody":
+                raise ControlError("there is nobody")
+            return [{"id": "s1", **arguments}]
+
+        def machine(name: str) -> Machines:
+            settings = Shared(redis=Secret(redis.url.encode()), prefix="asked", patience=5.0)
+            made = Machines(settings, f"{name}-1", answers, lambda fields: said.append(f"{fields['machine']} {fields['operator']}"))
+            made.start()
+            return made
+
+        one, two = machine("one"), machine("two")
+        now = time.time()
+        redis.client.zadd("asked:machines", {"one-1": now + 100, "two-1": now + 100, "dead-1": now + 100, "gone-1": now - 1})
+        await eventually(lambda: len(redis.client.pubsub_channels("asked:asked:*")) == 2)
+        assert await one.ask("who", {"user": "alice"}, "ann") == [
+            {"machine": "one", "answer": [{"id": "s1", "user": "alice"}], "error": "", "left_out": 0},
+            {"machine": "dead", "answer": None, "error": "it does not answer", "left_out": 0},
+            {"machine": "two", "answer": [{"id": "s1", "user": "alice"}], "error": "", "left_out": 0},
+        ]
+        assert [each["error"] for each in await one.ask("kick", {"user": "nobody"}, "ann")] == [
+            "there is nobody",
+            "it does not answer",
+            "there is nobody",
+        ]
+        assert said.count("one ann") == 2
+        # What cannot be asked is not done, and what is no question does no harm.
+        said.clear()
+        for question in (
+            b"\xff", b"7", b"{}", b'{"question": "x", "verb": [], "arguments": {}}', b'{"question": "x", "verb": "who", "arguments": 1}',
+            b'{"question": "x", "verb": "drain", "arguments": {}}',
+        ):  # fmt: skip
+            assert redis.client.publish("asked:asked:two-1", question) == 1
+        assert (await one.ask("show", {}, "ann"))[2]["error"] == ""
+        assert sorted(said) == ["one ann", "show", "show"]
+        assert redis.client.keys("asked:a:*") == []
+        for each in (one, two):
+            await each.close()
 
     asyncio.run(letters())
