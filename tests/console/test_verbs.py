@@ -10,7 +10,9 @@ from pathlib import Path
 import asyncssh
 import pyte
 import pytest
+from portico.console.seat import rendered
 from portico.console.verb import NAMES, verb_named
+from rich.text import Text
 
 from tests.console.places import place
 from tests.whole_proxy import PASSWORD, PATIENCE, soon
@@ -218,3 +220,8 @@ def test_a_command_that_breaks_is_not_logged_as_done(tmp_path: Path, monkeypatch
             assert here.logged("proxy.bug")
 
     asyncio.run(tried())
+
+
+def test_a_line_that_is_said_stays_one_however_narrow_the_place() -> None:
+    line = "S> * CAPABILITY " + "IMAP4rev1 " * 40 + "END"
+    assert rendered(Text(line, overflow="fold"), 80, colours=False) == line + "\n"

@@ -107,7 +107,7 @@ def rendered(what: RenderableType, columns: int, *, colours: bool) -> str:
         file=out, width=columns, force_terminal=colours, no_color=not colours, color_system="standard" if colours else None,
         highlight=False, emoji=False, markup=False, legacy_windows=False,
     )  # fmt: skip
-    console.print(what)
+    console.print(what, soft_wrap=isinstance(what, Text))  # a line stays one: terminals wrap, and files are searched
     return out.getvalue()
 
 
