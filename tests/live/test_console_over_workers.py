@@ -110,6 +110,7 @@ def test_the_console_follows_a_reload_and_an_upgrade(tmp_path: Path) -> None:
             assert "opened" in str(house.events("console.opened")[-1]["event"])
             process.send_signal(signal.SIGUSR2)
             await house.until("proxy.upgraded")
+            await house.until("proxy.stopped")  # a connection that the old one still took is ended with it
             alice = await Client.at(house.port)
             await eventually(lambda: (house.directory / "ctl").exists())
             assert [entry["user"] for entry in await ctl(house, "who")] == ["alice"]
