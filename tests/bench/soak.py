@@ -71,10 +71,10 @@ def workers(pid: int) -> list[int]:
 
 
 def memory(pids: list[int]) -> float:
-    """MiB, proportional."""
+    """MiB that are nobody's file. Not Pss: that rises when another program ends that had the same libraries."""
     kib = 0
     for pid in pids:
-        found = re.search(r"^Pss:\s+(\d+)", Path(f"/proc/{pid}/smaps_rollup").read_text(), re.MULTILINE)
+        found = re.search(r"^Anonymous:\s+(\d+)", Path(f"/proc/{pid}/smaps_rollup").read_text(), re.MULTILINE)
         kib += int(found[1]) if found else 0
     return kib / 1024
 
