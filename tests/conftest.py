@@ -19,6 +19,8 @@ if str(PROJECT) not in sys.path:
 
 # How long an example takes says how busy the machine is. What must be quick has a test that counts its own processor time.
 settings.register_profile("portico", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# For the second and third Python (--hypothesis-profile=brief): what differs between them is found by fewer examples.
+settings.register_profile("brief", parent=settings.get_profile("portico"), max_examples=25)
 settings.load_profile("portico")
 
 

@@ -89,7 +89,7 @@ class Prober:
                     await self._sleep(retry)
             else:
                 await self._sleep(retry)
-                retry = min(retry * 2, LAST_RETRY)
+                retry = min(retry * 2, max(FIRST_RETRY, min(self._interval, LAST_RETRY)))
 
     def _opened(self, record: ServerRecord) -> None:
         for asked in self._asked:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from portico.config.sections.base import Settings
-from portico.config.units import HOURS, MINUTES, SECONDS, Duration, ReadFile, SecretText
+from portico.config.units import MINUTES, SECONDS, Duration, ReadFile, SecretText
 
 
 class Member(Settings):
@@ -49,10 +49,10 @@ class Health(Settings):
         20 * SECONDS, gt=0, description="Half open: one login is let through; if nothing has come of it in this time, another one is."
     )
     interval: Duration = Field(
-        1 * HOURS,
+        1 * MINUTES,
         gt=0,
         description="How often each server is asked for its greeting (servers.*.probe). One that fails is asked again after 5 seconds, "
-        "then ever more seldom, at least every 5 minutes. Each process asks for itself.",
+        "then ever more seldom, at least every 5 minutes or as often as set here. Each process asks for itself.",
     )
     retries: int = Field(
         0,
