@@ -21,7 +21,10 @@ if str(PROJECT) not in sys.path:
 settings.register_profile("portico", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 # For the second and third Python (--hypothesis-profile=brief): what differs between them is found by fewer examples.
 settings.register_profile("brief", parent=settings.get_profile("portico"), max_examples=25)
-settings.load_profile("portico")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    settings.load_profile(config.getoption("--hypothesis-profile") or "portico")
 
 
 @pytest.fixture(scope="session")
