@@ -58,7 +58,7 @@ python/%:
 		{ [ $$venv/installed -nt setup.cfg ] && [ $$venv/installed -nt plugins/setup.cfg ] || \
 			{ $* -m venv --clear $$venv && flock $(CACHE)/pythons/lock $$venv/bin/python -m pip --quiet --disable-pip-version-check --no-input \
 			install $(subst test$(comma)check,test,$(PACKAGES)) && touch $$venv/installed; }; } && \
-		$$venv/bin/python -m pytest -m "not live" --hypothesis-profile=brief
+		PORTICO_EXAMPLES=brief $$venv/bin/python -m pytest -m "not live"
 
 bench: $(STAMP)
 	@.ci/install $(SERVERS) $(PEERS)

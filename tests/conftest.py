@@ -5,6 +5,7 @@ Rule of this file: nothing that costs time at import; each fixture says what it 
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -19,12 +20,9 @@ if str(PROJECT) not in sys.path:
 
 # How long an example takes says how busy the machine is. What must be quick has a test that counts its own processor time.
 settings.register_profile("portico", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-# For the second and third Python (--hypothesis-profile=brief): what differs between them is found by fewer examples.
+# For the second and third Python (PORTICO_EXAMPLES=brief): what differs between them is found by fewer examples.
 settings.register_profile("brief", parent=settings.get_profile("portico"), max_examples=25)
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    settings.load_profile(config.getoption("--hypothesis-profile") or "portico")
+settings.load_profile(os.environ.get("PORTICO_EXAMPLES", "portico"))
 
 
 @pytest.fixture(scope="session")
