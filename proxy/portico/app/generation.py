@@ -149,11 +149,12 @@ class Generation:
         said = self.host.client_connected(session.view)
         if said is not None and isawaitable(said):
             return self._admit_later(session, said)
-        session.context.refusal = said
+        session.context.refusal = said or session.context.refusal
         return None
 
     async def _admit_later(self, session: Session, waiting: Awaitable[Refusal | None]) -> None:
-        session.context.refusal = await waiting
+        said = await waiting
+        session.context.refusal = said or session.context.refusal  # it may have been told to end meanwhile
 
     def ended(self, session: Session, summary: Summary) -> None:
         """The session is over."""

@@ -23,7 +23,7 @@ from portico.relay.tunnel import Tunnel
 from portico.session import decisions as do
 from portico.session import events
 from portico.session.close import Reason
-from portico.session.context import Route, SessionView
+from portico.session.context import Refusal, Route, SessionView
 from portico.session.decisions import Decision
 from portico.session.events import CLIENT, Event
 
@@ -375,9 +375,11 @@ class Driver(Connections):
         self._session.trace(on)
 
     def kick(self, text: str, *, shutdown: bool = False, patient: bool = False) -> None:
-        """Tell the session to end; while there is nobody to tell it to, end it."""
+        """Tell the session to end; while there is nobody to tell it to, end it, or, if there is time, tell him in place of the greeting."""
         self._reactor.tick()
-        if self._channel.holds & START:
+        if self._channel.holds & START and patient:
+            self._session.context.refusal = self._session.context.refusal or Refusal(text, "UNAVAILABLE", "shutdown")
+        elif self._channel.holds & START:
             self._end(Reason.SHUTDOWN if shutdown else Reason.KICKED, "operator", whole=False)
         else:
             self._feed(events.Kicked(text, shutdown, patient))

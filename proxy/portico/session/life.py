@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from fnmatch import fnmatchcase
 from functools import lru_cache
-from typing import Any
+from typing import Any, Final
 
 from portico.errors import PeerError
 from portico.session.ask import one_line
@@ -60,6 +60,8 @@ from portico.session.roles import Failed, Front, SignedIn, SignIn, Watch, Wish
 from portico.wire import sasl
 from portico.wire.lines import Line
 
+_REFUSED: Final = {"limit_address": Reason.LIMIT_ADDRESS, "plugin": Reason.REFUSED, "shutdown": Reason.SHUTDOWN}
+"""How a session ends that has not begun, by Refusal.reason; all others are limits."""
 _TIMEOUT_REASONS = {
     "tls": Reason.TIMEOUT_TLS,
     "login": Reason.TIMEOUT_LOGIN,
@@ -181,8 +183,8 @@ class Life:
         refusal = self.context.refusal
         if refusal is not None:
             out.append(SendToClient(self._goodbye(one_line(refusal.text), refusal.code)))
-            reason = Reason.LIMIT_ADDRESS if refusal.reason == "limit_address" else Reason.LIMIT_SESSIONS
-            out.append(Close(Reason.REFUSED if refusal.reason == "plugin" else reason, "portico", refusal.reason))
+            reason = _REFUSED.get(refusal.reason, Reason.LIMIT_SESSIONS)
+            out.append(Close(reason, "operator" if reason is Reason.SHUTDOWN else "portico", refusal.reason))
             return
         self._phase = "front"
         out.append(SetPhase("login"))
