@@ -102,13 +102,15 @@ class Connection:
         doorman = Doorman(self.protocol, capabilities, greeting, starttls_answer)
         self.send(doorman.greeting)
         while not doorman.signed_in:
-            self.send(doorman.command(self.command()))
+            answer = doorman.command(self.command())
+            if doorman.signed_in:
+                self.user = doorman.user  # before the peer can know that it is in
+            self.send(answer)
             if doorman.handshake:
                 doorman.handshake = False
                 self.handshake()
             if doorman.over:
                 raise Ended
-        self.user = doorman.user
 
     def play(self, playbook: list[Letter]) -> None:
         """Say what the server says in a playbook, and wait for what the client is to say, line by line. Raises PlaybookFailed."""
