@@ -101,7 +101,7 @@ class Connection:
         """Answer what comes up to and with the sign-in, whoever it is. Raises Ended where the peer says goodbye before."""
         doorman = Doorman(self.protocol, capabilities, greeting, starttls_answer)
         self.send(doorman.greeting)
-        while not doorman.signed_in:
+        while True:
             answer = doorman.command(self.command())
             if doorman.signed_in:
                 self.user = doorman.user  # before the peer can know that it is in
@@ -111,6 +111,8 @@ class Connection:
                 self.handshake()
             if doorman.over:
                 raise Ended
+            if doorman.signed_in:
+                return
 
     def play(self, playbook: list[Letter]) -> None:
         """Say what the server says in a playbook, and wait for what the client is to say, line by line. Raises PlaybookFailed."""
