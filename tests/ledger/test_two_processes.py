@@ -125,3 +125,16 @@ def test_a_file_of_the_first_version_is_gone_on_with(tmp_path: Path) -> None:
     known.tell(6, 7, estimated=True)
     again.keep_sizes(INBOX, known)
     assert SqliteLedger(path).sizes(INBOX).get(6) == (7, True)
+
+
+def opens(path: Path) -> None:
+    ledger = SqliteLedger(path)
+    ledger.subscribe("mail/alice", "Team", True)
+    ledger.close()
+
+
+def test_many_processes_open_a_new_file_at_the_same_moment(tmp_path: Path) -> None:
+    with multiprocessing.get_context("spawn").Pool(4) as processes:
+        for number in range(30):
+            processes.map(opens, [tmp_path / str(number)] * 4, chunksize=1)
+            assert SqliteLedger(tmp_path / str(number)).subscriptions("mail/alice") == {"Team": True}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import time
 import zlib
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
@@ -46,6 +47,7 @@ _FROM_VERSION_1: Final = "ALTER TABLE mailbox ADD COLUMN edition INTEGER NOT NUL
 """Raised whenever sizes of the mailbox are written, so that a process knows that another one has."""
 _PATIENCE: Final = 1 * SECONDS
 """With another process that is writing: all sessions of this one wait meanwhile."""
+_OPENING: Final = 10 * SECONDS
 _KEPT: Final = 4 << 30
 KEPT_IN_MEMORY: Final = 64 << 20
 """Octets of transformed messages, compressed."""
@@ -79,14 +81,27 @@ class SqliteLedger:
             version = self._db.execute("PRAGMA user_version").fetchone()[0]
             if version not in (0, 1, _VERSION):
                 raise SettingsError([f"{path}: made by another version of Portico ({version})"])
-            self._db.executescript(
-                "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA foreign_keys = ON;"
-                # Another process may begin at the same moment.
-                f"BEGIN IMMEDIATE; {_SCHEMA} COMMIT"
-            )
-            self._renew()
+            until = time.monotonic() + _OPENING
+            while not self._opened(until):
+                time.sleep(0.02)
         except (sqlite3.Error, OSError) as error:
             raise SettingsError([f"{path}: cannot be used: {error}"]) from None
+
+    def _opened(self, until: float) -> bool:
+        """Whether the file is ready. Another process that opens it at the same moment may be in the way: to make it one with a
+        write-ahead log SQLite wants it alone, and does not wait for it as it does for all else."""
+        try:
+            self._db.executescript(
+                f"PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA foreign_keys = ON; BEGIN IMMEDIATE; {_SCHEMA} COMMIT"
+            )
+            self._renew()
+        except sqlite3.OperationalError as error:
+            if self._db.in_transaction:
+                self._db.rollback()
+            if error.sqlite_errorcode & 0xFF not in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED) or time.monotonic() > until:
+                raise
+            return False
+        return True
 
     def _renew(self) -> None:
         """Make of an older file one of this version."""
