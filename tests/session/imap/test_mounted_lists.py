@@ -9,7 +9,36 @@ from portico.errors import Secret
 from portico.session.mounts.memory import Memory
 from portico.session.mounts.mount import Mount
 
-from tests.session.imap.tree import begun, reached
+from tests.session.imap.tree import Tree, begun, reached
+
+ROOT = 'to C: * LIST (\\Noselect \\HasChildren) "/" "Public Folders"'
+
+
+def team_was_listed(
+    *mounts: Mount, memory: Memory, asks: str = "LIST", told: str = f'{ROOT}\nto C: * LIST () "/" "Public Folders/Team"'
+) -> None:
+    """An earlier session asked for all, of the user and of the store, which has one mailbox."""
+    first = begun(*mounts, memory=memory)
+    first.play(f'C: a {asks} "" "*"\nto 0: portico-m3 {asks} "" "*"\n0: portico-m3 OK all\nto 1: portico-m4 LIST "" ""')
+    first.play(
+        f"""
+        1: portico-m4 OK done
+        to 1: portico-m5 LIST "" "*"
+        1: * LIST () "/" Team
+        {told}
+        1: portico-m5 OK done
+        to C: a OK all
+        """
+    )
+
+
+def asked_while_it_is_away(*mounts: Mount, memory: Memory, asks: str = "LIST") -> Tree:
+    """The same question when the store cannot be reached, up to the answer."""
+    later = begun(*mounts, memory=memory, answers=False)
+    later.play(f'C: a {asks} "" "*"\nto 0: portico-m3 {asks} "" "*"\n0: portico-m3 OK all\nto 1: <connect>')
+    later.said = []
+    later.fail(1)
+    return later
 
 
 def test_personal_mailboxes_are_listed_at_once_and_the_store_s_behind_them() -> None:
@@ -99,23 +128,8 @@ def test_a_store_that_does_not_answer_makes_no_list_short() -> None:
 
 def test_what_the_store_listed_last_is_shown_while_it_is_away() -> None:
     memory = Memory()
-    first = begun(memory=memory)
-    first.play('C: a LIST "" "*"\nto 0: portico-m3 LIST "" "*"\n0: portico-m3 OK all\nto 1: portico-m4 LIST "" ""')
-    first.play(
-        """
-        1: portico-m4 OK done
-        to 1: portico-m5 LIST "" "*"
-        1: * LIST () "/" Team
-        to C: * LIST (\\Noselect \\HasChildren) "/" "Public Folders"
-        to C: * LIST () "/" "Public Folders/Team"
-        1: portico-m5 OK done
-        to C: a OK all
-        """
-    )
-    later = begun(memory=memory, answers=False)
-    later.play('C: a LIST "" "*"\nto 0: portico-m3 LIST "" "*"\n0: portico-m3 OK all\nto 1: <connect>')
-    later.said = []
-    later.fail(1)
+    team_was_listed(memory=memory)
+    later = asked_while_it_is_away(memory=memory)
     assert (
         later.to_client == b'* LIST (\\Noselect \\HasChildren) "/" "Public Folders"\r\n* LIST () "/" "Public Folders/Team"\r\na OK all\r\n'
     )
@@ -126,22 +140,8 @@ def test_what_the_store_listed_last_is_shown_while_it_is_away() -> None:
 def test_what_is_subscribed_is_known_while_the_store_is_away_where_subscriptions_are_kept_here(asks: str, kind: str, marked: str) -> None:
     memory, kept = Memory(), Mount("Public Folders", "public", user="service", password=Secret(b"x"), subscribed="all")
     seen = f'* {kind} ({marked}) "/" "Public Folders/Team"'
-    first = begun(kept, memory=memory)
-    first.play(f'C: a {asks} "" "*"\nto 0: portico-m3 {asks} "" "*"\n0: portico-m3 OK all\nto 1: portico-m4 LIST "" ""')
-    first.play(
-        f"""
-        1: portico-m4 OK done
-        to 1: portico-m5 LIST "" "*"
-        1: * LIST () "/" Team
-        to C: {seen}
-        1: portico-m5 OK done
-        to C: a OK all
-        """
-    )
-    later = begun(kept, memory=memory, answers=False)
-    later.play(f'C: a {asks} "" "*"\nto 0: portico-m3 {asks} "" "*"\n0: portico-m3 OK all\nto 1: <connect>')
-    later.said = []
-    later.fail(1)
+    team_was_listed(kept, memory=memory, asks=asks, told=f"to C: {seen}")
+    later = asked_while_it_is_away(kept, memory=memory, asks=asks)
     assert later.to_client.decode() == f"{seen}\r\na OK all\r\n"
     assert later.events("mount.list_remembered") == [{"server": "public", "prefix": "Public Folders", "mailboxes": 1}]
 
@@ -155,8 +155,7 @@ def test_where_only_what_is_subscribed_is_listed_and_subscriptions_are_kept_here
     tree.play('C: u SUBSCRIBE "Public Folders/Notices"\nto C: u OK Completed.')
     if kept == "all":
         tree.play('C: v UNSUBSCRIBE "Public Folders/Notices"\nto C: v OK Completed.')
-    head = 'to C: * LIST (\\Noselect \\HasChildren) "/" "Public Folders"'
-    rows = {name: f'{head}\nto C: * LIST () "/" "Public Folders/{name}"' if name in shown else "" for name in ("Team", "Notices")}
+    rows = {name: f'{ROOT}\nto C: * LIST () "/" "Public Folders/{name}"' if name in shown else "" for name in ("Team", "Notices")}
     tree.play(
         f"""
         C: a LIST "" "*"
@@ -197,23 +196,8 @@ def test_the_status_is_told_of_what_is_listed_though_the_store_was_asked_for_all
 
 def test_what_a_store_knows_of_subscriptions_nobody_else_does() -> None:
     memory = Memory()
-    first = begun(memory=memory)
-    first.play('C: a LIST "" "*"\nto 0: portico-m3 LIST "" "*"\n0: portico-m3 OK all\nto 1: portico-m4 LIST "" ""')
-    first.play(
-        """
-        1: portico-m4 OK done
-        to 1: portico-m5 LIST "" "*"
-        1: * LIST () "/" Team
-        to C: * LIST (\\Noselect \\HasChildren) "/" "Public Folders"
-        to C: * LIST () "/" "Public Folders/Team"
-        1: portico-m5 OK done
-        to C: a OK all
-        """
-    )
-    later = begun(memory=memory, answers=False)
-    later.play('C: a LSUB "" "*"\nto 0: portico-m3 LSUB "" "*"\n0: portico-m3 OK all\nto 1: <connect>')
-    later.said = []
-    later.fail(1)
+    team_was_listed(memory=memory)
+    later = asked_while_it_is_away(memory=memory, asks="LSUB")
     assert later.to_client == b"a NO [UNAVAILABLE] The server of 'Public Folders' cannot be reached.\r\n"
 
 
