@@ -10,17 +10,7 @@ from portico.config.sections.log import Log
 from portico.errors import SettingsError
 
 from tests.app.test_generation import House
-
-SETTINGS = """
-[servers.mail]
-imap = "127.0.0.1:143"
-[listeners.imap]
-protocol = "imap"
-addresses = ["127.0.0.1:1143"]
-tls = "none"
-plain_login = true
-server = "mail"
-"""
+from tests.least import LEAST
 
 
 @pytest.mark.parametrize(("slow", "written"), [(5.0, ["SEARCH"]), (60.0, []), (None, [])])
@@ -39,9 +29,9 @@ def test_a_command_is_logged_when_it_took_longer(slow: float | None, written: li
 
 def test_the_journal_gets_standard_error_not_a_file(tmp_path: Path) -> None:
     path = tmp_path / "portico.toml"
-    path.write_text(SETTINGS + f'[log]\nformat = "journal"\nfile = "{tmp_path}/portico.log"\n')
+    path.write_text(LEAST + f'[log]\nformat = "journal"\nfile = "{tmp_path}/portico.log"\n')
     with pytest.raises(SettingsError) as caught:
         load(path)
     assert caught.value.problems == [f"{path}:11: log.format: journal is for standard error; leave out log.file"]
-    path.write_text(SETTINGS + '[log]\nformat = "journal"\nnames = "ecs"\nslow_command = "5s"\n')
+    path.write_text(LEAST + '[log]\nformat = "journal"\nnames = "ecs"\nslow_command = "5s"\n')
     assert load(path).log == Log(format="journal", names="ecs", slow_command=5.0)

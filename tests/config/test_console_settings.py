@@ -9,22 +9,12 @@ from portico.config.document import parse_document
 from portico.config.load import Loaded, understand
 from portico.errors import SettingsError
 
-MAIL = """
-[servers.mail]
-imap = "127.0.0.1:143"
-[listeners.imap]
-protocol = "imap"
-addresses = ["127.0.0.1:0"]
-tls = "none"
-plain_login = true
-server = "mail"
-[console]
-"""
+from tests.least import LEAST
 
 
 def loaded(directory: Path, *lines: str) -> Loaded:
     (directory / "operators").touch()
-    return understand(parse_document("portico.toml", MAIL + "\n".join(lines)), directory)
+    return understand(parse_document("portico.toml", "\n".join([LEAST + "[console]", *lines])), directory)
 
 
 def problems(directory: Path, *lines: str) -> list[str]:

@@ -10,20 +10,11 @@ from portico.config.load import understand
 from portico.config.settings import Portico
 from portico.errors import SettingsError
 
-BASE = """
-[servers.main]
-imap = "127.0.0.1:143"
-[listeners.imap]
-protocol = "imap"
-addresses = ["127.0.0.1:1143"]
-tls = "none"
-plain_login = true
-server = "main"
-"""
+from tests.least import LEAST
 
 
 def settings(metrics: str) -> Portico:
-    return understand(parse_document("portico.toml", f"{BASE}\n[metrics]\n{metrics}\n"), Path("/")).settings
+    return understand(parse_document("portico.toml", f"{LEAST}\n[metrics]\n{metrics}\n"), Path("/")).settings
 
 
 @pytest.mark.parametrize("address", ["localhost:9110", "127.0.0.1:0", "[::1]:9110", "unix:/run/portico/metrics"])

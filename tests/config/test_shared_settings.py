@@ -13,22 +13,13 @@ from portico.gate.commons import LocalCommons
 from portico.gate.shared import SharedCommons
 from portico.observe.log import Log
 
-GOOD = """
-[servers.mail]
-imap = "127.0.0.1:143"
-[listeners.imap]
-protocol = "imap"
-addresses = ["127.0.0.1:1143"]
-tls = "none"
-plain_login = true
-server = "mail"
-"""
+from tests.least import LEAST
 
 
 def written(tmp_path: Path, text: str) -> Path:
     path = tmp_path / "portico.toml"
     path.touch(0o600)
-    path.write_text(GOOD + text)
+    path.write_text(LEAST + text)
     return path
 
 
