@@ -58,23 +58,32 @@ async def proxy_with(
     serve: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]] = serve,
     log: Log | None = None,
 ) -> AsyncIterator[Proxy]:
-    """A proxy on a free port in front of a server; its log, where none is given, is ``path / "log"``."""
+    """A proxy on a free port in front of a server; its log as in `running`."""
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     file = path / "portico.toml"
     file.write_text(settings_text(server.sockets[0].getsockname()[1], more))
-    log = log or Log(open_file(str(path / "log")), level="debug")
+    try:
+        async with running(file, plugins, log=log) as proxy:
+            yield proxy
+    finally:
+        server.close()
+
+
+@asynccontextmanager
+async def running(file: Path, plugins: Mapping[str, object] | None = None, *, log: Log | None = None) -> AsyncIterator[Proxy]:
+    """The proxy of a settings file; its log, where none is given, is the file ``log`` beside it."""
+    log = log or Log(open_file(str(file.with_name("log"))), level="debug")
     proxy = build(load(file), file, log=log, plugins=plugins)
     await proxy.start()
     try:
         yield proxy
     finally:
         await proxy.stop(seconds=0.05)
-        server.close()
         log.close()
 
 
-def port_of(proxy: Proxy) -> int:
-    return int(proxy.addresses["imap"][0].rpartition(":")[2])
+def port_of(proxy: Proxy, listener: str = "imap") -> int:
+    return int(proxy.addresses[listener][0].rpartition(":")[2])
 
 
 class Client:

@@ -7,21 +7,17 @@ import datetime
 import json
 import shutil
 import ssl
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 from cryptography import x509
-from portico.app.proxy import Proxy, build
-from portico.config.load import load, read
-from portico.observe.log import Log
-from portico.observe.sink import open_file
+from portico.app.proxy import Proxy
+from portico.config.load import read
 from portico.tls.inspect import certificates_in, describe
 from portico.tls.issue import issue_into
 
-PATIENCE = 60.0
+from tests.whole_proxy import port_of, running, soon
 
 
 @pytest.fixture
@@ -68,28 +64,9 @@ def settings(place: Path, more: str = "") -> Path:
     return file
 
 
-@asynccontextmanager
-async def running(place: Path, tls: str) -> AsyncIterator[Proxy]:
-    file = settings(place, tls)
-    log = Log(open_file(str(place / "log")), level="debug")
-    proxy = build(load(file), file, log=log)
-    await proxy.start()
-    try:
-        yield proxy
-    finally:
-        await proxy.stop(seconds=0)
-        log.close()
-
-
 def events(place: Path, name: str) -> list[dict[str, Any]]:
     lines = [json.loads(line) for line in (place / "log").read_text().splitlines()]
     return [line for line in lines if line["event"] == name]
-
-
-async def until(holds: Callable[[], bool]) -> None:
-    async with asyncio.timeout(PATIENCE):
-        while not holds():  # noqa: ASYNC110 (a log is looked at)
-            await asyncio.sleep(0.01)
 
 
 def fingerprint(file: Path) -> str:
@@ -99,8 +76,7 @@ def fingerprint(file: Path) -> str:
 async def implicit(proxy: Proxy, place: Path) -> str:
     """What a client is shown that begins with TLS."""
     context = ssl.create_default_context(cafile=str(place / "old" / "ca.pem"))
-    port = int(proxy.addresses["imaps"][0].rpartition(":")[2])
-    reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context, server_hostname="localhost")
+    reader, writer = await asyncio.open_connection("127.0.0.1", port_of(proxy, "imaps"), ssl=context, server_hostname="localhost")
     assert (await reader.readline()).startswith(b"* OK")
     return await shown(writer)
 
@@ -113,15 +89,14 @@ async def shown(writer: asyncio.StreamWriter) -> str:
 
 def test_who_has_connected_before_gets_the_new_certificate_by_starttls(place: Path) -> None:
     async def scene() -> None:
-        async with running(place, '[tls]\ncheck = "20ms"') as proxy:
+        async with running(settings(place, '[tls]\ncheck = "20ms"')) as proxy:
             assert await implicit(proxy, place) == fingerprint(place / "old" / "server.pem")
-            port = int(proxy.addresses["imap"][0].rpartition(":")[2])
-            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            reader, writer = await asyncio.open_connection("127.0.0.1", port_of(proxy))
             assert (await reader.readline()).startswith(b"* OK")
             for name in ("server.pem", "server.key"):
                 shutil.copy(place / "new" / name, place / "live" / "next")
                 (place / "live" / "next").replace(place / "live" / name)
-            await until(lambda: len(events(place, "certificates.reloaded")) == 2)
+            await soon(lambda: len(events(place, "certificates.reloaded")) == 2)
             writer.write(b"a STARTTLS\r\n")
             assert (await reader.readline()).startswith(b"a OK")
             context = ssl.create_default_context(cafile=str(place / "old" / "ca.pem"))
@@ -135,7 +110,7 @@ def test_who_has_connected_before_gets_the_new_certificate_by_starttls(place: Pa
 
 def test_without_looking_a_reload_takes_them_up_and_refuses_them_when_they_are_broken(place: Path) -> None:
     async def scene() -> None:
-        async with running(place, '[tls]\ncheck = "0s"') as proxy:
+        async with running(settings(place, '[tls]\ncheck = "0s"')) as proxy:
             (place / "live" / "server.pem").write_text("nothing")
             assert not await proxy.reload(read)
             assert await implicit(proxy, place) == fingerprint(place / "old" / "server.pem")
@@ -152,7 +127,7 @@ def test_without_looking_a_reload_takes_them_up_and_refuses_them_when_they_are_b
 
 def test_an_operator_is_told_of_each_certificate_and_when_it_ends(place: Path) -> None:
     async def scene() -> list[dict[str, Any]]:
-        async with running(place, '[tls]\nexpiry_warning = "400d"') as proxy:
+        async with running(settings(place, '[tls]\nexpiry_warning = "400d"')) as proxy:
             assert await proxy.reload(read)
             return proxy.certificates()
 
