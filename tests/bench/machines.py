@@ -27,6 +27,7 @@ from portico.ledger.ledger import SqliteLedger
 from portico.ledger.shared import RedisLedger
 from portico.session.annotations.annotation import Annotation, Mailbox, Piece
 
+from tests.live.fetch import fetch
 from tests.live.redis_server import Redis, running_redis
 
 BOUNDS = bounds_of(Limits(sessions=1_000_000), Penalties())
@@ -104,7 +105,8 @@ def _times(step: Callable[[Mailbox], object], mailboxes: Sequence[Mailbox]) -> l
 
 
 def main(machines: int = 4, sessions: int = 100_000) -> None:
-    with tempfile.TemporaryDirectory() as directory, running_redis(Path(directory)) as redis:
+    root = fetch("redis", Path(__file__).resolve().parents[2] / ".cache" / "servers")
+    with tempfile.TemporaryDirectory() as directory, running_redis(root, Path(directory)) as redis:
         asyncio.run(measure(redis, machines, sessions))
         measure_ledgers(redis, Path(directory))
 

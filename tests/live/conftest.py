@@ -88,7 +88,7 @@ def dovecot_that_compresses(place: Path, certificates: Certificates) -> Iterator
 @pytest.fixture(scope="session")
 def cyrus(place: Path, certificates: Certificates, project: Path) -> Iterator[Cyrus]:
     """Cyrus with the demo's mailbox of alice, and `people` with empty ones."""
-    server = Cyrus(_unpacked("cyrus", project), place / "cyrus", users={"alice": PASSWORD} | USERS, certificates=certificates)
+    server = Cyrus(unpacked("cyrus", project), place / "cyrus", users={"alice": PASSWORD} | USERS, certificates=certificates)
     server.start()
     try:
         load(server, "alice", mailbox.alice())
@@ -103,7 +103,7 @@ def courier(place: Path, certificates: Certificates, project: Path) -> Iterator[
     mine = [] if os.geteuid() == 0 else ["--map-root-user"]
     if subprocess.run([*NAMESPACES, *mine, "true"], capture_output=True, check=False).returncode:
         pytest.skip("Courier needs a mount namespace, and this user may make none (root may)")
-    server = Courier(_unpacked("courier", project), place / "courier", users={"alice": PASSWORD} | USERS, certificates=certificates)
+    server = Courier(unpacked("courier", project), place / "courier", users={"alice": PASSWORD} | USERS, certificates=certificates)
     server.start()
     try:
         load(server, "alice", mailbox.alice())
@@ -275,7 +275,8 @@ def _dovecot(directory: Path, certificates: Certificates, *, compress: bool = Fa
         yield server
 
 
-def _unpacked(name: str, project: Path) -> Path:
+def unpacked(name: str, project: Path) -> Path:
+    """The tree of a server of tests.live.fetch."""
     try:
         return fetch(name, project / ".cache" / "servers")
     except CannotFetch as error:

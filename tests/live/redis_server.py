@@ -17,10 +17,7 @@ from portico.demo.ports import LOOPBACK, free_ports, wait_until
 from redis import Redis as Client
 from redis.exceptions import RedisError
 
-from tests.live.fetch import fetch
-
 PASSWORD: Final = "between-machines"
-_CACHE: Final = Path(__file__).resolve().parents[2] / ".cache" / "servers"
 
 
 class Redis:
@@ -85,9 +82,9 @@ class Redis:
 
 
 @contextmanager
-def running_redis(directory: Path) -> Iterator[Redis]:
-    """One on a free port. Raises CannotFetch."""
-    redis = Redis(fetch("redis", _CACHE), directory, free_ports(1)[0])
+def running_redis(root: Path, directory: Path) -> Iterator[Redis]:
+    """One on a free port. `root`: as of `Redis`."""
+    redis = Redis(root, directory, free_ports(1)[0])
     redis.start()
     try:
         yield redis

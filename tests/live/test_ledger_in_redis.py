@@ -17,8 +17,7 @@ from portico.ledger.shared import LedgerAway, RedisLedger
 from portico.session.annotations.annotation import NOTHING_IS_NEW, Annotation, Located, Mailbox, Piece, Told, Whole
 from portico.testing.client import eventually
 
-from tests.live.conftest import lacking
-from tests.live.fetch import CannotFetch
+from tests.live.conftest import unpacked
 from tests.live.redis_server import Redis, running_redis
 
 pytestmark = pytest.mark.live
@@ -29,12 +28,9 @@ TOLD = Told(b"\xe4nvelope", b"(structure)", b"(body)")
 
 
 @pytest.fixture(scope="module")
-def server(place: Path) -> Iterator[Redis]:
-    try:
-        with running_redis(place / "redis-ledger") as redis:
-            yield redis
-    except CannotFetch as error:
-        lacking(str(error))
+def server(place: Path, project: Path) -> Iterator[Redis]:
+    with running_redis(unpacked("redis", project), place / "redis-ledger") as redis:
+        yield redis
 
 
 def ledger(server: Redis, prefix: str) -> RedisLedger:

@@ -17,8 +17,7 @@ from portico.demo.certificates import Certificates
 from portico.testing.client import Dialogue, eventually
 
 from tests.bench.made_log import lines
-from tests.live.conftest import lacking
-from tests.live.fetch import CannotFetch, fetch
+from tests.live.conftest import unpacked
 from tests.live.front import Front
 from tests.live.scripted import CAPABILITIES, UNKNOWN, Connection, Scripted
 
@@ -115,10 +114,7 @@ def refusal(rip: str, *, worker: str = "", side: str = "client", user: str = "al
 
 
 def test_fail2ban_finds_who_guesses_and_is_not_led_to_others(project: Path, tmp_path: Path) -> None:
-    try:
-        root = fetch("fail2ban", project / ".cache" / "servers")
-    except CannotFetch as error:
-        lacking(str(error))
+    root = unpacked("fail2ban", project)
     (definition,) = re.findall(r"^```ini\n(\[Definition\]\n.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
     (tmp_path / "portico.conf").write_text(definition)
     forged = refusal("198.51.100.9", user='x","rip":"192.0.2.99","rport":1,"side":"client', side="server")

@@ -22,8 +22,7 @@ from portico.demo.dovecot import Dovecot
 from portico.demo.ports import LOOPBACK, free_ports, wait_until
 from prometheus_client.parser import text_string_to_metric_families as parse
 
-from tests.live.conftest import lacking
-from tests.live.fetch import CannotFetch, fetch
+from tests.live.conftest import unpacked
 from tests.live.front import Front
 from tests.live.people import PASSWORD, People
 
@@ -59,10 +58,7 @@ tests:
 @pytest.fixture(scope="module")
 def programs(project: Path) -> Path:
     """The directory with prometheus and promtool."""
-    try:
-        return fetch("prometheus", project / ".cache" / "servers") / "usr" / "bin"
-    except CannotFetch as error:
-        lacking(str(error))
+    return unpacked("prometheus", project) / "usr" / "bin"
 
 
 @pytest.fixture(scope="module")

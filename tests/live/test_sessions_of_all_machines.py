@@ -16,8 +16,7 @@ from portico.console.control import ControlError
 from portico.errors import Secret
 from portico.gate.machines import Machines
 
-from tests.live.conftest import lacking
-from tests.live.fetch import CannotFetch
+from tests.live.conftest import unpacked
 from tests.live.redis_server import PASSWORD, Redis, running_redis
 from tests.live.test_processes import PATIENCE, Client, House, Server, eventually
 
@@ -25,12 +24,9 @@ pytestmark = pytest.mark.live
 
 
 @pytest.fixture
-def redis(place: Path) -> Iterator[Redis]:
-    try:
-        with running_redis(place / "redis-sessions") as running:
-            yield running
-    except CannotFetch as error:
-        lacking(str(error))
+def redis(place: Path, project: Path) -> Iterator[Redis]:
+    with running_redis(unpacked("redis", project), place / "redis-sessions") as running:
+        yield running
 
 
 def house(directory: Path, server: Server, port: int, redis: Redis) -> House:

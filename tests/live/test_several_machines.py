@@ -23,8 +23,7 @@ from portico.errors import Secret
 from portico.gate.commons import bounds_of
 from portico.gate.shared import SharedCommons
 
-from tests.live.conftest import lacking
-from tests.live.fetch import CannotFetch
+from tests.live.conftest import unpacked
 from tests.live.front import Front
 from tests.live.redis_server import Redis, running_redis
 
@@ -37,12 +36,9 @@ Answer = Callable[..., Any]
 
 
 @pytest.fixture(scope="module")
-def server(place: Path) -> Iterator[Redis]:
-    try:
-        with running_redis(place / "redis") as redis:
-            yield redis
-    except CannotFetch as error:
-        lacking(str(error))
+def server(place: Path, project: Path) -> Iterator[Redis]:
+    with running_redis(unpacked("redis", project), place / "redis") as redis:
+        yield redis
 
 
 # --- the commons themselves

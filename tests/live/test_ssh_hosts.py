@@ -16,9 +16,8 @@ from portico.demo.dovecot import Dovecot
 
 from tests.live import clients
 from tests.live.clients import Account, sha256
-from tests.live.conftest import lacking
+from tests.live.conftest import unpacked
 from tests.live.dialogue import eventually
-from tests.live.fetch import CannotFetch, fetch
 from tests.live.front import Front
 from tests.live.people import PASSWORD, People
 from tests.live.sshd import Agent, Sshd
@@ -42,11 +41,7 @@ def shaky_sshd(place: Path, project: Path) -> Iterator[Sshd]:
 
 
 def _sshd(directory: Path, project: Path) -> Iterator[Sshd]:
-    try:
-        root = fetch("sshd", project / ".cache" / "servers")
-    except CannotFetch as error:
-        lacking(str(error))
-    server = Sshd(root, directory)
+    server = Sshd(unpacked("sshd", project), directory)
     server.start()
     yield server
     server.stop()

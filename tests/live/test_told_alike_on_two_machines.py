@@ -18,8 +18,7 @@ from portico.demo.mailbox import Folder, Message
 from portico.demo.ports import wait_until
 
 from tests.live.asking import Asking, asking, fetched
-from tests.live.conftest import lacking
-from tests.live.fetch import CannotFetch
+from tests.live.conftest import unpacked
 from tests.live.front import Front
 from tests.live.people import People, load
 from tests.live.redis_server import Redis, running_redis
@@ -32,12 +31,9 @@ MESSAGES = 4
 
 
 @pytest.fixture
-def redis(place: Path) -> Iterator[Redis]:
-    try:
-        with running_redis(place / "redis-told") as running:
-            yield running
-    except CannotFetch as error:
-        lacking(str(error))
+def redis(place: Path, project: Path) -> Iterator[Redis]:
+    with running_redis(unpacked("redis", project), place / "redis-told") as running:
+        yield running
 
 
 @pytest.fixture

@@ -21,8 +21,7 @@ from portico.testing.client import Dialogue
 from portico.testing.proxy import RunningProxy
 from portico.testing.server import ScriptedServer
 
-from tests.live.conftest import lacking
-from tests.live.fetch import CannotFetch, fetch
+from tests.live.conftest import unpacked
 from tests.live.people import PASSWORD
 from tests.live.postgres import Postgres
 
@@ -59,11 +58,7 @@ def servers_of(proxy: RunningProxy) -> list[str]:
 
 @pytest.fixture(scope="module")
 def postgres(place: Path, project: Path) -> Iterator[Postgres]:
-    try:
-        root = fetch("postgresql", project / ".cache" / "servers")
-    except CannotFetch as error:
-        lacking(str(error))
-    server = Postgres(root, place / "postgres").start()
+    server = Postgres(unpacked("postgresql", project), place / "postgres").start()
     try:
         yield server
     finally:
