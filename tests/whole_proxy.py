@@ -1,13 +1,13 @@
 """A whole proxy in this process, in front of an IMAP server that knows one password, and clients of it.
 
-Rule of this file: for tests in rooms that need a running proxy and have no interest in what the server says.
+Rule of this file: for tests in rooms that need a running proxy; what the server says is of interest only to whom has a `Server` of his own.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 from portico.app.proxy import Proxy, build
@@ -17,6 +17,7 @@ from portico.observe.sink import open_file
 
 PASSWORD = "through-the-looking-glass"
 PATIENCE = 60.0
+"""Seconds in which what must come has come on the slowest machine."""
 
 
 def settings_text(port: int, more: str = "") -> str:
@@ -47,6 +48,46 @@ async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
         wrong = command.startswith("LOGIN") and PASSWORD not in command
         writer.write(f"{tag} {'NO' if wrong else 'OK'} done\r\n".encode())
     writer.close()
+
+
+class Server:
+    """An IMAP server that answers OK to everything; one of a test's own overrides `answer`."""
+
+    OK = "OK [CAPABILITY IMAP4rev1 ID] done"
+
+    def __init__(self) -> None:
+        self.port = 0
+        self.writers: list[asyncio.StreamWriter] = []
+
+    async def start(self) -> int:
+        """The port."""
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self.port = self._server.sockets[0].getsockname()[1]
+        return self.port
+
+    def stop(self) -> None:
+        self._server.close()
+        for writer in self.writers:
+            writer.close()
+
+    async def answer(self, command: str) -> str:
+        """What is said behind the tag."""
+        return self.OK
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.writers.append(writer)
+        writer.write(b"* OK [CAPABILITY IMAP4rev1 ID] ready\r\n")
+        with suppress(ConnectionError):  # a proxy that was killed
+            while line := (await reader.readline()).decode().strip():
+                tag, _, command = line.partition(" ")
+                if command.startswith("CAPABILITY"):
+                    writer.write(b"* CAPABILITY IMAP4rev1 ID\r\n")
+                if command == "LOGOUT":
+                    writer.write(b"* BYE bye\r\n")
+                writer.write(f"{tag} {await self.answer(command)}\r\n".encode())
+                if command == "LOGOUT":
+                    break
+        writer.close()
 
 
 @asynccontextmanager

@@ -28,39 +28,17 @@ from portico.workers.doors import Doors
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse
 
+from tests import whole_proxy
 from tests.whole_proxy import PATIENCE, settings_text
 
 
-class Server:
-    """An IMAP server; any password but "wrong" is right."""
+class Server(whole_proxy.Server):
+    """Any password but "wrong" is right, and there is no ninth message."""
 
-    async def start(self) -> int:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        self._writers: list[asyncio.StreamWriter] = []
-        port: int = self._server.sockets[0].getsockname()[1]
-        return port
-
-    def stop(self) -> None:
-        self._server.close()
-        for writer in self._writers:
-            writer.close()
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._writers.append(writer)
-        writer.write(b"* OK [CAPABILITY IMAP4rev1 ID] ready\r\n")
-        while line := (await reader.readline()).decode().strip():
-            tag, _, command = line.partition(" ")
-            if command == "LOGOUT":
-                writer.write(b"* BYE bye\r\n")
-            if command.startswith("LOGIN ") and "wrong" in command:
-                writer.write(f"{tag} NO [AUTHENTICATIONFAILED] no\r\n".encode())
-            elif command == "FETCH 9 FLAGS":
-                writer.write(f"{tag} BAD no such message\r\n".encode())
-            else:
-                writer.write(f"{tag} OK [CAPABILITY IMAP4rev1 ID] done\r\n".encode())
-            if command == "LOGOUT":
-                break
-        writer.close()
+    async def answer(self, command: str) -> str:
+        if command.startswith("LOGIN ") and "wrong" in command:
+            return "NO [AUTHENTICATIONFAILED] no"
+        return "BAD no such message" if command == "FETCH 9 FLAGS" else self.OK
 
 
 class Client:

@@ -21,50 +21,28 @@ from portico.observe import reference
 from portico.observe.log import Log
 from portico.observe.sink import Sink
 
+from tests import whole_proxy
+from tests.whole_proxy import PASSWORD, PATIENCE
+
 VALIDATOR = jsonschema.Draft202012Validator(reference.schema())
-PASSWORD = "through-the-looking-glass"
-PATIENCE = 60.0
-"""Seconds in which what must come has come on the slowest machine."""
 
 
-class Server:
-    """An IMAP server that knows one password and answers OK to the rest."""
+class Server(whole_proxy.Server):
+    """One that knows one password, and remembers what it heard."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.heard: list[str] = []
-        self.writers: list[asyncio.StreamWriter] = []
         self.patience = asyncio.Event()
         """Set: WAIT is answered."""
 
-    async def start(self) -> int:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        port: int = self._server.sockets[0].getsockname()[1]
-        return port
-
-    def stop(self) -> None:
-        self._server.close()
-        for writer in self.writers:
-            writer.close()
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.writers.append(writer)
-        writer.write(b"* OK [CAPABILITY IMAP4rev1 ID] ready\r\n")
-        while line := (await reader.readline()).decode().strip():
-            self.heard.append(line)
-            tag, _, command = line.partition(" ")
-            if command.startswith("CAPABILITY"):
-                writer.write(b"* CAPABILITY IMAP4rev1 ID\r\n")
-            if command == "LOGOUT":
-                writer.write(b"* BYE bye\r\n")
-            if command == "WAIT":
-                await self.patience.wait()
-            if command.startswith("LOGIN ") and PASSWORD not in command:
-                writer.write(f"{tag} NO [AUTHENTICATIONFAILED] Not {command.split()[-1]}\r\n".encode())
-            else:
-                writer.write(f"{tag} OK [CAPABILITY IMAP4rev1 ID] done\r\n".encode())
-            if command == "LOGOUT":
-                break
-        writer.close()
+    async def answer(self, command: str) -> str:
+        self.heard.append(command)
+        if command == "WAIT":
+            await self.patience.wait()
+        if command.startswith("LOGIN ") and PASSWORD not in command:
+            return f"NO [AUTHENTICATIONFAILED] Not {command.split()[-1]}"
+        return self.OK
 
 
 class Client:
@@ -246,7 +224,7 @@ def test_a_reload_opens_new_addresses_closes_old_ones_and_never_those_that_stay(
 
     async def letters(proxy: Proxy, server: Server) -> None:
         tcp = free_address()
-        port = server._server.sockets[0].getsockname()[1]
+        port = server.port
         house.write(port, [tcp, f"unix:{path}"])
         assert await proxy.reload(read)
         kept = dict(proxy._open["imap"].sockets)[f"unix:{path}"][0].getsockname()
@@ -270,7 +248,7 @@ def test_a_reload_keeps_ports_that_the_system_chose_and_asks_for_new_ones_where_
         return f"[listeners.{name}]\n{main}\n"
 
     async def letters(proxy: Proxy, server: Server) -> None:
-        port = server._server.sockets[0].getsockname()[1]
+        port = server.port
         (first,) = proxy.addresses["imap"]
         zero = "127.0.0.1:0"
         house.write(port, more=again("second", server, [zero]))
@@ -296,7 +274,7 @@ def test_a_reload_that_cannot_bind_leaves_all_as_it_was(house: House) -> None:
         busy = f"127.0.0.1:{taken.getsockname()[1]}"
 
         async def letters(proxy: Proxy, server: Server) -> None:
-            house.write(server._server.sockets[0].getsockname()[1], ["127.0.0.1:0", busy])
+            house.write(server.port, ["127.0.0.1:0", busy])
             assert not await proxy.reload(read)
             await Client.at(proxy.addresses["imap"][0])
 
@@ -355,7 +333,7 @@ def test_a_command_that_is_under_way_when_the_proxy_stops_is_answered_first(hous
         await client.say(f'a1 LOGIN "alice" "{PASSWORD}"')
         client.writer.write(b"a2 WAIT\r\n")
         async with asyncio.timeout(PATIENCE):
-            while "a2 WAIT" not in server.heard:  # noqa: ASYNC110 (nobody says when)
+            while "WAIT" not in server.heard:  # noqa: ASYNC110 (nobody says when)
                 await asyncio.sleep(0.01)
         stopping = asyncio.create_task(proxy.stop(seconds=PATIENCE))
         await asyncio.sleep(0.05)

@@ -13,7 +13,8 @@ from typing import Any
 import asyncssh
 import pytest
 
-from tests.live.test_processes import PATIENCE, SESSIONS, Client, House, eventually, play
+from tests.live.test_processes import SESSIONS, Client, House, play
+from tests.whole_proxy import PATIENCE, soon
 
 pytestmark = pytest.mark.live
 
@@ -112,7 +113,7 @@ def test_the_console_follows_a_reload_and_an_upgrade(tmp_path: Path) -> None:
             await house.until("proxy.upgraded")
             await house.until("proxy.stopped")  # a connection that the old one still took is ended with it
             alice = await Client.at(house.port)
-            await eventually(lambda: (house.directory / "ctl").exists())
+            await soon(lambda: (house.directory / "ctl").exists())
             assert [entry["user"] for entry in await ctl(house, "who")] == ["alice"]
             alice.close()
 

@@ -20,44 +20,31 @@ from typing import Any
 
 import pytest
 
+from tests import whole_proxy
+from tests.whole_proxy import PATIENCE, soon
+
 pytestmark = pytest.mark.live
 
-PATIENCE = 60.0
-"""Seconds in which what must come has come on the slowest machine."""
 SESSIONS = 20
 
 
-class Server:
+class Server(whole_proxy.Server):
     """Answers OK to everything; to WAIT when it is told to."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.patience = asyncio.Event()
         self.waiting = 0
 
-    async def start(self) -> int:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        port: int = self._server.sockets[0].getsockname()[1]
-        return port
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.write(b"* OK [CAPABILITY IMAP4rev1 ID] ready\r\n")
-        try:
-            while line := (await reader.readline()).decode().strip():
-                tag, _, command = line.partition(" ")
-                if command.startswith("CAPABILITY"):
-                    writer.write(b"* CAPABILITY IMAP4rev1 ID\r\n")
-                if command == "WAIT":
-                    self.waiting += 1
-                    await self.patience.wait()
-                writer.write(f"{tag} OK [CAPABILITY IMAP4rev1 ID] done\r\n".encode())
-        except (ConnectionError, asyncio.CancelledError):
-            pass
-        finally:
-            writer.close()
+    async def answer(self, command: str) -> str:
+        if command == "WAIT":
+            self.waiting += 1
+            await self.patience.wait()
+        return self.OK
 
     def stop(self) -> None:
         self.patience.set()
-        self._server.close()
+        super().stop()
 
 
 class Client:
@@ -147,19 +134,13 @@ class House:
 
     async def until(self, event: str, count: int = 1) -> dict[str, Any]:
         """The event when it is there for the `count`th time."""
-        await eventually(lambda: len(self.events(event)) >= count)
+        await soon(lambda: len(self.events(event)) >= count)
         return self.events(event)[count - 1]
 
     def workers_of(self, clients: list[Client]) -> Counter[int]:
         """How many of these each worker has."""
         ports = {client.port for client in clients}
         return Counter(line["worker"] for line in self.events("session.connected") if line["rport"] in ports)
-
-
-async def eventually(true: Callable[[], bool]) -> None:
-    async with asyncio.timeout(PATIENCE):
-        while not true():  # noqa: ASYNC110 (another process)
-            await asyncio.sleep(0.02)
 
 
 class Load:
@@ -187,7 +168,7 @@ class Load:
     async def more(self, answers: int) -> None:
         """Until there were so many more answers."""
         goal = self.answers + answers
-        await eventually(lambda: self.answers >= goal)
+        await soon(lambda: self.answers >= goal)
 
 
 def play(tmp_path: Path, act: Callable[[House], Awaitable[None]]) -> None:
@@ -227,7 +208,7 @@ def test_a_worker_that_is_killed_costs_its_own_sessions_and_is_replaced(tmp_path
             await house.until("settings.reloaded")
             silent = house.events("worker.started")[2]
             os.kill(silent["pid"], signal.SIGSTOP)
-            await eventually(lambda: silent["pid"] in [line["pid"] for line in house.events("worker.hung")])
+            await soon(lambda: silent["pid"] in [line["pid"] for line in house.events("worker.hung")])
             await house.until("worker.started", 4)
             process.send_signal(signal.SIGTERM)
             assert await process.wait() == 0
@@ -295,7 +276,7 @@ def test_at_the_end_what_is_under_way_is_answered_and_nobody_new_is_let_in(tmp_p
             nobody = await Client.connected(house.port)
             busy = await Client.at(house.port)
             waiting = asyncio.create_task(busy.say("w WAIT"))
-            await eventually(lambda: house.server.waiting == 1)
+            await soon(lambda: house.server.waiting == 1)
             process.send_signal(signal.SIGTERM)
             assert {await client.line() for client in [*idle, nobody]} == {"* BYE The mail proxy is shutting down."}
             with pytest.raises(ConnectionRefusedError):
@@ -315,7 +296,7 @@ def test_a_second_signal_waits_for_nobody(tmp_path: Path) -> None:
         async with house.running() as process:
             busy = [await Client.at(house.port, f"user{number}") for number in range(4)]
             answers = [asyncio.create_task(client.say("w WAIT")) for client in busy]
-            await eventually(lambda: house.server.waiting == len(busy))
+            await soon(lambda: house.server.waiting == len(busy))
             process.send_signal(signal.SIGTERM)
             await house.until("proxy.stopping")
             process.send_signal(signal.SIGTERM)
@@ -331,7 +312,7 @@ def test_without_the_supervisor_the_workers_let_their_sessions_end_and_end_too(t
             clients = [await Client.at(house.port, f"user{number}") for number in range(4)]
             process.kill()
             assert {await client.line() for client in clients} == {"* BYE The mail proxy is shutting down."}
-            await eventually(lambda: not any(Path(f"/proc/{line['pid']}/fd/0").exists() for line in house.events("worker.started")))
+            await soon(lambda: not any(Path(f"/proc/{line['pid']}/fd/0").exists() for line in house.events("worker.started")))
             with pytest.raises(ConnectionRefusedError):
                 await Client.connected(house.port)
 
@@ -417,17 +398,17 @@ def test_sockets_of_a_service_manager_are_taken_and_it_is_told_how_we_are(tmp_pa
                 start_new_session=True,
             )
             try:
-                await eventually(lambda: any("READY=1" in text for text in said))
+                await soon(lambda: any("READY=1" in text for text in said))
                 assert f"MAINPID={process.pid}" in next(text for text in said if "READY=1" in text).split("\n")
                 (await Client.at(house.port)).close()
-                await eventually(lambda: sum("WATCHDOG=1" in text for text in said) >= 2)
+                await soon(lambda: sum("WATCHDOG=1" in text for text in said) >= 2)
                 process.send_signal(signal.SIGHUP)
                 await house.until("settings.reloaded")
-                await eventually(lambda: sum("READY=1" in text for text in said) == 2)
+                await soon(lambda: sum("READY=1" in text for text in said) == 2)
                 assert any(text.startswith("RELOADING=1\nMONOTONIC_USEC=") for text in said)
                 process.send_signal(signal.SIGTERM)
                 assert await process.wait() == 0
-                await eventually(lambda: said[-1].startswith("STOPPING=1"))
+                await soon(lambda: said[-1].startswith("STOPPING=1"))
             finally:
                 asyncio.get_running_loop().remove_reader(manager)
                 if process.returncode is None:

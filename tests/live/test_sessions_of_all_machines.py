@@ -18,7 +18,8 @@ from portico.gate.machines import Machines
 
 from tests.live.conftest import unpacked
 from tests.live.redis_server import PASSWORD, Redis, running_redis
-from tests.live.test_processes import PATIENCE, Client, House, Server, eventually
+from tests.live.test_processes import Client, House, Server
+from tests.whole_proxy import PATIENCE, soon
 
 pytestmark = pytest.mark.live
 
@@ -74,7 +75,7 @@ def test_an_operator_sees_and_ends_the_sessions_of_all_machines(tmp_path: Path, 
                 await named(two.port, "bob", "Evil\x1b]0;x\x07"),
                 await Client.at(two.port, "carol"),
             )
-            await eventually(lambda: redis.client.zcard("portico:machines") == 2)
+            await soon(lambda: redis.client.zcard("portico:machines") == 2)
             # Everybody is seen from either.
             code, out, err = await ctl(one, "who", "--machines", "--json")
             assert (code, err) == (0, "")
@@ -138,7 +139,7 @@ def test_a_machine_answers_what_it_may_and_is_named_when_it_does_not_answer(redi
         one, two = machine("one"), machine("two")
         now = time.time()
         redis.client.zadd("asked:machines", {"one-1": now + 100, "two-1": now + 100, "dead-1": now + 100, "gone-1": now - 1})
-        await eventually(lambda: len(redis.client.pubsub_channels("asked:asked:*")) == 2)
+        await soon(lambda: len(redis.client.pubsub_channels("asked:asked:*")) == 2)
         assert await one.ask("who", {"user": "alice"}, "ann") == [
             {"machine": "one", "answer": [{"id": "s1", "user": "alice"}], "error": "", "left_out": 0},
             {"machine": "dead", "answer": None, "error": "it does not answer", "left_out": 0},
