@@ -118,6 +118,7 @@ def test_a_user_is_held_and_let_go(tmp_path: Path) -> None:
             assert [entry["user"] for entry in await control.ask("holds", {})] == ["alice"]
             login = asyncio.create_task(Client.of(port_of(proxy), "alice"))
             other = await Client.of(port_of(proxy), "bob")
+            await soon(lambda: proxy.commons.holds()[0]["waiting"] == 1)  # type: ignore[index]
             assert not login.done()
             assert await control.ask("release", {"user": "alice"}) is True
             (await login).writer.close()

@@ -57,8 +57,7 @@ async def in_the_middle_of_the_handshake(place: Path) -> None:
     files = issue(place)
     more = f'\n[listeners.tls]\nprotocol="imap"\naddresses=["127.0.0.1:0"]\nserver="main"\ncertificate="{files.certificate}"\nkey="{files.key}"'
     async with proxy_with(place, more) as proxy:
-        port = int(proxy.addresses["tls"][0].rpartition(":")[2])
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        reader, writer = await asyncio.open_connection("127.0.0.1", port_of(proxy, "tls"))
         await soon(lambda: len(proxy.sessions))
         stopping = await told_to_end(proxy)
         await asyncio.wait_for(writer.start_tls(ssl.create_default_context(cafile=files.authority), server_hostname="localhost"), PATIENCE)

@@ -20,6 +20,7 @@ import portico
 import pytest
 from portico.config.address import Address
 from portico.config.sections.ssh import Ssh
+from portico.upstream.carried import Near
 from portico.upstream.dial import CannotCarry
 from portico.upstream.probe import ProbeFailed, probe
 from portico.upstream.ssh import FIRST_REST, LAST_REST, Carrier, Carriers
@@ -251,6 +252,9 @@ def test_a_session_that_is_gone_is_gone_at_the_server_too(tmp_path: Path) -> Non
 
 def test_a_session_that_leaves_after_its_half_close_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("portico.upstream.carried._LOOK", 0.02)
+    looked: list[bool] = []
+    left = Near._left
+    monkeypatch.setattr(Near, "_left", lambda near: looked.append(left(near)) or looked[-1])
     silence = asyncio.Event()
 
     async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -262,8 +266,8 @@ def test_a_session_that_leaves_after_its_half_close_is_noticed(tmp_path: Path, m
         async with server(silent) as where:
             sock = await carrier.carry(where)
             sock.shutdown(socket.SHUT_WR)
-            await asyncio.sleep(0.1)
-            assert carrier.ways == 1
+            await until(lambda: len(looked) >= 3)
+            assert not any(looked) and carrier.ways == 1
             sock.close()
             await until(lambda: carrier.ways == 0)
             silence.set()
