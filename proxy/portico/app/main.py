@@ -182,6 +182,7 @@ class _House:
             await supervisor.start()
             control.machines = self._machines = machines_of(self._reading.settings, self._commons, control, self._log)
             await self._start(services, supervisor)
+            await supervisor.accept()
             if predecessor is not None:
                 await predecessor.we_serve()
                 runtime.owned = True

@@ -170,11 +170,12 @@ class Proxy:
 
     # -- start
 
-    async def start(self, given: Mapping[str, Sockets] | None = None) -> None:
-        """Bind everything, then ask the servers, then accept. Raises CannotStart, and then nothing is left open.
+    async def start(self) -> None:
+        """Bind everything, then ask the servers, then accept. Raises CannotStart, and then nothing is left open."""
+        self.accept(await self.make_ready())
 
-        `given`: what is bound already, by listener.
-        """
+    async def make_ready(self, given: Mapping[str, Sockets] | None = None) -> Mapping[str, Sockets]:
+        """All of `start` but to accept: returns what `accept` wants. `given`: what is bound already, by listener."""
         loop = asyncio.get_running_loop()
         self._reactor = Reactor(loop)
         if self._share is not None:
@@ -198,6 +199,10 @@ class Proxy:
             raise
         await self._ask_servers()
         await self._watch_certificates()
+        return sockets
+
+    def accept(self, sockets: Mapping[str, Sockets]) -> None:
+        """Let clients in from now on."""
         for name, of_one in sockets.items():
             self._accept(name, of_one)
         addresses = [address for each in self.addresses.values() for address in each]

@@ -10,7 +10,7 @@ import asyncio
 import os
 import socket
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -46,6 +46,8 @@ class Worker:
         self._link: Link | None = None
         self._proxy: Proxy | None = None
         self._control: LocalControl | None = None
+        self._ready: Mapping[str, Sockets] = {}
+        """What we listen on when the supervisor says so."""
         self._prepared: Prepared | None = None
         self._drained = False
 
@@ -112,13 +114,17 @@ class Worker:
             for verb, said in arguments["told"]:
                 await self._control.ask(verb, said)
             given = {name: _sockets(addresses, sockets) for name, addresses in arguments["listening"].items()}
-            await proxy.start(given)
+            self._ready = await proxy.make_ready(given)
         except (PorticoError, OSError) as error:
             self._proxy = None
             raise _refused(error) from None
         settle_memory()
-        self._beat()
         return {"pid": os.getpid(), "plugins": list(proxy.generation.host.names)}
+
+    async def _do_accept(self, _: dict[str, Any], __: Iterator[socket.socket]) -> None:
+        ready, self._ready = self._ready, {}
+        self.proxy.accept(ready)
+        self._beat()
 
     async def _do_prepare(self, arguments: dict[str, Any], sockets: Iterator[socket.socket]) -> None:
         await self._do_discard({}, iter(()))

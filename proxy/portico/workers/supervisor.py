@@ -86,8 +86,16 @@ class Worker:
         return f"<Worker {self.number} {self.state} pid={self.pid}>"
 
 
+@dataclass(frozen=True, slots=True)
+class _First:
+    """The first start of a worker. `ready`: it could accept; NotStarted if it cannot. `over`: it does, or it is tried again."""
+
+    ready: asyncio.Future[None]
+    over: asyncio.Future[None]
+
+
 class Supervisor:
-    """Made in a running loop; `start`, any number of `reload`, then `stop`.
+    """Made in a running loop; `start`, `accept`, any number of `reload`, then `stop`.
 
     `nursery`: its socket. `read`: reads and checks the settings again; raises SettingsError. `ticket_secret`, `ledger`: what all workers
     have in common.
@@ -129,6 +137,9 @@ class Supervisor:
         self._barren = False
         self._halt = asyncio.Event()
         """Nobody is replaced any more."""
+        self._may_accept = asyncio.Event()
+        """Before, who is let in may be thrown out again because something else cannot start."""
+        self._firsts: list[_First] = []
         self.stopping = False
         self.doubts: list[str] = []
         """Warnings of the settings, as the last reload has told them."""
@@ -178,19 +189,27 @@ class Supervisor:
             raise NotStarted("address", problems)
 
     async def start(self) -> None:
-        """Returns when all workers accept. Raises NotStarted, and then none is left."""
+        """Returns when all workers could accept; who comes before `accept` waits in the kernel. Raises NotStarted; none is left then."""
         self._loop.add_reader(self._nursery, self._nursery_says)
-        firsts: list[asyncio.Future[None]] = [self._loop.create_future() for _ in self.workers]
-        self._keepers = [self._loop.create_task(self._keep(worker, first)) for worker, first in zip(self.workers, firsts, strict=True)]
-        said = await asyncio.gather(*firsts, return_exceptions=True)
+        self._firsts = [_First(self._loop.create_future(), self._loop.create_future()) for _ in self.workers]
+        self._keepers = [
+            self._loop.create_task(self._keep(worker, first)) for worker, first in zip(self.workers, self._firsts, strict=True)
+        ]
+        said = await asyncio.gather(*[first.ready for first in self._firsts], return_exceptions=True)
         for error in said:
             if error is not None:
                 for worker in self.workers:
                     self._leave(worker)
+                self._may_accept.set()
                 await self._wait(_GRACE)
                 self.doors.close_all()
                 self._loop.remove_reader(self._nursery)
                 raise error
+
+    async def accept(self) -> None:
+        """Let clients in, now that nothing can go wrong with the start any more. Returns when all workers do."""
+        self._may_accept.set()
+        await asyncio.gather(*[first.over for first in self._firsts])
         for name, listener in self.reading.settings.listeners.items():
             for address in self.addresses[name]:
                 self.log.event("listener.opened", {"listener": name, "protocol": listener.protocol, "address": address})
@@ -211,31 +230,29 @@ class Supervisor:
 
     # -- one worker
 
-    async def _keep(self, worker: Worker, first: asyncio.Future[None]) -> None:
+    async def _keep(self, worker: Worker, first: _First) -> None:
         """Have it there until it is to leave."""
         while worker.state != "leaving" and not self._halt.is_set():
             worker.state, worker.began, worker.stale = "starting", time.monotonic(), False
             try:
-                await self._launch(worker)
+                await self._launch(worker, first)
             except Refused as error:
                 failure = _failure(error)
-                if not first.done():
-                    first.set_exception(failure)
+                if not first.ready.done():
+                    first.ready.set_exception(failure)
                     self._leave(worker)
                     return
                 if not worker.stale and not self._leaves(worker):
                     self.log.event("worker.failed", {"worker": worker.number, "reason": failure.reason, "problems": failure.problems})
                 self._hang_up(worker)
-            else:
-                if not first.done():
-                    first.set_result(None)
-                assert worker.link is not None
-                await worker.link.gone
+            _done(first.over)
+            assert worker.link is not None
+            await worker.link.gone
             await self._buried(worker)
             if not self._leaves(worker) and not worker.stale:
                 await self._rest(worker)
 
-    async def _launch(self, worker: Worker) -> None:
+    async def _launch(self, worker: Worker, first: _First) -> None:
         ours, theirs = socket.socketpair()
         worker.pid = 0
         link = worker.link = Link(ours, partial(self._answer, worker))
@@ -261,15 +278,18 @@ class Supervisor:
         }
         answer = await link.ask(OURS + "start", message, sockets)
         worker.pid, worker.plugins = answer["pid"], answer["plugins"]
+        _done(first.ready)
+        await self._may_accept.wait()
+        if not self._leaves(worker) and not worker.stale:
+            await link.ask(OURS + "accept")
         if self._leaves(worker) or worker.stale:
             raise Refused("not wanted any more")
         worker.state = "serving"
         self.log.event("worker.started", {"worker": worker.number, "pid": worker.pid})
 
-    @staticmethod
-    def _leaves(worker: Worker) -> bool:
+    def _leaves(self, worker: Worker) -> bool:
         """Asked anew: others may have said so meanwhile."""
-        return worker.state == "leaving"
+        return worker.state == "leaving" or self._halt.is_set()
 
     @staticmethod
     def _given(listening: dict[str, list[Door]]) -> tuple[dict[str, list[tuple[str, int]]], Sockets]:
@@ -527,6 +547,7 @@ class Supervisor:
         """
         self.stopping = True
         self._halt.set()
+        self._may_accept.set()
         async with self._turn:
             began = time.monotonic()
             self.log.event("proxy.stopping", {"sessions": self.sessions} | ({"signal": signal} if signal else {}))
@@ -596,6 +617,11 @@ class Supervisor:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             self.log.event("proxy.bug", {"error": error, "detail": "supervisor"})
+
+
+def _done(step: asyncio.Future[None]) -> None:
+    if not step.done():
+        step.set_result(None)
 
 
 def _kill(worker: Worker) -> None:
