@@ -26,11 +26,10 @@ from typing import Final
 ROOT: Final = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from portico.demo import certificates, mailbox  # noqa: E402
-from portico.demo.dovecot import Dovecot  # noqa: E402
+from portico.demo import mailbox  # noqa: E402
 from portico.demo.ports import LOOPBACK, wait_until  # noqa: E402
-from portico.demo.workplace import workplace  # noqa: E402
 
+from tests.bench.served import served  # noqa: E402
 from tests.live.front import Front  # noqa: E402
 from tests.live.people import PASSWORD  # noqa: E402
 
@@ -256,19 +255,7 @@ def main() -> int:
     parser.add_argument("--workers", type=int, default=2)
     said = parser.parse_args()
     with ExitStack() as stack:
-        place = stack.enter_context(workplace())
-        (place / "certificates").mkdir()
-        issued = certificates.issue(place / "certificates")
-        server = Dovecot(
-            place / "dovecot",
-            users=mailbox.USERS,
-            masters=mailbox.MASTERS,
-            owner=mailbox.OWNER,
-            certificate=issued.certificate,
-            key=issued.key,
-            mechanisms="plain login",
-        )
-        stack.enter_context(server)
+        place, issued, server = stack.enter_context(served())
         mailbox.fill_people(LOOPBACK, server.ports.imap)
         front = Front(place / "front", server.ports, issued, more=SETTINGS.format(workers=said.workers))
         stack.callback(front.stop)

@@ -22,11 +22,9 @@ from typing import Final
 ROOT: Final = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from portico.demo import certificates, mailbox  # noqa: E402
-from portico.demo.dovecot import Dovecot  # noqa: E402
 from portico.demo.ports import LOOPBACK, wait_until  # noqa: E402
-from portico.demo.workplace import workplace  # noqa: E402
 
+from tests.bench.served import served  # noqa: E402
 from tests.live.fetch import fetch  # noqa: E402
 from tests.live.front import Front  # noqa: E402
 from tests.live.people import PASSWORD  # noqa: E402
@@ -130,19 +128,7 @@ def main() -> int:
     parser.add_argument("--gigabytes", type=float, default=1.0, help="how much is read for each figure")
     octets = int(parser.parse_args().gigabytes * 1e9)
     with ExitStack() as stack:
-        place = stack.enter_context(workplace())
-        (place / "certificates").mkdir()
-        issued = certificates.issue(place / "certificates")
-        server = Dovecot(
-            place / "dovecot",
-            users=mailbox.USERS,
-            masters=mailbox.MASTERS,
-            owner=mailbox.OWNER,
-            certificate=issued.certificate,
-            key=issued.key,
-            mechanisms="plain login",
-        )
-        stack.enter_context(server)
+        place, issued, server = stack.enter_context(served())
         with signed_in(server.ports.imap) as connection:
             connection.append("INBOX", "", "", MESSAGE)
         sshd = Sshd(fetch("sshd", ROOT / ".cache" / "servers"), place / "sshd")
