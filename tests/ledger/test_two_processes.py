@@ -64,6 +64,23 @@ def test_what_another_process_has_told_is_known_before_a_size_is_told(tmp_path: 
     one.keep_sizes(INBOX, here)
 
 
+def test_who_finds_that_another_process_has_told_all_holds_nobody_up(tmp_path: Path) -> None:
+    failures: list[str] = []
+    one, other = (SafeLedger(SqliteLedger(tmp_path / "ledger"), failures.append) for _ in range(2))
+    here, there = one.sizes(INBOX), other.sizes(INBOX)
+    one.begin_sizes(INBOX, here)
+    here.tell(5, 1000, estimated=True)
+    one.keep_sizes(INBOX, here)
+    other.begin_sizes(INBOX, there)
+    assert there.tell(5, 2000, estimated=True) == 1000
+    other.keep_sizes(INBOX, there)
+    one.begin_sizes(INBOX, here)
+    here.tell(6, 3000, estimated=True)
+    one.keep_sizes(INBOX, here)
+    assert SqliteLedger(tmp_path / "ledger").sizes(INBOX).get(6) == (3000, True)
+    assert not failures
+
+
 def test_another_change_ends_the_telling_and_loses_nothing(tmp_path: Path) -> None:
     one, other = SqliteLedger(tmp_path / "ledger"), SqliteLedger(tmp_path / "ledger")
     sizes = one.sizes(INBOX)

@@ -47,6 +47,8 @@ class SafeLedger:
         """Sizes that have been told, and the file does not know all of them."""
         self._unread: WeakValueDictionary[Mailbox, Sizes] = WeakValueDictionary()
         """Where the file could not say which had been told; who has selected the mailbox is told the same."""
+        self._begun: Sizes | None = None
+        """Sizes that nobody else tells until they have been kept."""
 
     def close(self) -> None:
         self._ledger.close()
@@ -105,10 +107,16 @@ class SafeLedger:
         return found
 
     def begin_sizes(self, mailbox: Mailbox, sizes: Sizes) -> None:
-        self._done(lambda: self._ledger.begin_sizes(mailbox, sizes))
+        if self._done(lambda: self._ledger.begin_sizes(mailbox, sizes)):
+            self._begun = sizes
 
     def keep_sizes(self, mailbox: Mailbox, sizes: Sizes) -> None:
-        if not sizes.new or self._done(lambda: self._ledger.keep_sizes(mailbox, sizes)):
+        begun = sizes is self._begun
+        if begun:
+            self._begun = None
+        # What was begun is ended although others had told all of it: they wait for that.
+        kept = self._done(lambda: self._ledger.keep_sizes(mailbox, sizes)) if sizes.new or begun else True
+        if kept or not sizes.new:
             self._unwritten.pop(mailbox, None)
             return
         self._unwritten[mailbox] = sizes

@@ -303,10 +303,10 @@ class RedisLedger:
             if self._clock() > ends:
                 raise LedgerAway("the sizes of a mailbox are locked for too long")
             time.sleep(0.002)
-        self._locked = sizes, word
         if int(self._read("HGET", self._key(mailbox, "s"), "e") or 0) != sizes.edition:
             rows, sizes.edition = self._all_sizes(mailbox)
             sizes.add(rows)
+        self._locked = sizes, word  # not before: after a failure nobody ends it, and the lock runs out by itself
 
     def keep_sizes(self, mailbox: Mailbox, sizes: Sizes) -> None:
         word = ""
