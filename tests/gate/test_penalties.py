@@ -58,6 +58,14 @@ def test_what_nobody_adds_to_is_forgotten_step_by_step_and_then_not_kept() -> No
     assert len(town.penalties) == 0
 
 
+def test_while_a_wrong_password_costs_nothing_none_is_counted_and_nobody_pays_for_it_later() -> None:
+    town = Town()
+    for number in range(3000):
+        town.penalties.wrong("192.0.2.1", f"{number}", first=0.0, longest=15.0, step=900.0)
+    assert len(town.penalties) == 0
+    assert town.delay("192.0.2.1") == 0
+
+
 def test_who_has_an_account_of_his_own_guesses_no_faster_at_others() -> None:
     town = Town()
     for number in range(3):

@@ -18,7 +18,7 @@ from typing import Final
 
 from portico.errors import Secret
 
-_SAME: Final = 10
+SAME: Final = 10
 """Wrong passwords of an address that are remembered, so that they count once (Dovecot: 10)."""
 _OPEN: Final = 100
 """So many logins of an address that have not stayed are borne; more than can wait at a time where nobody guesses."""
@@ -89,10 +89,10 @@ class Penalties:
         return known is None or known.open < _OPEN
 
     def wrong(self, network: str, digest: str, *, first: float, longest: float, step: float) -> None:
-        """A wrong password came from `network`."""
+        """A wrong password came from `network`. Where it costs nothing it is not counted either: nobody is to pay later for it."""
         if digest:
             self._right.pop(digest, None)  # it was right until now: it has been changed
-        if not network:
+        if not network or first <= 0:
             return
         known = self._addresses.get(network)
         if known is None:
@@ -105,7 +105,7 @@ class Penalties:
         if digest and digest in known.same:
             return
         if digest:
-            known.same = [*known.same[1 - _SAME :], digest]
+            known.same = [*known.same[1 - SAME :], digest]
         known.since = self._clock()
         if first * 2.0 ** (known.level - 1) < longest:
             known.level += 1  # above what it costs nothing is counted, so that all is forgotten in a few steps

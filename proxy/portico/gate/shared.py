@@ -28,6 +28,7 @@ from portico.config.units import HOURS, MINUTES, SECONDS
 from portico.errors import SettingsError
 from portico.gate.commons import Bounds, Claimed, LocalCommons
 from portico.gate.limits import Ticket
+from portico.gate.penalties import SAME
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -45,7 +46,6 @@ _MIRRORED: Final = 10_000
 _RIGHT: Final = 7 * 24 * HOURS
 _HELD: Final = 30 * 24 * HOURS
 """How long the last word on right passwords, and on holds, is kept."""
-_SAME: Final = 10
 
 _NOW: Final = "local t = redis.call('TIME') local now = tonumber(t[1]) + tonumber(t[2]) / 1000000\n"
 TAKE: Final = (
@@ -91,6 +91,7 @@ WRONG: Final = (
     _FORGET
     + """
 redis.call('DEL', KEYS[2])
+if first <= 0 then return level end
 local same = level > 0 and redis.call('HGET', KEYS[1], 'same') or ''
 if ARGV[4] ~= '' and string.find(same, ARGV[4], 1, true) then return level end
 if ARGV[4] ~= '' then same = string.sub(same .. ' ' .. ARGV[4], -tonumber(ARGV[5])) end
@@ -244,7 +245,7 @@ class SharedCommons(LocalCommons):
     def wrong(self, network: str, user: str, digest: str, bounds: Bounds) -> None:
         super().wrong(network, user, digest, bounds)
         if network:
-            arguments = (*_penalty(bounds), digest, _SAME * (len(digest) + 1))
+            arguments = (*_penalty(bounds), digest, SAME * (len(digest) + 1))
             self._tell("wrong", (self._key("p", network), self._key("r", digest or "-")), arguments)
 
     def right(self, network: str, user: str, digest: str) -> None:
