@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import datetime
 import warnings
+from pathlib import Path
 
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 from portico.tls.chain import _of_the_system, chain_problems
 from portico.tls.issue import Pair, issue_server, new_authority
@@ -68,8 +70,12 @@ def test_one_in_between_that_has_expired_is_said(monkeypatch: pytest.MonkeyPatch
     assert problem == f"number 2 has expired on {old.certificate.not_valid_after_utc:%Y-%m-%d}"
 
 
-def test_the_systems_authorities_are_read_without_complaints() -> None:
+def test_the_systems_authorities_are_read_without_complaints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        for certificate in _of_the_system():
+        for certificate in _of_the_system():  # of some machines that is none
             assert isinstance(certificate, x509.Certificate)
+        (tmp_path / "0a.0").write_text("no certificate")
+        (tmp_path / "0b.0").write_bytes(ROOT.certificate.public_bytes(Encoding.PEM))
+        monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path))
+        assert _of_the_system() == [ROOT.certificate]
