@@ -142,6 +142,37 @@ def test_a_file_of_keys_that_others_may_write_lets_nobody_in(tmp_path: Path) -> 
     asyncio.run(tried())
 
 
+def test_a_console_that_could_not_be_opened_is_tried_again_at_a_reload(tmp_path: Path) -> None:
+    async def tried() -> None:
+        async with place(tmp_path) as here:
+            settings = here.proxy.settings.console
+            (tmp_path / "operators").chmod(0o660)
+            await here.console.adopt(settings.model_copy(update={"host_key": str(tmp_path / "other.key")}))
+            assert here.logged("console.failed")[-1]["text"].endswith("others may write it; chmod go-w is needed")
+            assert here.console.addresses == [f"unix:{settings.socket}"]
+            (tmp_path / "operators").chmod(0o640)
+            await here.console.adopt(here.console.settings)
+            assert len(here.console.addresses) == 2
+            port = int(here.logged("console.opened")[-1]["address"].rpartition(":")[2])
+            async with asyncssh.connect("127.0.0.1", port, client_keys=[KEYS["ann"]], known_hosts=None, agent_path=None, config=None):
+                assert here.logged("console.connected")[-1]["operator"] == "ann"
+
+    asyncio.run(tried())
+
+
+def test_a_reload_that_changes_nothing_leaves_the_door_alone(tmp_path: Path) -> None:
+    async def tried() -> None:
+        async with place(tmp_path) as here:
+            before = here.console.addresses
+            await here.console.adopt(here.proxy.settings.console.model_copy())
+            assert here.console.addresses == before
+            assert len(here.logged("console.opened")) == 2
+            await here.console.adopt(here.proxy.settings.console.model_copy(update={"sign_in": 7.0}))
+            assert len(here.logged("console.opened")) == 3
+
+    asyncio.run(tried())
+
+
 def test_nothing_but_the_console_is_behind_the_door(tmp_path: Path) -> None:
     async def tried() -> None:
         async with place(tmp_path) as here, here.ssh() as connection:

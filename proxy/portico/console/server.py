@@ -89,11 +89,12 @@ class Console:
     async def adopt(self, settings: Settings) -> None:
         """Go on with other settings. Who is there stays: it may be he who has asked for them."""
         before, self.settings = self.settings, settings
-        if (before.address, before.host_key) != (settings.address, settings.host_key):
+        # What could not be opened is tried again: what was wrong may have been in a file beside the settings.
+        if self._door is None or _of_the_door(before) != _of_the_door(settings):
             self._leave(self._door)
             self._door = None
             await self._start_ssh()
-        if before.socket != settings.socket:
+        if self._hatch is None or before.socket != settings.socket:
             self._leave(self._hatch)
             self._hatch = None
             await self._start_socket()
@@ -113,6 +114,11 @@ class Console:
         self._door = self._hatch = None
         left, self._left = self._left, []
         await asyncio.gather(*[what.close() for what in left])
+
+
+def _of_the_door(settings: Settings) -> tuple[object, ...]:
+    """What it is opened with; the rest is looked up when somebody comes."""
+    return settings.address, settings.host_key, settings.sign_in
 
 
 def _why(error: Exception) -> str:
