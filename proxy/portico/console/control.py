@@ -1,13 +1,12 @@
 """How an operator's verb reaches the processes: the Control that console, ctl and metrics ask.
 
-Rule of this file: verbs, who may use them and how the answers of several processes become one; JSON values in and out. What a verb does
-is in app.control (one process); asking all workers is the supervisor's.
+Rule of this file: how the answers of several processes become one; JSON values in and out. What a verb does is in app.control (one
+process); asking all workers is the supervisor's; who may use it was decided before it was asked (console.verb).
 """
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final, Literal, Protocol
 
 from portico.errors import PorticoError
@@ -58,14 +57,8 @@ async def of_machines(machines: Machines | None, arguments: Mapping[str, Any]) -
     return await machines.ask(str(arguments.get("verb")), dict(arguments.get("arguments") or {}), str(arguments.get("operator") or ""))
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """One verb of Control. `merge`: the answers of all processes, at least one, become one answer."""
-
-    verb: str
-    role: Role
-    merge: Callable[[Sequence[Any]], Any]
-    follows: bool = False
+Merge = Callable[[Sequence[Any]], Any]
+"""The answers of all processes, at least one, become one answer."""
 
 
 def concatenated(answers: Sequence[list[Any]]) -> list[Any]:
@@ -102,7 +95,7 @@ def summed(answers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 _LONGEST: Final = frozenset(["last_seconds", "opens_in"])
 _SINCE: Final = frozenset(["last_failure", "last_success", "probed"])
-_WORST: Final = ("unused", "well", "trying", "failing", "open", "draining", "drained", "down")
+_WORST: Final = ("unused", "well", "trying", "failing", "open", "drained")
 
 
 def servers_merged(answers: Sequence[Sequence[Mapping[str, Any]]]) -> list[dict[str, Any]]:
@@ -134,37 +127,34 @@ def _bad(state: Any) -> int:
     return _WORST.index(state) if state in _WORST else len(_WORST)
 
 
-_ALL: Final = (
-    Asked("who", "look", concatenated),
-    Asked("show", "look", first_known),
-    Asked("kick", "act", concatenated),
-    Asked("hold", "act", first),
-    Asked("release", "act", first),
-    Asked("holds", "look", first),
-    Asked("servers", "look", servers_merged),
-    Asked("drain_server", "act", first),
-    Asked("undrain_server", "act", first),
-    Asked("plugins", "look", first),
-    Asked("settings", "look", first),
-    Asked("reload", "act", first),
-    Asked("drain", "act", first),
-    Asked("log_level", "act", first),
-    Asked("certs", "look", first),
-    Asked("stats", "look", summed),
-    Asked("top", "look", summed),
-    Asked("plugin_commands", "look", first),
-    Asked("plugin_run", "act", concatenated),
-    Asked("metrics", "look", totals.summed),
-    Asked("ready", "look", health.together),
-    Asked("trace", "act", first, follows=True),
-    Asked("machines", "act", first),
-)
-VERBS: Final[Mapping[str, Asked]] = {asked.verb: asked for asked in _ALL}
+_MERGES: Final[Mapping[str, Merge]] = {
+    "who": concatenated,
+    "show": first_known,
+    "kick": concatenated,
+    "hold": first,
+    "release": first,
+    "holds": first,
+    "servers": servers_merged,
+    "drain_server": first,
+    "undrain_server": first,
+    "plugins": first,
+    "settings": first,
+    "reload": first,
+    "drain": first,
+    "log_level": first,
+    "certs": first,
+    "stats": summed,
+    "top": summed,
+    "plugin_commands": first,
+    "plugin_run": concatenated,
+    "metrics": totals.summed,
+    "ready": health.together,
+}
 
 
 def merge(verb: str, answers: Sequence[Any]) -> Any:
-    """One answer from those of several processes. Raises ControlError where no process has answered, or nobody knows the verb."""
+    """One answer from those of several processes. Raises ControlError where no process has answered."""
     if not answers:
         raise ControlError("no worker answers")
-    asked = VERBS.get(verb)
-    return concatenated(answers) if asked is None else asked.merge(answers)
+    made: Merge = _MERGES.get(verb, concatenated)
+    return made(answers)

@@ -48,7 +48,7 @@ async def certs(seat: Seat, as_json: bool) -> None:
         return
     rows = (
         [
-            each.get("listener") or each.get("server", ""),
+            _of(each),
             " ".join(each["names"]),
             each["key"],
             each["not_after"][:10],

@@ -18,7 +18,7 @@ from portico.console.verb import json_option, must_act, verb
 async def servers(seat: Seat, drain: str | None, undrain: str | None, as_json: bool) -> None:
     """List the servers and how they are; take one out of use, or back.
 
-    STATE is unused, well, trying (after an outage), failing, open (the breaker lets nobody through), draining, drained or down.
+    STATE is unused, well, trying (after an outage), failing, open (the breaker lets nobody through) or drained.
     """
     for name, verb_of_control in ((drain, "drain_server"), (undrain, "undrain_server")):
         if name is not None:
