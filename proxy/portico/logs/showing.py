@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from datetime import UTC, date, datetime
 from typing import Any
 
+from portico.console.seat import plain
 from portico.logs.reading import Answer
 
 _STEERS = re.compile(r"[\0-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
@@ -39,7 +40,7 @@ def as_csv(answer: Answer) -> str:
 
 def cells(answer: Answer) -> list[list[str]]:
     """For a table."""
-    return [[_printable(_cell(value)) for value in row] for row in answer.rows]
+    return [[plain(_cell(value)) for value in row] for row in answer.rows]
 
 
 def _plain(value: Any) -> Any:
@@ -55,16 +56,12 @@ def _plain(value: Any) -> Any:
 
 
 def _cell(value: Any) -> str:
-    plain = _plain(value)
+    known = _plain(value)
     if isinstance(value, datetime):
-        return str(plain).replace("+00:00", "Z")
-    if plain is None:
+        return str(known).replace("+00:00", "Z")
+    if known is None:
         return ""
-    return plain if isinstance(plain, str) else json.dumps(plain, ensure_ascii=False)
-
-
-def _printable(text: str) -> str:
-    return text if text.isprintable() else text.encode("unicode_escape").decode("ascii")
+    return known if isinstance(known, str) else json.dumps(known, ensure_ascii=False)
 
 
 def _escaped(found: re.Match[str]) -> str:
