@@ -47,7 +47,7 @@ def server(place: Path, project: Path) -> Iterator[Redis]:
 class Machines:
     """Two machines in one process, and what they log."""
 
-    def __init__(self, redis: Redis, prefix: str, lease: float = 2.0, patience: float = 5.0) -> None:
+    def __init__(self, redis: Redis, prefix: str, lease: float = 8.0, patience: float = 5.0) -> None:
         self.said: list[str] = []
         settings = Shared(redis=Secret(redis.url.encode()), prefix=prefix, lease=lease, patience=patience)
         self.a, self.b = (
@@ -132,7 +132,7 @@ def test_who_is_held_on_one_machine_is_held_on_all_until_any_of_them_releases_hi
 
 def test_a_machine_that_died_gives_back_what_it_held(server: Redis) -> None:
     async def letters() -> None:
-        async with Machines(server, "death", lease=1.0) as two:
+        async with Machines(server, "death", lease=2.0) as two:
             for name in "12345":
                 assert await arrive(two.a, name) is None
             assert await arrive(two.b, "6") == "limit_address"
