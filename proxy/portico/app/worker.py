@@ -153,7 +153,7 @@ class Worker:
     async def _do_reopen_log(self, _: dict[str, Any], __: Iterator[socket.socket]) -> None:
         settings = self.proxy.settings.log
         with suppress(OSError):
-            self._log.adopt(level=self._log.level, format=settings.format, file=settings.file)
+            self._log.adopt(level=self._log.level, format=settings.format, file=settings.file, names=settings.names)
 
     async def _do_abort(self, _: dict[str, Any], __: Iterator[socket.socket]) -> None:
         self.proxy.abort()
