@@ -51,7 +51,24 @@ def test_a_unix_socket_of_ours_is_unlinked_unless_somebody_else_has_it_now(tmp_p
     old.handed_on = True
     old.close_all()
     assert path.exists()
+    new.take_over()
     new.close_all()
+    assert not path.exists()
+
+
+def test_an_upgrade_that_fails_leaves_the_unix_socket_to_the_process_that_goes_on(tmp_path: Path) -> None:
+    path, other = tmp_path / "imap", tmp_path / "pop3"
+    old = Doors()
+    door = old.open(f"unix:{path}")
+    new = Doors(handed=[type(door)(door.address, [sock.dup() for sock in door.sockets], ours=True)])
+    new.open(f"unix:{path}")
+    new.open(f"unix:{other}")
+    assert new.shared and not old.shared
+    new.close_all()
+    assert path.exists() and not other.exists()
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(path))
+    old.close_all()
     assert not path.exists()
 
 

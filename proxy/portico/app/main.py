@@ -185,6 +185,7 @@ class _House:
             await supervisor.accept()
             if predecessor is not None:
                 await predecessor.we_serve()
+                doors.take_over()
                 runtime.owned = True
             supervisor.notifier.ready(supervisor.status)
             for address in doors.refuse():

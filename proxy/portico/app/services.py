@@ -1,7 +1,7 @@
 """What the supervisor offers besides mail: console, ctl socket, metrics.
 
-Rule of this file: started when the workers serve, told of new settings, ended before the workers are; each is made here from the settings
-and a Control. A fault in one of them costs no session.
+Rule of this file: started when the workers could serve and before they do, told of new settings, ended before the workers are; each is
+made here from the settings and a Control. A fault in one of them costs no session.
 """
 
 from __future__ import annotations

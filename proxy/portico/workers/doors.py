@@ -44,6 +44,8 @@ class Doors:
         """By the service manager, and not yet taken."""
         self._handed = list(handed)
         """By the process before us, likewise."""
+        self._lent: list[Door] = []
+        """Of those: taken, and the process before us goes on with them if we do not get so far."""
         self._open: list[Door] = []
         self.handed_on = False
         """Another process has them now: what is closed here stays open there."""
@@ -53,6 +55,15 @@ class Doors:
 
     def __iter__(self) -> Iterator[Door]:
         return iter(list(self._open))
+
+    @property
+    def shared(self) -> bool:
+        """Another process has them too, and serves on when we end."""
+        return self.handed_on or bool(self._lent)
+
+    def take_over(self) -> None:
+        """The process before us goes: what it has handed to us is ours to unlink."""
+        self._lent.clear()
 
     def open(self, address: str) -> Door:
         """Listen on an address. Raises OSError and ValueError, as relay.listener.bind does."""
@@ -68,7 +79,7 @@ class Doors:
         for sock in door.sockets:
             sock.close()
         where = parse_address(door.address, any_port=True)
-        if door.ours and where.path and not self.handed_on:
+        if door.ours and where.path and not self.handed_on and door not in self._lent:
             with suppress(OSError):
                 Path(where.path).unlink()
 
@@ -91,6 +102,7 @@ class Doors:
         for door in self._handed:
             if door.address == address:
                 self._handed.remove(door)
+                self._lent.append(door)
                 return door
         return None
 

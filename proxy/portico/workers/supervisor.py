@@ -516,7 +516,7 @@ class Supervisor:
         """All processes open the log file anew (after logrotate)."""
         settings = self.reading.settings.log
         with suppress(OSError):
-            self.log.adopt(level=self.log.level, format=settings.format, file=settings.file)
+            self.log.adopt(level=self.log.level, format=settings.format, file=settings.file, names=settings.names)
         for worker in self.workers:
             if worker.link is not None and worker.state == "serving":
                 worker.link.tell(OURS + "reopen_log")
@@ -551,7 +551,7 @@ class Supervisor:
         async with self._turn:
             began = time.monotonic()
             self.log.event("proxy.stopping", {"sessions": self.sessions} | ({"signal": signal} if signal else {}))
-            if not self.doors.handed_on:
+            if not self.doors.shared:
                 self.notifier.stopping(f"Waiting for {self.sessions} sessions.")
             leaving = [self._loop.create_task(self._drain(worker, seconds, spread)) for worker in self.workers]
             self.doors.close_all()
