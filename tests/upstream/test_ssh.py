@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import hashlib
 import os
 import re
@@ -428,6 +429,50 @@ def test_a_reload_leaves_alone_what_has_not_changed_and_a_host_not_wanted_any_mo
 
     place = run(test, tmp_path)
     assert not place.named("ssh.lost")
+
+
+def test_a_host_that_is_not_wanted_any_more_while_it_is_being_connected_is_not_kept(tmp_path: Path) -> None:
+    async def test(place: Place) -> None:
+        carriers = Carriers(place.report)
+        carriers.keep([("main", place.settings())])
+        await asyncio.sleep(0)
+        carriers.keep([])
+        await until(lambda: place.named("ssh.connected"))
+        await until(lambda: place.host.connections and place.host.connections[0].is_closed())
+
+    place = run(test, tmp_path)
+    assert not place.named("ssh.lost")
+
+
+def test_who_waits_while_a_host_is_being_connected_is_carried_although_it_is_not_wanted_any_more(tmp_path: Path) -> None:
+    async def test(place: Place) -> None:
+        carrier = Carrier(place.settings(), place.report)
+        async with server(echo) as where:
+            waiting = asyncio.create_task(carrier.carry(where))
+            await asyncio.sleep(0)
+            carrier.retire()
+            assert await said(await waiting, b"last") == b"last<end>"
+            await until(place.host.connections[0].is_closed)
+
+    run(test, tmp_path)
+
+
+def test_without_a_descriptor_a_session_is_refused_and_not_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def none_left() -> tuple[socket.socket, socket.socket]:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    async def test(place: Place) -> None:
+        carrier = Carrier(place.settings(), place.report)
+        async with server(echo) as where:
+            await said(await carrier.carry(where), b"")
+            await until(lambda: carrier.ways == 0)
+            with monkeypatch.context() as patched:
+                patched.setattr(socket, "socketpair", none_left)
+                assert "open files" in (await refusal(carrier, where)).detail
+            assert carrier.ways == 0
+        await carrier.stop()
+
+    run(test, tmp_path)
 
 
 def test_a_server_behind_the_host_is_probed_through_it(tmp_path: Path) -> None:

@@ -164,7 +164,11 @@ def _heard(opening: asyncio.Future[None]) -> None:
 async def open_way(open_channel: Callable[[Far], Awaitable[None]], gone: Callable[[], None]) -> socket.socket:
     """The session's socket, when `open_channel` has opened a channel for the Far that it is given. Raises what it raises, and then nothing
     is left open; `gone` is called when the way is over, also in that case."""
-    ours, theirs = socket.socketpair()
+    try:
+        ours, theirs = socket.socketpair()
+    except OSError:  # no descriptor is left
+        gone()
+        raise
     ours.setblocking(False)
     theirs.setblocking(False)
     near = Near(gone)

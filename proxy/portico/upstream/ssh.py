@@ -51,7 +51,7 @@ class Carrier:
         self.settings = settings
         self.names: list[str] = []
         self.ways = 0
-        """Sessions that go over it now."""
+        """Sessions that go over it now, or wait for it."""
         self._report = report
         self._sleep = sleep
         self._clock = clock
@@ -114,8 +114,12 @@ class Carrier:
         """A connected socket to `where`, as the host sees it. Raises CannotCarry. It does not end by itself: the caller has a clock."""
         again = True
         while True:
-            connection = self._connection or await self._connected()
             self.ways += 1
+            try:
+                connection = self._connection or await self._connected()
+            except BaseException:
+                self._way_over()
+                raise
             try:
                 way = await open_way(partial(_open_channel, connection, where, self.settings.window), self._way_over)
                 self._proved = True
@@ -170,6 +174,7 @@ class Carrier:
         self._since, self._proved = self._clock(), False
         self._lost.clear()
         self._report("ssh.connected", {"address": self.address, "names": list(self.names), "seconds": round(self._since - began, 4)})
+        self._close_if_left()  # who wanted it may be gone meanwhile
         return connection
 
     def _put_off(self) -> float:
