@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from portico.ledger.ledger import SqliteLedger
+from portico.ledger.safe import SafeLedger
 from portico.session.annotations.annotation import Mailbox
 from portico.testing import Correspondence
 
 from tests.session.imap.test_annotated import BLOCK, LOOK, SELECT, STRUCTURE, Annotates
 
 
-def signed_in(plugin: object | None, ledger: SqliteLedger) -> Correspondence:
+def signed_in(plugin: object | None, ledger: SqliteLedger | SafeLedger) -> Correspondence:
     session = Correspondence(plugin)
     session.session.context.ledger = ledger
     session.sign_in()

@@ -10,9 +10,9 @@ import pytest
 from portico.ledger.ledger import SqliteLedger
 from portico.ledger.safe import SafeLedger
 from portico.session.annotations.annotation import Mailbox
-from portico.testing import Correspondence
 
 from tests.session.imap.test_annotated import BLOCK, GROWN, LOOK, PLAIN, SELECT, STRUCTURE, Annotates
+from tests.session.imap.test_nobody_left import signed_in
 
 INBOX = Mailbox("here/main/alice", "INBOX", 9)
 
@@ -43,9 +43,7 @@ def it_cannot_be_asked(ledger: Breaks) -> None:
 @pytest.mark.parametrize("happens", [another_session_takes_it_for_gone, another_session_was_contradicted, it_cannot_be_asked])
 def test_an_annotated_message_stays_so_when_the_ledger_knows_nothing_of_it_any_more(happens: Callable[[Breaks], None]) -> None:
     ledger = Breaks()
-    with Correspondence(Annotates()) as session:
-        session.session.context.ledger = SafeLedger(ledger, lambda _: None)
-        session.sign_in()
+    with signed_in(Annotates(), SafeLedger(ledger, lambda _: None)) as session:
         session.play(f"{SELECT}\nC: a2 FETCH 1:* (UID RFC822.SIZE)\n{LOOK}\nto S: a2 FETCH 1:3 (UID RFC822.SIZE)\nS: a2 OK done")
         happens(ledger)
         session.play(
@@ -81,15 +79,8 @@ def test_an_annotated_message_stays_so_when_the_ledger_knows_nothing_of_it_any_m
 def test_what_was_there_while_the_ledger_could_not_be_asked_stays_as_it_is_afterwards() -> None:
     ledger, now = Breaks(), [0.0]
     safe = SafeLedger(ledger, lambda _: None, lambda: now[0])
-
-    def begun() -> Correspondence:
-        session = Correspondence(Annotates())
-        session.session.context.ledger = safe
-        session.sign_in()
-        return session
-
     ledger.broken = True
-    with begun() as session:
+    with signed_in(Annotates(), safe) as session:
         session.play(
             f"""
             {SELECT}
@@ -99,7 +90,7 @@ def test_what_was_there_while_the_ledger_could_not_be_asked_stays_as_it_is_after
             """
         )
     ledger.broken, now[0] = False, 60.0
-    with begun() as session:
+    with signed_in(Annotates(), safe) as session:
         session.play(
             f"""
             {SELECT}
