@@ -20,6 +20,7 @@ from portico.app.proxy import CannotStart, Prepared, Proxy, Sockets, build
 from portico.config.document import parse_document
 from portico.config.load import Loaded, understand
 from portico.config.settings import Portico
+from portico.console.control import ControlError
 from portico.errors import PluginError, PorticoError, Secret, SettingsError
 from portico.gate.commons import RemoteCommons
 from portico.observe.log import Log
@@ -112,7 +113,8 @@ class Worker:
             )
             self._control = LocalControl(proxy, worker=self._number)
             for verb, said in arguments["told"]:
-                await self._control.ask(verb, said)
+                with suppress(ControlError):  # about a server that the settings do not have any more
+                    await self._control.ask(verb, said)
             given = {name: _sockets(addresses, sockets) for name, addresses in arguments["listening"].items()}
             self._ready = await proxy.make_ready(given)
         except (PorticoError, OSError) as error:
