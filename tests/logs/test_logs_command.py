@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import jsonschema
 import pytest
 from click.testing import CliRunner, Result
@@ -210,6 +211,17 @@ def test_rotated_and_compressed_files_and_standard_input_are_one_log(log: Path, 
     assert answer("--sql", "SELECT count(*) AS n FROM log", stdin=log.read_bytes()) == [{"n": len(LOG)}]
 
 
+@pytest.mark.parametrize("names", ["portico", "ecs"])
+def test_a_log_packed_by_zstd_has_the_same_answers(log: Path, tmp_path: Path, names: str) -> None:
+    told = [json.loads(each) for each in LOG]
+    rows = ", ".join(f"('{json.dumps(to_ecs(each) if names == 'ecs' else each)}')" for each in told)
+    packed = tmp_path / "portico.log.zst"
+    as_they_are = "FORMAT csv, HEADER false, QUOTE '', ESCAPE '', DELIMITER '\t', COMPRESSION zstd"
+    duckdb.sql(f"COPY (FROM (VALUES {rows})) TO '{packed}' ({as_they_are})")
+    assert packed.read_bytes().startswith(b"\x28\xb5\x2f\xfd")  # RFC 8878 3.1.1
+    assert answer(packed) == answer(log)
+
+
 def test_a_log_in_the_names_of_ecs_has_the_same_answers_beside_another_too(log: Path, tmp_path: Path) -> None:
     told = [
         json.loads(each) for each in [*LOG, line("session.bug", user="x", tls="TLSv1.3", error="KeyError", traceback=["a:1 f", "b:2 g"])]
@@ -227,6 +239,10 @@ def test_a_log_in_the_names_of_ecs_has_the_same_answers_beside_another_too(log: 
 def test_a_damaged_archive_is_named(tmp_path: Path) -> None:
     path = tmp_path / "portico.log.gz"
     path.write_bytes(gzip.compress(b"x" * 1000)[:-20])
+    result = run(path)
+    assert (result.exit_code, result.stderr) == (Exit.FAILED, f"portico: {path}: cannot be unpacked\n")
+    path = path.with_suffix(".zst")
+    path.write_bytes(b"x" * 1000)
     result = run(path)
     assert (result.exit_code, result.stderr) == (Exit.FAILED, f"portico: {path}: cannot be unpacked\n")
 

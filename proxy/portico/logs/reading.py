@@ -31,6 +31,8 @@ LONGEST: Final = 32 << 20
 """Octets of a line that DuckDB takes in any case. Portico's are far shorter; a file with a longer one is not its log, and refused."""
 _HEAD: Final = 64 * 1024
 """Octets of a file by which it is known how its fields are called."""
+_HEAD_LINES: Final = 1000
+"""The same of a file that only DuckDB can unpack."""
 MEMORY: Final = "1GB"
 """What DuckDB may hold before it goes to its temporary directory."""
 
@@ -81,7 +83,6 @@ class Logs:
                 self._files.append(self._place / "stdin")
                 with (self._place / "stdin").open("wb") as copy:
                     shutil.copyfileobj(stdin, copy)
-            self._in_ecs = {file for file in self._files if _is_ecs(file)}
             settings: dict[str, str | bool | int | float | list[str]] = {
                 "memory_limit": memory,
                 "temp_directory": str(self._place / "spill"),
@@ -91,6 +92,7 @@ class Logs:
             }
             self._db = duckdb.connect(str(self._place / "copy.duckdb"), config=settings)
             self._db.execute("SET TimeZone = 'UTC'")
+            self._in_ecs = {file for file in self._files if (self._zstd_is_ecs(file) if _is_zstd(file) else _is_ecs(file))}
         except OSError as error:
             self.close()
             raise LogsError(f"{error.filename}: {error.strerror}") from None
@@ -118,6 +120,15 @@ class Logs:
         self._source = self._lines(names)
         self._db.execute(f"CREATE OR REPLACE TEMP VIEW log AS SELECT * FROM ({self._source}) WHERE event IS NOT NULL{self._period()}")
 
+    def _zstd_is_ecs(self, file: Path) -> bool:
+        """As `_is_ecs`, by DuckDB: Python's library unpacks no Zstandard (3.14 does)."""
+        source = _source([file], "'@timestamp': 'VARCHAR', 'event.action': 'VARCHAR'")
+        head = f'SELECT "event.action" AS named FROM {source} LIMIT {_HEAD_LINES}'
+        try:
+            return bool(self._run(f"SELECT count(named) FROM ({head})").fetchall()[0][0])
+        except LogsError:
+            raise LogsError(f"{file}: cannot be unpacked") from None
+
     def _lines(self, names: Sequence[str] | dict[str, Field]) -> str:
         """SELECT these fields of every line, be it of the log or not."""
         parts: list[str] = []
@@ -125,9 +136,7 @@ class Logs:
             files = [file for file in self._files if (file in self._in_ecs) == ecs]
             if files:
                 columns = ", ".join(f"{_text(_written(name, ecs=ecs))}: {_text(_written_type(FIELDS[name], ecs=ecs))}" for name in names)
-                shown = ", ".join(_text(str(file)) for file in files)
-                source = f"read_json([{shown}], format = 'newline_delimited', ignore_errors = true, columns = {{{columns}}})"
-                parts.append(f"SELECT {', '.join(_column(FIELDS[name], ecs=ecs) for name in names)} FROM {source}")
+                parts.append(f"SELECT {', '.join(_column(FIELDS[name], ecs=ecs) for name in names)} FROM {_source(files, columns)}")
         return " UNION ALL ".join(parts)
 
     def _period(self) -> str:
@@ -170,6 +179,15 @@ def _readable(path: Path, place: Path, number: int) -> Path:
     link = place / f"{number}{''.join(suffix for suffix in path.suffixes if suffix in ('.gz', '.zst'))}"
     link.symlink_to(path.resolve())
     return link
+
+
+def _source(files: Sequence[Path], columns: str) -> str:
+    shown = ", ".join(_text(str(file)) for file in files)
+    return f"read_json([{shown}], format = 'newline_delimited', ignore_errors = true, columns = {{{columns}}})"
+
+
+def _is_zstd(file: Path) -> bool:
+    return file.suffix == ".zst"
 
 
 def _is_ecs(file: Path) -> bool:
