@@ -353,6 +353,20 @@ def test_certs_show_of_settings_shows_every_file_they_name(ask: Ask) -> None:
         assert "server.pem (1 of 2) [listeners.imaps.certificate]" in result.stdout
 
 
+def test_certs_show_of_settings_shows_authorities_of_services_too(ask: Ask, place: Path) -> None:
+    more = """
+[auth_http.portal]
+url = "https://127.0.0.1:1/auth"
+ca_file = "ca.pem"
+
+[shared]
+redis = "rediss://127.0.0.1:1/0"
+ca_file = "ca.pem"
+"""
+    (place / "portico.toml").write_text(SETTINGS + 'lookups = ["portal"]\n' + more)
+    assert "ca.pem [auth_http.portal.ca_file, shared.ca_file]" in ask("certs", "show").stdout
+
+
 def test_a_certificate_that_ends_soon_has_exit_code_5(ask: Ask, place: Path) -> None:
     result = ask("certs", "show", "server.pem", "--warn", "398")
     assert result.exit_code == Exit.CERTIFICATE

@@ -197,6 +197,10 @@ def _of_settings(file: Path, ca_file: str | None) -> Iterator[Found]:
         for key, value in (("certificate", server.certificate), ("ca_file", server.ca_file)):
             if value is not None:
                 files.setdefault(value, []).append(f"servers.{name}.{key}")
+    others = {f"auth_http.{name}.ca_file": service.ca_file for name, service in settings.auth_http.items()}
+    for key, value in {**others, "shared.ca_file": settings.shared.ca_file}.items():
+        if value is not None:
+            files.setdefault(value, []).append(key)
     for path, keys in files.items():
         for where, what, problems in _of_file(path, Path(path), ca_file):
             yield f"{where} [{', '.join(keys)}]", what, problems
