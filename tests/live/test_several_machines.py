@@ -186,6 +186,24 @@ def test_without_redis_nobody_waits_and_what_was_held_is_shared_again_afterwards
     asyncio.run(letters())
 
 
+def test_who_is_released_while_redis_is_away_stays_released_when_it_is_back(server: Redis) -> None:
+    async def letters() -> None:
+        async with Machines(server, "let", lease=2.0, patience=0.2) as two:
+            two.a.begin()
+            two.b.begin()
+            two.a.hold("carol")
+            await until(lambda: [hold["user"] for hold in two.b.holds()] == ["carol"])
+            with server.hanging():
+                await until(lambda: len(two.said) == 2)
+                assert two.a.release("Carol")
+            await until(lambda: two.said.count("well") == 2)
+            await until(lambda: not server.client.hexists("let:holds", "carol"))
+            await until(lambda: two.b.holds() == [])
+            assert two.a.holds() == []
+
+    asyncio.run(letters())
+
+
 def test_a_redis_that_hangs_counts_as_away_and_is_used_again_when_it_answers(server: Redis) -> None:
     async def letters() -> None:
         async with Machines(server, "hangs", patience=0.2) as two:

@@ -172,6 +172,8 @@ class SharedCommons(LocalCommons):
         """Another word than before: Redis has forgotten."""
         self._said: set[str] = set()
         """Holds that Redis has, as far as we know."""
+        self._released: set[str] = set()
+        """Users who were released while Redis was away, and of whom it has not been told."""
 
     def __repr__(self) -> str:
         return f"<SharedCommons {self.machine}{' away' if self._away else ''} {self.counts.sessions} sessions>"
@@ -255,13 +257,19 @@ class SharedCommons(LocalCommons):
 
     def hold(self, user: str, seconds: float | None = None) -> None:
         super().hold(user, seconds)
+        self._released.discard(user.casefold())
         self._push_hold(user, None if seconds is None else time.time() + seconds)
 
     def release(self, user: str) -> bool:
         known = super().release(user)
         self._said.discard(user.casefold())
-        self._tell("HDEL", None, (self._key("holds"), user.casefold()))
+        if self._away:
+            self._released.add(user.casefold())
+        self._unhold(user.casefold())
         return known
+
+    def _unhold(self, name: str) -> None:
+        self._tell("HDEL", None, (self._key("holds"), name))
 
     def _push_hold(self, user: str, until: float | None) -> None:
         self._tell("HSET", None, (self._key("holds"), user.casefold(), json.dumps({"user": user, "until": until})))
@@ -398,8 +406,8 @@ class SharedCommons(LocalCommons):
         for name, text in told.items():
             known = json.loads(text)
             until = known["until"]
-            if until is not None and until <= now:
-                self._tell("HDEL", None, (self._key("holds"), name))
+            if name in self._released or (until is not None and until <= now):
+                self._unhold(name)
             elif name not in ours:
                 super().hold(known["user"], None if until is None else until - now)
         for name, hold in ours.items():
@@ -411,6 +419,7 @@ class SharedCommons(LocalCommons):
                 left: Any = hold["seconds"]
                 self._push_hold(str(hold["user"]), None if left is None else now + left)
         self._said = {str(hold["user"]).casefold() for hold in self.holds()}
+        self._released.clear()
 
     def _fail(self, error: Exception, steps: list[_Step]) -> None:
         if not self._away:
@@ -419,6 +428,7 @@ class SharedCommons(LocalCommons):
         self._due, self._anew = self._now() + _AGAIN, 0.0
         while not self._queue.empty():
             steps.append(self._queue.get_nowait())
+        self._released |= {step.arguments[1] for step in steps if step.script == "HDEL"}
         self._let_go(steps)
 
     def _left(self, steps: list[_Step]) -> list[_Step]:
