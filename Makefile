@@ -50,7 +50,8 @@ lint: $(STAMP)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-pythons: $(addprefix python/,$(shell .ci/pythons $(EXCEPT)))
+# Asked for by this verb only: to look takes half a second.
+pythons: $(addprefix python/,$(if $(filter pythons,$(MAKECMDGOALS)),$(shell .ci/pythons $(EXCEPT))))
 
 # With -j all at once, but installed one by one: pip writes into the tree.
 python/%:
