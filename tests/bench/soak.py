@@ -29,6 +29,7 @@ sys.path.insert(0, str(ROOT))
 from portico.demo import mailbox  # noqa: E402
 from portico.demo.ports import LOOPBACK, wait_until  # noqa: E402
 
+from tests.bench.mailbench import machine  # noqa: E402
 from tests.bench.served import served  # noqa: E402
 from tests.live.front import Front  # noqa: E402
 from tests.live.people import PASSWORD  # noqa: E402
@@ -62,11 +63,7 @@ host = "webmail.example.org"
 
 def workers(pid: int) -> list[int]:
     """All processes that come from it, it too."""
-    found = [pid]
-    for one in found:
-        for task in Path(f"/proc/{one}/task").iterdir():
-            found += [int(child) for child in (task / "children").read_text().split()]
-    return found
+    return sorted(machine.descendants([pid], machine.processes()))
 
 
 def memory(pids: list[int]) -> float:

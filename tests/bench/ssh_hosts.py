@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import imaplib
-import os
 import socket
 import sys
 import threading
@@ -24,6 +23,7 @@ sys.path.insert(0, str(ROOT))
 
 from portico.demo.ports import LOOPBACK, wait_until  # noqa: E402
 
+from tests.bench.mailbench import machine  # noqa: E402
 from tests.bench.served import served  # noqa: E402
 from tests.live.fetch import fetch  # noqa: E402
 from tests.live.front import Front  # noqa: E402
@@ -34,27 +34,6 @@ ONE: Final = "[workers]\ncount = 1\n"
 MESSAGE: Final = b"Subject: large\r\n\r\n" + b"".join(b"%070d\r\n" % n for n in range(450_000))
 LOGINS: Final = 30
 COMMANDS: Final = 300
-
-
-def processes(pid: int) -> list[int]:
-    """It and all that come from it."""
-    found = [pid]
-    for one in found:
-        for task in Path(f"/proc/{one}/task").iterdir():
-            found += [int(child) for child in (task / "children").read_text().split()]
-    return found
-
-
-def cpu(pids: list[int]) -> float:
-    """Seconds that they have used; of those that are gone, none."""
-    ticks = 0
-    for pid in pids:
-        try:
-            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        except OSError:
-            continue
-        ticks += int(fields[11]) + int(fields[12])
-    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def timed(what: Callable[[], object]) -> float:
@@ -105,10 +84,10 @@ def figures(front: Front, sshd: Sshd, octets: int) -> str:
         connection = imaplib.IMAP4(LOOPBACK, port)
         logins.append(timed(lambda: connection.login("alice", PASSWORD)))  # noqa: B023 - called at once
         connection.logout()
-    ours, theirs = processes(front.child.pid), processes(sshd.child.pid)
-    before, before_sshd, began = cpu(ours), cpu(theirs), time.monotonic()
+    ours, theirs = [front.child.pid], [sshd.child.pid]
+    before, before_sshd, began = machine.cpu(ours), machine.cpu(theirs), time.monotonic()
     come = read(port, octets)
-    seconds, used, used_sshd = time.monotonic() - began, cpu(ours) - before, cpu(theirs) - before_sshd
+    seconds, used, used_sshd = time.monotonic() - began, machine.cpu(ours) - before, machine.cpu(theirs) - before_sshd
     reading = threading.Thread(target=read, args=(port, octets))
     others: list[float] = []
     with imaplib.IMAP4(LOOPBACK, port) as other:  # before login it is the worker that answers

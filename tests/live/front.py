@@ -16,6 +16,8 @@ from portico.demo.certificates import Certificates
 from portico.demo.child import Child
 from portico.demo.ports import LOOPBACK, MailPorts, accepts, greets, wait_until
 
+from tests.bench.mailbench import machine
+
 ServerTls = Literal["none", "starttls", "implicit"]
 LISTENERS = ("imap", "pop3", "imaps", "pop3s")
 
@@ -128,12 +130,6 @@ server = "server"
     def memory(self) -> int:
         """Octets of memory that are the proxy's own (proportional set size of the process and its children)."""
         assert self.child is not None
-        total = 0
-        waiting = [self.child.pid]
-        while waiting:
-            pid = waiting.pop()
-            rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
-            total += next(int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Pss:")) * 1024
-            for task in Path(f"/proc/{pid}/task").iterdir():
-                waiting += [int(child) for child in (task / "children").read_text().split()]
-        return total
+        held = machine.memory([self.child.pid])
+        assert held.processes, "it has ended"
+        return held.pss * 1024

@@ -16,6 +16,7 @@ import asyncssh
 from portico.demo.child import Child
 from portico.demo.ports import LOOPBACK, accepts, free_ports, wait_until
 
+from tests.bench.mailbench import machine
 from tests.live.mail_server import own, passable
 
 
@@ -117,7 +118,7 @@ LogLevel VERBOSE
         """Kill it with all its connections, which are processes of their own session."""
         if self.child is None:
             return
-        for pid in _descendants(self.child.pid):
+        for pid in machine.descendants([self.child.pid], machine.processes()) - {self.child.pid}:
             try:
                 os.kill(pid, signal.SIGKILL)
             except ProcessLookupError:
@@ -152,16 +153,3 @@ class Agent:
         if self.child is not None:
             self.child.stop()
             self.child = None
-
-
-def _descendants(pid: int) -> list[int]:
-    found, waiting = [], [pid]
-    while waiting:
-        try:
-            for task in Path(f"/proc/{waiting.pop()}/task").iterdir():
-                children = [int(child) for child in (task / "children").read_text().split()]
-                found += children
-                waiting += children
-        except OSError:
-            continue
-    return found
