@@ -9,8 +9,9 @@ from pathlib import Path
 
 import asyncssh
 import pytest
+from portico.app.control import LocalControl
 from portico.console.control import ControlError
-from portico.console.ssh import host_key
+from portico.console.ssh import Door, host_key
 
 from tests.console.places import KEYS, Place, place, public
 from tests.whole_proxy import PATIENCE, soon
@@ -138,6 +139,35 @@ def test_a_file_of_keys_that_others_may_write_lets_nobody_in(tmp_path: Path) -> 
             assert here.logged("console.failed")[0]["text"].endswith("operators: others may write it; chmod go-w is needed")
             (tmp_path / "operators").chmod(0o640)
             assert (await here.run("who")).exit_status == 0
+
+    asyncio.run(tried())
+
+
+def test_who_tries_many_keys_while_the_file_cannot_be_read_is_cut_off_too(tmp_path: Path) -> None:
+    async def tried() -> None:
+        async with place(tmp_path, console="tries = 2") as here:
+            (tmp_path / "operators").chmod(0o660)
+            keys = [asyncssh.generate_private_key("ssh-ed25519") for _ in range(5)]
+            with pytest.raises((asyncssh.Error, ConnectionError)):
+                port = int(here.console.addresses[0].rpartition(":")[2])
+                await asyncssh.connect("127.0.0.1", port, username="x", client_keys=keys, known_hosts=None, agent_path=None, config=None)
+            assert await soon(lambda: here.logged("console.refused"))
+            assert here.logged("console.refused")[0]["text"] == "has not signed in; keys tried: 2"
+            assert len(here.logged("console.failed")) == 2
+
+    asyncio.run(tried())
+
+
+def test_strangers_cannot_fill_the_log(tmp_path: Path) -> None:
+    async def tried() -> None:
+        async with place(tmp_path) as here:
+            said: list[str] = []
+            door = Door(LocalControl(here.proxy), lambda: here.proxy.settings.console, lambda event, _: said.append(event))
+            for _ in range(1000):
+                door.tell("console.refused", "192.0.2.7:1", "has not signed in; keys tried: 0")
+            assert 10 <= len(said) < 100  # ten; more where the machine stood still for ten seconds meanwhile
+            door.tell("console.failed", "localhost:8022", "operators: is not there")
+            assert said[-1] == "console.failed"
 
     asyncio.run(tried())
 

@@ -10,6 +10,8 @@ import asyncio
 import os
 import secrets
 import socket
+import time
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
@@ -23,6 +25,7 @@ from portico.console.completion import complete, learn
 from portico.console.control import Control, ControlError, Role
 from portico.console.seat import WIDE, Seat, plain
 from portico.console.verb import Event, obey
+from portico.gate.sparing import Sparing
 
 PROMPT: Final = "portico> "
 _HISTORY: Final = 200
@@ -45,6 +48,7 @@ class Door:
         """Commands, not prompts."""
         self.guests: dict[Guest, None] = {}
         """Who came first stands first."""
+        self._sparing: defaultdict[str, Sparing] = defaultdict(Sparing)
 
     async def open(self, sockets: Sequence[socket.socket]) -> None:
         """Accept on these, which are bound, and are not closed here. Raises ControlError."""
@@ -81,6 +85,11 @@ class Door:
                 await asyncio.gather(*[guest.gone.wait() for guest in guests])
         for guest in guests:
             guest.abort()
+
+    def tell(self, event: str, address: str, text: str) -> None:
+        """Log what anybody who can connect can bring about: ten times in ten seconds at most."""
+        if self._sparing[event].may(time.monotonic()):
+            self._event(event, {"address": address, "text": text})
 
     def has_room(self) -> bool:
         """For one more. Where there is none, who has come first and has not signed in yet gives his place up: else anybody who can
@@ -194,7 +203,7 @@ class Guest(asyncssh.SSHServer):
         if self._door.has_room():
             self._door.guests[self] = None
         else:
-            self._event("console.refused", {"address": self.address, "text": "too many connections"})
+            self._door.tell("console.refused", self.address, "too many connections")
             self.known = True  # said already
             conn.abort()
 
@@ -202,7 +211,7 @@ class Guest(asyncssh.SSHServer):
         self.gone.set()
         self._door.guests.pop(self, None)
         if not self.known:
-            self._event("console.refused", {"address": self.address, "text": f"has not signed in; keys tried: {self._tried}"})
+            self._door.tell("console.refused", self.address, f"has not signed in; keys tried: {self._tried}")
 
     def close(self) -> None:
         if self._connection is not None:
@@ -224,8 +233,8 @@ class Guest(asyncssh.SSHServer):
         try:
             name = operators(settings).get(key.public_data)
         except ControlError as error:
-            self._event("console.failed", {"address": settings.address or "", "text": str(error)})
-            return False
+            self._door.tell("console.failed", settings.address or "", str(error))
+            name = None
         if name is None:
             self._tried += 1
             if self._tried >= settings.tries:
