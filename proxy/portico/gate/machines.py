@@ -17,9 +17,10 @@ import zlib
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
+from portico.config.redis_library import redis_client
 from portico.config.sections.shared import Shared
 from portico.config.units import KIB, MIB, SECONDS
-from portico.errors import PorticoError, SettingsError
+from portico.errors import PorticoError
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -48,21 +49,12 @@ class Machines:
     `told` is called with {machine, operator, verb, arguments, ok, text} for each question of another one."""
 
     def __init__(self, settings: Shared, machine: str, answer: Answer, told: Told) -> None:
-        try:
-            import redis.asyncio
-            from redis.asyncio.retry import Retry
-            from redis.backoff import NoBackoff
-        except ImportError:
-            raise SettingsError(['shared.redis: this needs redis-py: pip install "portico-mail[redis]"']) from None
-        assert settings.redis is not None
         self.machine: Final = machine
         self._settings = settings
         self._answer, self._told = answer, told
-        url = settings.redis.reveal().decode("utf-8")
-        more: dict[str, Any] = {"ssl_ca_certs": settings.ca_file} if url.startswith("rediss:") and settings.ca_file else {}
-        once_more = Retry(NoBackoff(), 1)  # a connection that lay idle may have died meanwhile
-        self._redis: Redis = redis.asyncio.from_url(
-            url, socket_timeout=_PATIENCE * 2, socket_connect_timeout=settings.patience, retry=once_more, **more
+        # A connection that lay idle may have died meanwhile.
+        self._redis: Redis = redis_client(
+            settings, asynchronous=True, once_more=True, socket_timeout=_PATIENCE * 2, socket_connect_timeout=settings.patience
         )
         self._serving: asyncio.Task[None] | None = None
         self._answering: set[asyncio.Task[None]] = set()

@@ -23,9 +23,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
+from portico.config.redis_library import redis_client
 from portico.config.sections.shared import Shared
 from portico.config.units import HOURS, MINUTES, SECONDS
-from portico.errors import SettingsError
 from portico.gate.commons import Bounds, Claimed, LocalCommons
 from portico.gate.limits import Ticket
 from portico.gate.penalties import SAME
@@ -144,22 +144,12 @@ class SharedCommons(LocalCommons):
         machine: str = "",
     ) -> None:
         super().__init__(clock, most=most)
-        try:
-            import redis.asyncio
-        except ImportError:
-            raise SettingsError(['shared.redis: this needs redis-py: pip install "portico-mail[redis]"']) from None
-        assert settings.redis is not None
         self.machine: Final = machine or f"{settings.machine or socket.gethostname()[:40]}-{secrets.token_hex(4)}"
         self._settings = settings
         self._failed, self._well = failed, well
-        url = settings.redis.reveal().decode("utf-8")
-        more: dict[str, Any] = {"ssl_ca_certs": settings.ca_file} if url.startswith("rediss:") and settings.ca_file else {}
-        try:
-            self._redis: Redis = redis.asyncio.from_url(
-                url, socket_timeout=settings.patience, socket_connect_timeout=settings.patience, decode_responses=True, retry=None, **more
-            )
-        except ValueError as error:
-            raise SettingsError([f"shared.redis: {type(error).__name__}: the URL cannot be used"]) from None
+        self._redis: Redis = redis_client(
+            settings, asynchronous=True, socket_timeout=settings.patience, socket_connect_timeout=settings.patience, decode_responses=True
+        )
         self._now = clock
         self._queue: asyncio.Queue[_Step] = asyncio.Queue()
         self._task: asyncio.Task[None] | None = None

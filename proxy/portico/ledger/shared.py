@@ -24,9 +24,9 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 from weakref import WeakValueDictionary
 
+from portico.config.redis_library import redis_client
 from portico.config.sections.shared import Shared
 from portico.config.units import HOURS, SECONDS
-from portico.errors import SettingsError
 from portico.ledger.ledger import _from_text, _octets, _text, _to_text
 from portico.session.annotations.annotation import Annotation, Known, Located, Mailbox, Told, Whole
 from portico.session.sizes.sizes import Sizes
@@ -133,16 +133,11 @@ class RedisLedger:
     say. Raises SettingsError without redis-py."""
 
     def __init__(self, settings: Shared, clock: Callable[[], float] = time.monotonic, *, longest: float = _MOST_PATIENCE) -> None:
-        try:
-            import redis
-        except ImportError:
-            raise SettingsError(['shared.redis: this needs redis-py: pip install "portico-mail[redis]"']) from None
-        assert settings.redis is not None
-        self._errors: Final = (redis.RedisError, OSError)
-        url = settings.redis.reveal().decode("utf-8")
-        more: dict[str, Any] = {"ssl_ca_certs": settings.ca_file} if url.startswith("rediss:") and settings.ca_file else {}
         patience = min(settings.patience, longest)
-        self._redis: Redis = redis.Redis.from_url(url, socket_timeout=patience, socket_connect_timeout=patience, retry=None, **more)
+        self._redis: Redis = redis_client(settings, socket_timeout=patience, socket_connect_timeout=patience)
+        import redis
+
+        self._errors: Final = (redis.RedisError, OSError)
         self._patience = patience
         self._prefix = settings.prefix
         self._clock = clock
