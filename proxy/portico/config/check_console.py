@@ -7,15 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
 
 from portico.config.address import parse_address
 from portico.config.document import KeyPath, Problem
 from portico.config.explain import show
 from portico.config.sections.console import Console
-
-_MAX_UNIX: Final = 107
-"""Octets of the path of a unix socket (unix(7))."""
 
 
 def console_mistakes(path: KeyPath, console: Console) -> Iterator[Problem]:
@@ -47,7 +43,10 @@ def console_mistakes(path: KeyPath, console: Console) -> Iterator[Problem]:
 
 
 def _socket(path: KeyPath, name: str) -> Iterator[Problem]:
-    if len(name.encode()) > _MAX_UNIX:
-        yield Problem(path, f"the path of a unix socket has at most {_MAX_UNIX} octets")
-    elif not Path(name).parent.is_dir():
+    try:
+        parse_address(f"unix:{name}")
+    except ValueError as error:
+        yield Problem(path, str(error))
+        return
+    if not Path(name).parent.is_dir():
         yield Problem(path, f"{name}: the directory does not exist")
