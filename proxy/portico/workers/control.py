@@ -45,7 +45,7 @@ class SupervisorControl:
         supervisor.on_question["commons"] = self._commons_asked
         if type(commons) is LocalCommons:
             supervisor.at_once = self._commons_at_once
-        supervisor.on_gone.append(lambda worker: self._forget(worker))
+        supervisor.on_gone.append(self._forget)
 
     def __repr__(self) -> str:
         return f"<SupervisorControl {self._supervisor!r}>"

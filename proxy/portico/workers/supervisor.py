@@ -599,8 +599,8 @@ class Supervisor:
         if not self._keepers:
             return
         _, late = await asyncio.wait(self._keepers, timeout=seconds)
-        for worker in self.workers:
-            if late and worker.pid:
+        for worker, keeper in zip(self.workers, self._keepers, strict=True):
+            if keeper in late and worker.pid:  # the number of one that has ended may be another process's by now
                 _kill(worker)
         for task in late:
             task.cancel()
