@@ -328,6 +328,10 @@ def test_redis_is_killed_under_load_and_nobody_notices_but_the_log(fronts: list[
             thread.join(60)
     assert failures == []
     assert all(len(front.events("commons.unavailable")) == 1 for front in fronts)
+    machines = [f"fronts:m:{name}" for name in server.client.zrange("fronts:machines", 0, -1)]
+    wait_until(
+        "her last session to be given back", lambda: not any(server.client.hexists(name, "u:alice") for name in machines), seconds=60
+    )
     held = [sign_in(fronts[0], "alice", "127.0.2.8"), sign_in(fronts[1], "alice", "127.0.2.9")]
     with pytest.raises(imaplib.IMAP4.error, match="LIMIT"):
         sign_in(fronts[0], "alice", "127.0.2.8")
