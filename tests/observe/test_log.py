@@ -223,13 +223,13 @@ def test_a_long_line_is_finished_before_another_begins() -> None:
 
 def test_adopting_opens_the_file_anew_and_keeps_the_old_one_when_it_cannot(tmp_path: Path, written: Written) -> None:
     target = tmp_path / "portico.log"
-    written.log.adopt(level="info", format="auto", file=str(target))
+    written.log.adopt(level="info", format="auto", file=str(target), names="portico")
     written.log.event("settings.warning", {"text": "one"})
     target.rename(tmp_path / "portico.log.1")
-    written.log.adopt(level="info", format="json", file=str(target))
+    written.log.adopt(level="info", format="json", file=str(target), names="portico")
     written.log.event("settings.warning", {"text": "two"})
     with pytest.raises(OSError):
-        written.log.adopt(level="info", format="json", file=str(tmp_path / "missing" / "x"))
+        written.log.adopt(level="info", format="json", file=str(tmp_path / "missing" / "x"), names="portico")
     written.log.event("settings.warning", {"text": "three"})
     assert [json.loads(line)["text"] for line in target.read_text().splitlines()] == ["two", "three"]
     assert target.stat().st_mode & 0o007 == 0

@@ -54,9 +54,10 @@ class MetricsService:
         from portico.observe.endpoint import Endpoint  # aiohttp is for those who need it
 
         door = self._doors.open(address)
-        self._address, self._door = address, door
+        self._door = door
         self._endpoint = Endpoint(partial(self._ask, "metrics"), partial(self._ask, "ready"), self._fault)
         await self._endpoint.start(door.sockets)
+        self._address = address  # now: what could not be opened is tried again at the next reload
         self._keeping = asyncio.create_task(self._keep())
         self._log.event("metrics.opened", {"addresses": door.names})
 
@@ -67,6 +68,7 @@ class MetricsService:
         try:
             await self.start(settings)
         except (OSError, ValueError) as error:
+            await self.stop()  # nothing half open is left
             self._log.event("metrics.failed", {"address": settings.metrics.address, "detail": _why(error)})
 
     async def stop(self) -> None:

@@ -66,7 +66,7 @@ class Log:
         self._names = names
         self._configure(level, format, colours=False)
 
-    def adopt(self, *, level: str, format: Format, file: str | None, names: Names = "portico") -> None:
+    def adopt(self, *, level: str, format: Format, file: str | None, names: Names) -> None:
         """Go on with other settings; a file is opened anew (after logrotate). Raises OSError, and then nothing has changed.
 
         `names`: those of the reference, or of ECS (observe.ecs), where lines are JSON.
