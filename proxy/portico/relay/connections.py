@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import socket
 import ssl
+from abc import ABC, abstractmethod
 from functools import partial
 from typing import Final
 
@@ -30,7 +31,7 @@ _SINCE_LAST_OCTET: Final = ("idle", "half_close")
 """Phases whose time counts from the last octet in either direction."""
 
 
-class Connections:
+class Connections(ABC):
     """What the Driver stands on: legs, their clocks, and who waits for whom."""
 
     __slots__ = (
@@ -54,27 +55,29 @@ class Connections:
 
     # -- what the Driver does of it
 
+    @abstractmethod
     def ready(self, channel: Channel, mask: int) -> None:
-        raise NotImplementedError
+        """See reactor.Handler; of one of the channels."""
 
+    @abstractmethod
     def resume(self, channel: Channel) -> None:
-        raise NotImplementedError
+        """See reactor.Busy; of one of the channels."""
 
+    @abstractmethod
     def _feed(self, event: Event, cause: int = CLIENT) -> None:
         """Tell the session what has happened."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _admit(self) -> None:
         """The client is there, and its TLS if it has any from the beginning."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _end(self, reason: Reason, side: str, detail: str = "", *, whole: bool = True) -> None:
         """The session is over."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _bug(self, error: BaseException) -> None:
         """It is over by a fault of ours."""
-        raise NotImplementedError
 
     @property
     def _channel(self) -> Channel:
