@@ -172,7 +172,7 @@ def test_a_watched_command_and_its_answer_are_no_more_functions_than(command: by
         counts = functions(10, say)
     assert sum(counts.values()) / 10 <= most, counts
     assert len(plugin.handled) == 11 * handled
-    assert not {name for name in counts if name.endswith(("_trace", "_said_all")) and name != "Watch._trace"}
+    assert not {name for name in counts if name.endswith(("_trace", "_said_all")) and name != "Commands._trace"}
 
 
 @pytest.mark.parametrize("orderly", [True, False])
