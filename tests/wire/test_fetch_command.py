@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from portico.errors import PeerError
-from portico.wire.fetch import chosen, parse_fetch_command
+from portico.wire.fetch import chosen, parse_fetch_command, ranges_of
 
 
 @pytest.mark.parametrize(
@@ -77,3 +77,7 @@ def test_a_message_is_chosen_if_some_range_has_it(ranges: list[tuple[int, int]],
 def test_a_set_of_thirty_thousand_pieces_costs_no_more_than_its_length() -> None:
     messages = b",".join(b"%d" % (2 * number) for number in range(1, 10_000))
     assert chosen(messages, range(1, 20_001), 20_000) == list(range(2, 20_000, 2))
+
+
+def test_a_number_of_more_digits_than_python_takes_is_none() -> None:
+    assert list(ranges_of(b"5:" + b"9" * 5000 + b",7", 10)) == [(0, 5), (7, 7)]

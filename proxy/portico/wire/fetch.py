@@ -153,13 +153,16 @@ def _section_end(raw: bytes, pos: int) -> int:
 
 
 def ranges_of(messages: bytes, last: int) -> Iterator[tuple[int, int]]:
-    """A sequence set as ranges, low end first (RFC 9051 9, sequence-set); ``*`` is `last`. ``$`` (RFC 5182) is everything."""
+    """A sequence set as ranges, low end first (RFC 9051 9, sequence-set); ``*`` is `last`. ``$`` (RFC 5182) is everything.
+
+    What is no number, or one that cannot be, is 0.
+    """
     for piece in messages.split(b","):
         if piece == b"$":
             yield 1, max(last, 1)
             continue
         low, _, high = piece.partition(b":")
-        ends = [last if end == b"*" else int(end) if end.isdigit() else 0 for end in (low, high or low)]
+        ends = [last if end == b"*" else int(end) if end.isdigit() and len(end) < 20 else 0 for end in (low, high or low)]
         yield min(ends), max(ends)
 
 

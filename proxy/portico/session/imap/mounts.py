@@ -378,8 +378,6 @@ class Mounts(Reach):
                 yield Ask(store.leg, b"ENABLE " + b" ".join(self.enabled), frozenset(["ENABLED"]))
         return Done(got.rest)
 
-    # -- from one leg to another
-
 
 def _catenates(rest: bytes) -> bool:
     """Whether APPEND makes a message of others (RFC 4469). `rest`: what stands behind the mailbox, as far as it has come."""

@@ -20,8 +20,8 @@ _SET: Final = 8000
 _ALL: Final = re.compile(rb" ALL ([0-9:,]+)", re.IGNORECASE)
 _MANY: Final = 5000
 """Messages of which a number is asked for in one errand."""
-_MOST_FOUND: Final = 1_000_000
-"""Messages in one range of an answer."""
+_MOST_FOUND: Final = 2_000_000
+"""Messages that the ranges of an answer may name; a server that lies is not believed further."""
 
 
 def structure_in(response: FetchResponse) -> Part | None:
@@ -55,8 +55,8 @@ def numbers_in(responses: Iterable[bytes], kind: bytes) -> list[int]:
         if raw[2 : 2 + len(kind)].upper() == kind:
             found += [int(word) for word in raw[2 + len(kind) :].split() if word.isdigit() and len(word) < 20]
         elif raw[2:9].upper() == b"ESEARCH" and (everything := _ALL.search(raw)) is not None:
-            ranges = [(low, min(high, low + _MOST_FOUND)) for low, high in ranges_of(everything[1], 0)]
-            found += [number for low, high in ranges for number in range(low, high + 1)]
+            for low, high in ranges_of(everything[1], 0):
+                found += range(low, min(high, low + _MOST_FOUND - len(found) - 1) + 1)
     return found
 
 

@@ -23,13 +23,14 @@ from portico.session.imap.announced import withheld_for_annotations
 from portico.session.imap.errand import Answer, parted
 from portico.session.imap.link import Link
 from portico.session.imap.mounted import MountedWatch
+from portico.session.imap.questions import in_pieces, numbers_in
 from portico.session.imap.rewrite import LITERAL, FetchRewriter
 from portico.session.imap.steps import Ask, Forward, Got, Job, Step
 from portico.session.imap.watch import UNTAGGED, Watch
 from portico.session.interests import BoundSizer, Compiled
 from portico.session.sizes.sizer import Sketch, confident
 from portico.session.sizes.sizes import MOST_OCTETS, MOST_UID, Sizes, SizesLedger
-from portico.wire.fetch import MACROS, FetchCommand, parse_fetch_command, ranges_of
+from portico.wire.fetch import MACROS, FetchCommand, parse_fetch_command, ranges_of, sequence_set
 from portico.wire.imap import CommandLine, FetchResponse, parse_fetch, unquoted
 from portico.wire.lines import Line
 from portico.wire.skim import Piece
@@ -287,7 +288,7 @@ class SizedWatch(MountedWatch):
         """The truth about a few messages of a mailbox of which nothing is known."""
         spread = sorted({1 + round(index * (self._exists - 1) / max(1, count - 1)) for index in range(count)})
         along = [command.written(item) for item in command.items if item.name in _SAMPLED]
-        for part in sized_search.parts(spread):
+        for part in in_pieces(sequence_set(spread)):
             ask = b"FETCH %b (%b)" % (part, b" ".join([b"UID", b"RFC822.SIZE", *along]))
             yield Ask(MAIN, ask, frozenset(["FETCH"]), take=self._learn)
         return Forward(MAIN, b"")
@@ -300,7 +301,7 @@ class SizedWatch(MountedWatch):
         if len(sizes) > self._exists + self._exists // 4 + _LEFT:
             self._looked = True
             got = yield Ask(MAIN, b"UID SEARCH ALL", frozenset(["SEARCH", "ESEARCH"]))
-            there = set(sized_search.numbers(got.responses, b"SEARCH"))
+            there = set(numbers_in(got.responses, b"SEARCH"))
             if got.ok and len(there) == self._exists:
                 self._keep()
                 self._ledger.forget_sizes(mailbox, sizes.only(there))

@@ -8,14 +8,15 @@ than servers take, a SEARCH is asked in several, each for some of the UIDs; what
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from portico.errors import PeerError
 from portico.session.events import MAIN
+from portico.session.imap.questions import in_pieces, numbers_in
 from portico.session.imap.steps import Ask, Done, Forward, Job, Say
 from portico.session.sizes.sizes import MOST_UID, Sizes
-from portico.wire.fetch import ranges_of, sequence_set
+from portico.wire.fetch import sequence_set
 from portico.wire.imap import CommandLine, parse_fetch
 from portico.wire.search import SizeKey, size_keys
 
@@ -27,12 +28,9 @@ _KEYS: Final = 20
 """Conditions by size in one command."""
 _WINDOW: Final = 300
 """Messages told of that one of several SEARCHes names: in two sets, ten digits each."""
-_MOST: Final = 2_000_000
-"""Messages that the ranges of an answer may name; a server that lies is not believed further."""
 _SORT: Final = re.compile(rb" *\( *(REVERSE +)?SIZE *([^()]*)\)", re.IGNORECASE)
 _RETURN: Final = re.compile(rb" *RETURN +\(([^()]*)\) *", re.IGNORECASE)
 _COUNTED: Final = frozenset([b"MIN", b"MAX", b"ALL", b"COUNT"])
-_ALL: Final = re.compile(rb" ALL ([0-9:,]+)", re.IGNORECASE)
 _TOO_MUCH: Final = Done(b"NO [LIMIT] Too much to be searched by size.")
 
 Known = Sequence[tuple[int, int]]
@@ -100,7 +98,7 @@ def _in_windows(head: CommandLine, arguments: bytes, keys: list[SizeKey], known:
         if not got.ok:
             return Done(got.rest or b"NO [UNAVAILABLE] The server closed the connection.")
         extended = extended or any(raw[2:9].upper() == b"ESEARCH" for raw in got.responses)
-        found.update(numbers(got.responses, b"SEARCH"))
+        found.update(numbers_in(got.responses, b"SEARCH"))
     ordered = sorted(found)
     if extended:
         yield Say(_extended(head, wanted or frozenset([b"ALL"]), ordered))
@@ -128,7 +126,7 @@ def _sorted(head: CommandLine, arguments: bytes, told: Sizes) -> Job:
     others = program[2].strip()
     command = b"%bSORT (%b)%b" % (b"UID " if head.uid else b"", others or b"ARRIVAL", arguments[program.end() :])
     got = yield Ask(MAIN, command, frozenset(["SORT"]))
-    found = numbers(got.responses, b"SORT")
+    found = numbers_in(got.responses, b"SORT")
     if not got.ok or not found:
         for raw in got.responses:
             yield Say(raw)
@@ -153,9 +151,10 @@ def _sorted(head: CommandLine, arguments: bytes, told: Sizes) -> Job:
 
     fetch = frozenset(["FETCH"])
     if not head.uid:
-        for part in parts(sorted(found)):
+        for part in in_pieces(sequence_set(sorted(found))):
             yield Ask(MAIN, b"FETCH %b (UID)" % part, fetch, take=take)
-    for part in parts([each for each in sorted(found) if each in uids and told.get(uids[each]) is None]):
+    unknown = [each for each in sorted(found) if each in uids and told.get(uids[each]) is None]
+    for part in in_pieces(sequence_set(unknown)):
         yield Ask(MAIN, b"%bFETCH %b (UID RFC822.SIZE)" % (b"UID " if head.uid else b"", part), fetch, take=take)
 
     def size_of(each: int) -> int:
@@ -167,25 +166,3 @@ def _sorted(head: CommandLine, arguments: bytes, told: Sizes) -> Job:
     ordered = sorted(found, key=lambda each: sign * size_of(each))
     yield Say(b"* SORT " + b" ".join(b"%d" % each for each in ordered) + b"\r\n")
     return Done(got.rest)
-
-
-def numbers(responses: Sequence[bytes], kind: bytes) -> list[int]:
-    """All numbers of ``* SEARCH …`` or ``* SORT …``, or of what ``* ESEARCH`` names."""
-    found: list[int] = []
-    for raw in responses:
-        if raw[2 : 2 + len(kind)].upper() == kind:
-            found += [int(word) for word in raw[2 + len(kind) :].split() if word.isdigit() and len(word) <= 10]
-        elif (everything := _ALL.search(raw)) is not None:
-            for low, high in ranges_of(everything[1], 0):
-                found += range(low, min(high, low + _MOST - len(found)) + 1)
-    return found
-
-
-def parts(ordered: Sequence[int]) -> Iterator[bytes]:
-    """Messages, rising, in sets that fit a command."""
-    text = sequence_set(ordered)
-    pos = 0
-    while pos < len(text):
-        end = len(text) if len(text) - pos <= _LINE else text.rindex(b",", pos, pos + _LINE)
-        yield text[pos:end]
-        pos = end + 1
