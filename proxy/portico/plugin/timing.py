@@ -15,7 +15,7 @@ from portico.observe.metrics import Counts
 from portico.session.interests import Interests
 
 SECONDS: Final = "portico_plugin_seconds"
-_METHODS: Final = ("serves", "wants", "insertions", "transform", "estimate", "learn")
+_METHODS: Final = ("serves", "wants", "insertions", "transform", "estimate", "learn", "confident")
 
 
 def timed(counts: Counts, plugin: str, interests: Interests) -> Interests:
