@@ -153,6 +153,12 @@ def test_the_client_address_goes_to_a_server_that_trusts_us() -> None:
     assert life.answered(b"+OK\r\n") == b"USER alice\r\nPASS secret\r\n"
 
 
+def test_no_server_is_told_of_fewer_hops_than_none() -> None:
+    life = Pop3Life(facts=FACTS, known=TARGET)
+    life.client(b"XCLIENT TTL=0\r\nUSER alice\r\nPASS secret\r\n")
+    assert life.answered(b"+OK [XCLIENT] Dovecot ready.\r\n").endswith(b" TTL=0\r\n")
+
+
 @pytest.mark.parametrize(
     ("answer", "told", "waits"),
     [

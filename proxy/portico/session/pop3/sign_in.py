@@ -156,7 +156,7 @@ class SignIn:
         if self._takes_xclient and self.route.target.send_client_address:
             peer = self.context.peer
             address = b"ADDR=%b PORT=%d " % (peer.rip.encode(), peer.rport) if peer.rip else b""
-            words = b"XCLIENT %bSESSION=%b TTL=%d" % (address, self.context.id.encode(), self.context.hops - 1)
+            words = b"XCLIENT %bSESSION=%b TTL=%d" % (address, self.context.id.encode(), max(0, self.context.hops - 1))
             self._send(words, _State.XCLIENT, out)
             return None
         return self._on_xclient(None, b"", out)
