@@ -12,9 +12,9 @@ import folders
 import pytest
 from mailbench import build, dovecot, machine, peers, report
 from mailbench.certificate import Certificate
-from mailbench.load import Target, parse
+from mailbench.load import Sample, Target, parse
 from mailbench.main import plan_of
-from mailbench.measures import Row
+from mailbench.measures import Measures, Row
 from mailbench.plan import LINKS, MEASURES, QUICK, WITH_LINKS
 from mailbench.tally import Tally
 
@@ -127,6 +127,28 @@ def test_what_meeting_links_may_cost_is_judged_beside_portico_without_them() -> 
         "met: download by FETCH: CPU s/GiB: 1.04x, at most 1.05x expected",
         "MISSED: ordinary mail by RETR: CPU us per message: 2.00x, at most 1.05x expected",
     ]
+
+
+class Written:
+    """A load that runs nothing: what it was asked for, and an answer that says all went well."""
+
+    counts = False
+
+    def __init__(self) -> None:
+        self.asked: list[dict[str, object]] = []
+
+    def run(self, mode: str, target: Target, **options: object) -> Sample:
+        self.asked.append({"mode": mode, **options})
+        wrong = options.get("pass") == "wrong"
+        return Sample(finished=0 if wrong else 64, failed=2 if wrong else 0)
+
+
+def test_nobody_but_the_guesser_pays_for_a_wrong_password() -> None:
+    written = Written()
+    assert Measures(QUICK, written, lambda: None).sanity(Target("portico", 1, 2, []))  # type: ignore[arg-type]
+    wrong = [asked for asked in written.asked if asked.get("pass") == "wrong"]
+    assert [asked["src"] for asked in wrong] == ["127.0.9.1"]
+    assert all("src" not in asked for asked in written.asked if asked not in wrong)
 
 
 def test_a_measure_or_peer_that_is_not_known_is_said() -> None:

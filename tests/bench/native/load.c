@@ -13,7 +13,7 @@
  * the known pattern unless --nocompare) --expect-untagged K --bytes B --resume
  * --max-s S (send no more commands after S seconds)
  * --quickack (turn delayed acknowledgements off: shows a peer's Nagle stalls)
- * --nsrc K (source addresses 127.0.1.1..K) --timeout S */
+ * --nsrc K (source addresses 127.0.1.1..K) --src A (one source address) --timeout S */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <ctype.h>
@@ -48,7 +48,7 @@ struct conn {
     uint64_t up_left, up_off; int up_tail;
 };
 static int mode, tls = 1, pop, n = 1, conns = 1, resume, nsrc = 1, compare = 1, timeout_s = 120, port;
-static const char *host = "127.0.0.1", *user = "user%d", *pass = "secret", *mailbox = "INBOX", *cmd = "NOOP";
+static const char *host = "127.0.0.1", *src, *user = "user%d", *pass = "secret", *mailbox = "INBOX", *cmd = "NOOP";
 static int numbers = 1; /* a # in cmd stands for 1, 2, ... numbers, 1, 2, ... */
 static int quickack; /* acknowledge at once: takes Nagle stalls of the peer away */
 static double max_s;   /* issue no more commands after so many seconds */
@@ -339,9 +339,10 @@ static void start(int slot)
     int one = 1;
     setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
     struct sockaddr_in a = { .sin_family = AF_INET, .sin_port = htons(port) };
-    if (nsrc > 1) {
+    if (nsrc > 1 || src) {
         struct sockaddr_in s = { .sin_family = AF_INET };
-        s.sin_addr.s_addr = htonl(0x7f000100 | (1 + slot % nsrc));
+        if (src) inet_pton(AF_INET, src, &s.sin_addr);
+        else s.sin_addr.s_addr = htonl(0x7f000100 | (1 + slot % nsrc));
         setsockopt(c->fd, SOL_IP, IP_BIND_ADDRESS_NO_PORT, &one, sizeof one);
         bind(c->fd, (void *)&s, sizeof s);
     }
@@ -372,7 +373,7 @@ int main(int ac, char **av)
         if (!strcmp(o, "--nocompare")) { compare = 0; continue; }
         if (i + 1 >= ac) { fprintf(stderr, "load: %s?\n", o); return 2; }
         char *v = av[++i];
-        if (!strcmp(o, "--host")) host = v; else if (!strcmp(o, "--port")) port = atoi(v);
+        if (!strcmp(o, "--host")) host = v; else if (!strcmp(o, "--src")) src = v; else if (!strcmp(o, "--port")) port = atoi(v);
         else if (!strcmp(o, "--n")) n = atoi(v); else if (!strcmp(o, "--conns")) conns = atoi(v);
         else if (!strcmp(o, "--user")) user = v; else if (!strcmp(o, "--pass")) pass = v;
         else if (!strcmp(o, "--mailbox")) mailbox = v; else if (!strcmp(o, "--cmd")) cmd = v;
