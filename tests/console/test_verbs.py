@@ -35,7 +35,7 @@ def test_a_tunnel_is_traced_while_somebody_looks_and_a_plain_tunnel_afterwards(t
             alice, bob = await here.signs_in("alice"), await here.signs_in("bob")
             process = await ssh.create_process("trace alice --json")
             (running,) = here.proxy.sessions.find(user="alice")
-            assert await soon(lambda: type(running).__name__ == "TracedTunnel")
+            assert await soon(lambda: running.traced)
             await bob.says("b1 NOOP")
             await alice.says("a1 SELECT INBOX")
             await alice.says(f"a2 login alice {PASSWORD}")
@@ -47,7 +47,7 @@ def test_a_tunnel_is_traced_while_somebody_looks_and_a_plain_tunnel_afterwards(t
                 ("C>", "a3 NOOP"), ("<C", "a3 OK done"),
             ]  # fmt: skip
             process.close()
-            assert await soon(lambda: type(running).__name__ == "Tunnel")
+            assert await soon(lambda: not running.traced)
             assert here.proxy.tracing.taps == []
             await alice.says("a4 NOOP")
             alice.writer.close()

@@ -97,7 +97,6 @@ def test_a_round_trip_through_a_tunnel_is_these_functions_and_no_other(contexts:
     calls = round_trips(contexts, None, "implicit")
     assert each(calls.python) == {
         "Channel._decrypt": 1,
-        "Channel._put": 2,
         "Channel.pull": 2,
         "Channel.push": 2,
         "Channel.ready": 2,

@@ -7,8 +7,9 @@ import os
 import socket
 import stat
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from portico.relay.listener import Listener, bind
@@ -112,25 +113,23 @@ class _Poor:
     Not the real limit: it is the whole process's, and other threads' descriptors come and go.
     """
 
-    def __init__(self, sock: socket.socket) -> None:
-        self._sock = sock
+    def __init__(self, accept: Callable[[], tuple[int, Any]]) -> None:
+        self._accept = accept
         self.poor = True
         self.asked = 0
 
-    def accept(self) -> tuple[socket.socket, Any]:
+    def accept(self) -> tuple[int, Any]:
         if self.poor:
             self.asked += 1
             raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
-        return self._sock.accept()
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._sock, name)
+        return self._accept()
 
 
 def test_without_descriptors_accepting_pauses_and_goes_on_by_itself() -> None:
     with Backend(echo) as backend, Rig(backend.world()) as rig:
         (door,) = rig.listener._doors
-        door.sock = poor = cast(Any, _Poor(door.sock))
+        poor = _Poor(door.accept)
+        door.accept = poor.accept
         clients = [rig.connect() for _ in range(3)]
         began = time.monotonic()
         assert eventually(lambda: rig.world.records, PATIENCE)
@@ -143,6 +142,27 @@ def test_without_descriptors_accepting_pauses_and_goes_on_by_itself() -> None:
             assert read_exactly(client, 1) == b"x"
             client.close()
         assert {event for event, _ in rig.world.records} == {"listener.accept_failed"}
+
+
+def test_who_came_before_we_listened_is_served_as_fast_as_who_comes_later() -> None:
+    # Options of a listening socket are inherited by those who come afterwards (tcp(7)); an inherited one may have had none.
+    with Backend(echo) as backend:
+        (inherited,) = bind("127.0.0.1:0")
+        at = inherited.getsockname()[:2]
+        clients = [socket.create_connection(at, PATIENCE) for _ in range(3)]
+        with Rig(backend.world()) as rig:
+            listener = rig.call(lambda: Listener(rig.reactor, "more", [inherited], rig.world, rig.sessions))
+            assert eventually(lambda: len(rig.sessions) == 3, PATIENCE)
+            clients += [socket.create_connection(at, PATIENCE) for _ in range(3)]
+            assert eventually(lambda: len(rig.sessions) == 6, PATIENCE)
+            options = [(socket.IPPROTO_TCP, socket.TCP_NODELAY), (socket.SOL_SOCKET, socket.SO_KEEPALIVE)]
+            for running in rig.sessions:
+                channel = getattr(running, "_channel", None) or running._client  # type: ignore[attr-defined]
+                assert all(channel.sock.getsockopt(*option) for option in options)
+                assert not channel.sock.getblocking()
+            rig.call(listener.close)
+            for client in clients:
+                client.close()
 
 
 def test_a_generation_that_fails_costs_one_connection_only() -> None:

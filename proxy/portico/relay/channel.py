@@ -14,15 +14,17 @@ import struct
 from collections import deque
 from contextlib import suppress
 from itertools import islice
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from portico.config.units import KIB
-from portico.relay.reactor import BUFFER, ENDS, IN, OUT, Reactor
+from portico.relay.reactor import BUFFER, CLEAR, ENDS, IN, OUT, Reactor
 
 _ANSWERS: Final = 64 * KIB
 """TLS's own answers (to KeyUpdate) that may wait for a peer that sends but does not read."""
 _RESET: Final = struct.pack("ii", 1, 0)
 _HALF_CLOSING: Final = "TLSv1.3"
+Socket = socket.SocketType
+"""The system's own calls, without what socket.socket puts around them in Python; whatever has the same methods will do."""
 
 
 class Owner(Protocol):
@@ -37,18 +39,20 @@ class Channel:
     """A connected, non-blocking socket. `leg` is the owner's name for it."""
 
     __slots__ = (
-        "_answers", "early", "eof", "fin", "finished", "finishing", "holds", "leg", "lost", "owner", "peer", "reactor", "readable",
-        "received", "reset", "sent", "shaking", "sock", "stalled", "tls", "truncated", "unsent",
+        "_answers", "_shaken", "early", "eof", "fin", "finished", "finishing", "holds", "leg", "lost", "owner", "peer", "reactor",
+        "readable", "received", "reset", "sent", "shaking", "sock", "stalled", "tls", "truncated", "unsent",
     )  # fmt: skip
 
-    def __init__(self, reactor: Reactor, sock: socket.socket, leg: int, owner: Owner | None = None, mask: int = 0) -> None:
+    def __init__(self, reactor: Reactor, sock: Socket, leg: int, owner: Owner | None = None, mask: int = 0) -> None:
         self.reactor = reactor
-        self.sock: socket.socket | None = sock
+        self.sock: Socket | None = sock
         self.leg = leg
         self.owner = owner
         self.peer: Channel | None = None
         """The other end of a tunnel."""
-        self.tls: ssl.SSLObject | None = None
+        self.tls: Any = None
+        """What octets are read from and written to, see `_inner`; None: there is no TLS."""
+        self._shaken: ssl.SSLObject | None = None
         self.shaking = False
         """A handshake has begun and is not done."""
         self.early = b""
@@ -142,7 +146,7 @@ class Channel:
             self.received += count
             return buffer[:count]
         reactor.incoming.write(buffer[:count])
-        count = self._decrypt(self.tls)
+        count = self._decrypt()
         if reactor.outgoing.pending:
             self._answer()
         if not count:
@@ -150,19 +154,19 @@ class Channel:
         self.received += count
         return reactor.clear[:count]
 
-    def _decrypt(self, tls: ssl.SSLObject) -> int:
+    def _decrypt(self) -> int:
         """Empty the incoming BIO into the clear buffer; the number of octets in clear."""
-        incoming, clear = self.reactor.incoming, self.reactor.clear
-        size = len(clear)
+        incoming, clear, read = self.reactor.incoming, self.reactor.clear, self.tls.read
         count = 0
         try:
             while True:
-                more = tls.read(size - count, clear[count:] if count else clear)
+                more: int = read(CLEAR - count, clear[count:] if count else clear)
                 if not more:
                     self._ended()
                     break
-                count += more  # type: ignore[operator]  # a number, because there is a buffer
-                if not incoming.pending and not tls.pending():
+                count += more
+                # One read gives all of a record: there is always room for a whole one (reactor.CLEAR). So nothing is left in OpenSSL.
+                if not incoming.pending:
                     break
         except ssl.SSLWantReadError:
             pass
@@ -220,21 +224,35 @@ class Channel:
                 self.reactor.outgoing.read()
                 return True
             data = self.reactor.outgoing.read()
-        return self._put(data)
-
-    def _put(self, data: bytes | memoryview) -> bool:
         if self.unsent is not None:
-            self.unsent.append(memoryview(bytes(data)))
-            return False
+            return self._keep(data, 0)
         try:
             count = self.sock.send(data)  # type: ignore[union-attr]
-            if count == len(data):
-                return True
         except BlockingIOError:
             count = 0
         except OSError as error:
             self.lost = error.strerror or "connection lost"
             return True
+        return count == len(data) or self._keep(data, count)
+
+    def _put(self, octets: bytes) -> bool:
+        """As `push`, of TLS's own."""
+        count = 0
+        if self.unsent is None:
+            try:
+                count = self.sock.send(octets)  # type: ignore[union-attr]
+            except BlockingIOError:
+                pass
+            except OSError as error:
+                self.lost = error.strerror or "connection lost"
+                return True
+        return count == len(octets) or self._keep(octets, count)
+
+    def _keep(self, data: bytes | memoryview, count: int) -> bool:
+        """All but `count` octets wait. Returns False, as `push` does then."""
+        if self.unsent is not None:
+            self.unsent.append(memoryview(bytes(data)))
+            return False
         rest = memoryview(data)[count:]
         # A slice of the shared buffer has to be copied; of a ciphertext only when that frees more than it costs.
         keep = isinstance(data, bytes) and count < len(data) // 2
@@ -274,9 +292,10 @@ class Channel:
         reactor = self.reactor
         self.early = b""
         self.shaking = True
-        self.tls = context.wrap_bio(reactor.incoming, reactor.outgoing, server_side=server_side, server_hostname=hostname)
+        self._shaken = context.wrap_bio(reactor.incoming, reactor.outgoing, server_side=server_side, server_hostname=hostname)
+        self.tls = _inner(self._shaken)
         if not server_side:
-            self._step(self.tls)
+            self._step()
 
     def shake(self) -> bool:
         """Go on with the handshake. True: it is done; what came with its end is in `early`. Raises OSError (ssl.SSLError is
@@ -297,22 +316,28 @@ class Channel:
             if count < BUFFER and not self.fin:
                 self.readable = False
             reactor.incoming.write(reactor.buffer[:count])
-            if self._step(self.tls):
+            if self._step():
                 self.shaking = False
                 if reactor.incoming.pending:
                     # No event will come for what arrived together with the peer's Finished.
-                    self.early = bytes(reactor.clear[: self._decrypt(self.tls)])
+                    self.early = bytes(reactor.clear[: self._decrypt()])
                     self.readable |= self.eof  # its end may have come, too, and the owner finds that by reading
                     if reactor.outgoing.pending:
                         self._answer()
                 return True
         return False
 
-    def _step(self, tls: ssl.SSLObject) -> bool:
+    def agreed(self) -> ssl.SSLObject:
+        """What tells of the handshake that is done; once: it is not kept."""
+        shaken, self._shaken = self._shaken, None
+        assert shaken is not None
+        return shaken
+
+    def _step(self) -> bool:
         reactor = self.reactor
         done = False
         try:
-            tls.do_handshake()
+            self.tls.do_handshake()
             done = True
         except ssl.SSLWantReadError:
             pass
@@ -322,7 +347,7 @@ class Channel:
         finally:
             if reactor.outgoing.pending:
                 octets = reactor.outgoing.read()
-                if done and self.unsent is None and tls.server_side:
+                if done and self.unsent is None and self.tls.server_side:
                     # The ticket: it goes out together with the greeting, when the owner flushes.
                     self.unsent = deque((memoryview(octets),))
                     self.stalled = reactor.now
@@ -362,12 +387,16 @@ class Channel:
         if self.tls is None or self.shaking:
             return
         reactor = self.reactor
-        with suppress(ssl.SSLError, ValueError):
-            self.tls.unwrap()  # writes close_notify, then wants the peer's, for which nobody waits here
+        try:
+            _say_close(self.tls)  # writes close_notify, then wants the peer's, for which nobody waits here
+        except (ssl.SSLError, ValueError):
+            pass
         if reactor.outgoing.pending:
             octets = reactor.outgoing.read()
-            with suppress(OSError):
+            try:
                 self.sock.send(octets)  # type: ignore[union-attr]
+            except OSError:
+                pass
         if reactor.incoming.pending:
             reactor.incoming.read()
 
@@ -376,7 +405,7 @@ class Channel:
         sock, self.sock = self.sock, None
         if sock is not None:
             self.reactor.release(sock)
-        self.tls = None
+        self.tls = self._shaken = None
         self.owner = None
         self.peer = None
         self.unsent = None
@@ -389,3 +418,14 @@ class Channel:
             with suppress(OSError):
                 self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
         self.close()
+
+
+def _inner(tls: ssl.SSLObject) -> Any:
+    """ssl.SSLObject passes each call on, in Python, to an object of the module's own, which is smaller, too: that is asked, where there
+    is one."""
+    return getattr(tls, "_sslobj", tls)
+
+
+def _say_close(tls: Any) -> None:
+    """What ssl.SSLObject.unwrap does."""
+    (tls.unwrap if isinstance(tls, ssl.SSLObject) else tls.shutdown)()

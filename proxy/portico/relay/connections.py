@@ -20,6 +20,7 @@ from portico.relay.reactor import Reactor
 from portico.session import decisions as do
 from portico.session import events
 from portico.session.close import Reason
+from portico.session.context import TlsInfo
 from portico.session.events import CLIENT, Event
 from portico.tls.contexts import check_fingerprint, tls_info
 from portico.upstream.dial import Dial
@@ -217,7 +218,7 @@ class Connections(ABC):
         dial.start()
         self.due = min(self.due, dial.due)
 
-    def _connected(self, leg: Leg, sock: socket.socket, mask: int, registered: bool) -> None:
+    def _connected(self, leg: Leg, sock: socket.SocketType, mask: int, registered: bool) -> None:
         try:
             leg.dial = None
             leg.channel = channel = Channel(self._reactor, sock, leg.number, self, mask)
@@ -243,7 +244,7 @@ class Connections(ABC):
         ends = (peer.rip, peer.rport), (peer.lip, peer.lport)
         channel.push(compose(version, *ends, tls=tls, authority=sni, unique_id=context.id.encode()))
 
-    def _reached(self, leg: Leg, error: str | None) -> None:
+    def _reached(self, leg: Leg, error: str | None, info: TlsInfo | None = None) -> None:
         """The dial has ended: health is told, then the session."""
         if leg.reached or leg.target is None:
             return
@@ -253,7 +254,6 @@ class Connections(ABC):
         if error is None:
             channel = leg.channel
             assert channel is not None
-            info = tls_info(channel.tls) if channel.tls is not None else None
             self._feed(events.ServerConnected(leg.number, info), leg.number)
             if channel.readable or channel.early:
                 self._reactor.later(channel)
@@ -326,25 +326,23 @@ class Connections(ABC):
         except OSError as error:
             self._tls_failed(leg, "tls", getattr(error, "reason", None) or error.strerror or "failed")
             return
-        assert channel.tls is not None
+        shaken = channel.agreed()
         if leg.number == CLIENT:
-            self._client_secured(channel)
+            self._client_secured(channel, tls_info(shaken))
             return
         assert leg.dialling is not None
-        if leg.dialling.fingerprint is not None and not check_fingerprint(channel.tls, leg.dialling.fingerprint):
+        if leg.dialling.fingerprint is not None and not check_fingerprint(shaken, leg.dialling.fingerprint):
             self._tls_failed(leg, "tls_verify", "another certificate than the one pinned")
         elif leg.reached:
             assert leg.target is not None
             self._generation.secured(leg.target, None)
-            self._feed(events.TlsStarted(leg.number, tls_info(channel.tls)), leg.number)
+            self._feed(events.TlsStarted(leg.number, tls_info(shaken)), leg.number)
             if channel.early or channel.readable:
                 self._reactor.later(channel)
         else:
-            self._reached(leg, None)
+            self._reached(leg, None, tls_info(shaken))
 
-    def _client_secured(self, channel: Channel) -> None:
-        assert channel.tls is not None
-        info = tls_info(channel.tls)
+    def _client_secured(self, channel: Channel, info: TlsInfo) -> None:
         self._session.context.peer.tls = info
         self._generation.record(self._session, "session.tls", {"resumed": info.resumed})
         if channel.holds & START:

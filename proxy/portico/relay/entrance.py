@@ -28,14 +28,14 @@ class Entrance:
     def __init__(
         self,
         reactor: Reactor,
-        sock: socket.socket,
+        sock: socket.SocketType,
         peer: Peer,
         seconds: float,
-        passed: Callable[[Entrance, socket.socket, Peer], None],
+        passed: Callable[[Entrance, socket.SocketType, Peer], None],
         failed: Callable[[Entrance, Peer, str, str], None],
     ) -> None:
         self._reactor = reactor
-        self._sock: socket.socket | None = sock
+        self._sock: socket.SocketType | None = sock
         self._peer = peer
         self._passed = passed
         self._failed = failed

@@ -8,16 +8,15 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
-import select
 import socket
 import stat
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from portico.config.address import parse_address
-from portico.relay.channel import Channel
+from portico.relay.channel import Channel, Socket
 from portico.relay.driver import Driver
 from portico.relay.entrance import Entrance
 from portico.relay.farewell import report_bug
@@ -30,7 +29,7 @@ from portico.session.events import CLIENT
 
 _BACKLOG: Final = 4096
 _ACCEPTS: Final = 64
-"""Connections taken in one turn."""
+"""Connections taken at once: those that waited before we did, and those of which nobody tells."""
 _PAUSE: Final = 0.5
 """Seconds without accepting when the process or the machine has no descriptors or memory left."""
 _REST: Final = 0.002
@@ -202,7 +201,7 @@ class Listener:
             door.leave()
         self._doors = []
 
-    def accepted(self, sock: socket.socket, peer: Peer) -> None:
+    def accepted(self, sock: Socket, peer: Peer) -> None:
         """A connection has come in; it is closed if it cannot be served."""
         try:
             seconds = self.generation.entrance(self.name, peer)
@@ -219,7 +218,7 @@ class Listener:
             report_bug(self.generation, None, error)
             sock.close()
 
-    def _passed(self, entrance: Entrance, sock: socket.socket, peer: Peer) -> None:
+    def _passed(self, entrance: Entrance, sock: Socket, peer: Peer) -> None:
         self._entrances.discard(entrance)
         self._serve(sock, peer)
 
@@ -233,7 +232,7 @@ class Listener:
             entrance.close()
         self._entrances.clear()
 
-    def _serve(self, sock: socket.socket, peer: Peer) -> None:
+    def _serve(self, sock: Socket, peer: Peer) -> None:
         """Who comes is known."""
         generation = self.generation
         try:
@@ -251,14 +250,21 @@ class Listener:
 class _Door:
     """One listening socket."""
 
-    __slots__ = ("_family", "_local", "_paused", "address", "listener", "sock")
+    __slots__ = ("_family", "_heirs", "_local", "_paused", "accept", "address", "listener", "sock")
 
     def __init__(self, listener: Listener, sock: socket.socket) -> None:
         self.listener = listener
         self.sock = sock
         self._paused = False
         self._family = sock.family
+        # What socket.accept calls; what it does besides, in Python, costs as much again.
+        self.accept: Callable[[], tuple[int, Any]] = sock._accept  # type: ignore[attr-defined]
+        self._heirs = False
+        """Whoever is accepted now has come since what he inherits from this socket was set (tcp(7)): nobody was left who came before."""
         sock.setblocking(False)
+        if self._family != socket.AF_UNIX:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         name = sock.getsockname()
         self._local: tuple[str, int] | None = None
         if self._family == socket.AF_UNIX:
@@ -273,16 +279,22 @@ class _Door:
             listener.turnstile.add(self)
 
     def ready(self, mask: int) -> None:
-        for _ in range(_ACCEPTS):
+        # One a turn: of those that are left epoll tells again, and to ask for another one where mostly there is none costs more.
+        self._take(1 if self._heirs else _ACCEPTS)
+
+    def _take(self, most: int) -> None:
+        for _ in range(most):
             try:
-                sock, remote = self.sock.accept()
+                number, remote = self.accept()
             except BlockingIOError:
+                self._heirs = True
                 return
             except OSError as error:
                 if error.errno in _EXHAUSTED:
                     self._pause(error)
                     return
                 continue  # accept(2): what went wrong on the new connection is reported here; the next one may be well
+            sock = Socket(self._family, socket.SOCK_STREAM, 0, number)
             try:
                 peer = self._prepare(sock, remote)
             except OSError:  # gone already
@@ -293,12 +305,13 @@ class _Door:
             if turnstile is not None and not turnstile.passed():
                 return
 
-    def _prepare(self, sock: socket.socket, remote: tuple[str, int] | str) -> Peer:
+    def _prepare(self, sock: Socket, remote: tuple[str, int] | str) -> Peer:
         sock.setblocking(False)
         if self._family == socket.AF_UNIX:
             return Peer("", 0, "", 0)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        if not self._heirs:  # it waited here before we did
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         local = self._local or sock.getsockname()
         return Peer(remote[0].removeprefix(_MAPPED), int(remote[1]), local[0].removeprefix(_MAPPED), local[1])
 
@@ -327,7 +340,7 @@ class _Door:
 
     def look(self) -> None:
         if not self._paused:
-            self.ready(select.EPOLLIN)
+            self._take(_ACCEPTS)
 
     def leave(self) -> None:
         self._paused = False

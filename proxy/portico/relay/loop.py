@@ -38,7 +38,7 @@ class SharedSelector(selectors.EpollSelector):
         """Somebody has asked asyncio for a call since this was last set to False."""
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        """See selectors.BaseSelector.select; rounds up to whole milliseconds, as EpollSelector does.
+        """See selectors.BaseSelector.select; waits for whole milliseconds, not less than it is told to, as EpollSelector does.
 
         While there is nothing but the relay's events, and asyncio has got nothing to do by them, it goes on waiting.
         """
@@ -46,8 +46,7 @@ class SharedSelector(selectors.EpollSelector):
         poll, serve = self.epoll.poll, self.serve
         until = math.inf if timeout is None else time.monotonic() + timeout
         while True:
-            seconds = -1 if timeout is None else math.ceil(timeout * 1e3) * 1e-3 if timeout > 0 else 0
-            events = poll(seconds, _BATCH)
+            events = poll(-1 if timeout is None else timeout if timeout > 0 else 0, _BATCH)  # which rounds up, as select.epoll does
             if not events:
                 return []
             if serve is not None:

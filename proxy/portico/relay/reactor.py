@@ -28,7 +28,8 @@ ERROR: Final = select.EPOLLERR
 _EDGES: Final = select.EPOLLET | IN | OUT | select.EPOLLRDHUP
 
 BUFFER: Final = 256 * KIB
-_CLEAR: Final = BUFFER + 64 * KIB  # what one full buffer decrypts to, with the part of a record that OpenSSL had kept from before
+CLEAR: Final = BUFFER + 64 * KIB
+"""What one full buffer decrypts to, with the part of a record that OpenSSL had kept from before, and room for another whole one."""
 _BATCH: Final = 256
 _MANY: Final = 8
 _POLLS: Final = 4
@@ -69,7 +70,7 @@ class Reactor:
         self.loop = loop
         self.buffer = memoryview(bytearray(BUFFER))
         """What `recv_into` filled last; anybody's until the next read."""
-        self.clear = memoryview(bytearray(_CLEAR))
+        self.clear = memoryview(bytearray(CLEAR))
         """What was decrypted last, likewise."""
         self.incoming = ssl.MemoryBIO()
         self.outgoing = ssl.MemoryBIO()
@@ -79,7 +80,7 @@ class Reactor:
         self._epoll = self._selector.epoll if self._selector is not None else select.epoll()
         self._handlers: dict[int, Handler] = {}
         self._again: dict[Busy, None] = {}  # in the order in which they gave way
-        self._closing: list[socket.socket] = []
+        self._closing: list[socket.SocketType] = []
         self._timed: set[Timed] = set()
         self._turning = False
         self._scheduled = False
@@ -115,7 +116,7 @@ class Reactor:
         if self._handlers.pop(fd, None) is not None:
             self._epoll.unregister(fd)
 
-    def release(self, sock: socket.socket) -> None:
+    def release(self, sock: socket.SocketType) -> None:
         """Close a registered socket. Inside a turn the descriptor stays taken until the turn's end, so that an event
         that is still in the batch cannot be given to a new socket of the same number."""
         self._handlers.pop(sock.fileno(), None)

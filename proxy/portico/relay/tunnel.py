@@ -51,7 +51,7 @@ class Tunnel:
 
     __slots__ = (
         "_began", "_bye", "_client", "_from_client", "_from_server", "_generation", "_half", "_idle", "_judge", "_leaving", "_reactor",
-        "_server", "_session", "_sessions", "_talker", "_write", "active", "due",
+        "_server", "_session", "_sessions", "_talker", "_write", "active", "due", "traced",
     )  # fmt: skip
 
     def __init__(
@@ -78,6 +78,7 @@ class Tunnel:
         self._talker = server
         self._half = False  # the client's half has ended
         self._leaving = ""  # what the client is told when its last command has been answered, and it ends
+        self.traced = False  # somebody looks at what passes
         self._idle = generation.timeout(session, "idle")
         self._write = generation.timeout(session, "write")
         self.active = self._reactor.now
@@ -155,6 +156,8 @@ class Tunnel:
         self._reactor.later(channel)
 
     def _pass(self, channel: Channel, peer: Channel, data: memoryview) -> None:
+        if self.traced:
+            self._show(channel, data)
         if channel is self._server:
             self._from_server = bytes(data[-_TAIL:]) if len(data) >= _TAIL else (self._from_server + data)[-_TAIL:]
         else:
@@ -163,6 +166,12 @@ class Tunnel:
         self.active = self._reactor.now
         if not peer.push(data):
             self.due = min(self.due, self.active + self._write)
+
+    def _show(self, channel: Channel, data: memoryview) -> None:
+        try:
+            self._generation.trace(self._session, "<C" if channel is self._server else "C>", bytes(data))
+        except Exception as error:  # what is shown to somebody else must not end the session
+            report_bug(self._generation, self._session, error)
 
     def _flush(self, channel: Channel) -> None:
         before = channel.stalled
@@ -266,8 +275,7 @@ class Tunnel:
         return Now("tunnel", now - self._began, now - self.active, client.received, client.sent)
 
     def trace(self, on: bool) -> None:
-        # Another class, so that no tunnel pays for the question whether it is traced.
-        self.__class__ = TracedTunnel if on else Tunnel
+        self.traced = on
 
     def sweep(self, now: float) -> None:
         client, server = self._client, self._server
@@ -303,16 +311,3 @@ class Tunnel:
         self._reactor.tick()
         self._client.unsent = None
         self._end(Reason.TIMEOUT_DRAIN, "operator", whole=False)
-
-
-class TracedTunnel(Tunnel):
-    """A Tunnel while somebody looks at what passes: what a Tunnel is made by `trace`, and nothing else."""
-
-    __slots__ = ()
-
-    def _pass(self, channel: Channel, peer: Channel, data: memoryview) -> None:
-        try:
-            self._generation.trace(self._session, "<C" if channel is self._server else "C>", bytes(data))
-        except Exception as error:  # what is shown to somebody else must not end the session
-            report_bug(self._generation, self._session, error)
-        super()._pass(channel, peer, data)

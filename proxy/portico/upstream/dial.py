@@ -64,7 +64,7 @@ class Board(Protocol):
 
     def register(self, fd: int, handler: Dial) -> None: ...
 
-    def release(self, sock: socket.socket) -> None: ...
+    def release(self, sock: socket.SocketType) -> None: ...
 
 
 class Dial:
@@ -82,17 +82,17 @@ class Dial:
         board: Board,
         address: str,
         seconds: float,
-        connected: Callable[[socket.socket, int, bool], None],
+        connected: Callable[[socket.SocketType, int, bool], None],
         failed: Callable[[str, str], None],
         carry: Carry | None = None,
     ) -> None:
         self._board = board
         self._address = address
         self._carry = carry
-        self._connected: Callable[[socket.socket, int, bool], None] | None = connected
+        self._connected: Callable[[socket.SocketType, int, bool], None] | None = connected
         self._failed: Callable[[str, str], None] | None = failed
         self._places: list[_Place] = []
-        self._sock: socket.socket | None = None
+        self._sock: socket.SocketType | None = None
         self._task: asyncio.Task[None] | None = None
         self._last = ("unreachable", "no address")
         self.started = board.now
@@ -148,8 +148,7 @@ class Dial:
             share = left / (len(self._places) + 1)
             self.due = self._board.now + min(left, max(share, _LEAST))
             try:
-                self._sock = sock = socket.socket(family, socket.SOCK_STREAM)
-                sock.setblocking(False)
+                self._sock = sock = socket.SocketType(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
                 if family != socket.AF_UNIX:
                     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
