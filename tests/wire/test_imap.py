@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from portico.errors import PeerError
-from portico.wire.capability import filter_imap, filter_pop3, imap_before_login
+from portico.wire.capability import filter_imap, filter_pop3, imap_before_login, imap_line_before_login, imap_list, pop3_list
 from portico.wire.imap import parse_arguments, parse_command, parse_fetch, parse_status, quote, tag_of, value_end
 
 
@@ -157,3 +157,30 @@ def test_a_list_ends_where_its_strings_and_lists_do(words: list[bytes]) -> None:
     assert isinstance(value, list)
     with pytest.raises(PeerError):
         parse_arguments(raw[: end - 1])
+
+
+def test_a_list_that_servers_repeat_is_taken_apart_once_and_a_huge_one_is_not_kept() -> None:
+    octets = b"IMAP4rev1 SASL-IR auth=plain COMPRESS=DEFLATE X-OWN"
+    listed = imap_list(octets)
+    assert imap_list(bytes(bytearray(octets))) is listed
+    assert (listed.names, listed.passed) == (octets.split(), [b"IMAP4rev1", b"SASL-IR"])
+    assert listed.withheld == [b"auth=plain", b"COMPRESS=DEFLATE", b"X-OWN"]
+    assert (listed.mechanisms, listed.words[-1]) == ({"PLAIN"}, "X-OWN")
+    assert b"AUTH=PLAIN" in listed.upper
+    huge = b"X-%b" % (b"A" * 5000)
+    assert imap_list(huge) is not imap_list(huge)
+    assert imap_list(huge).names == [huge]
+    assert imap_list(b"").names == []
+
+
+def test_so_is_that_of_a_pop3_server() -> None:
+    lines = [b"TOP", b"SASL PLAIN", b"STLS"]
+    assert pop3_list(lines) is pop3_list(list(lines))
+    assert (pop3_list(lines).passed, pop3_list(lines).withheld) == (lines[:2], [b"STLS"])
+    assert pop3_list([]).names == []
+
+
+def test_login_without_a_mechanism_is_no_reason_to_say_that_there_is_no_login() -> None:
+    assert imap_line_before_login((), False, (), True) == b"IMAP4rev1 SASL-IR ID"
+    assert imap_line_before_login((), False, (), False) == b"IMAP4rev1 SASL-IR ID LOGINDISABLED"
+    assert imap_line_before_login((b"IDLE",), True, ("PLAIN",), True) == b"IMAP4rev1 IDLE SASL-IR ID STARTTLS AUTH=PLAIN"

@@ -11,7 +11,6 @@ sign_in.py and watch.py of each protocol (session.roles). It does not know on wh
 from __future__ import annotations
 
 from fnmatch import fnmatchcase
-from functools import lru_cache
 from typing import Any, Final
 
 from portico.errors import PeerError
@@ -58,6 +57,7 @@ from portico.session.events import (
 from portico.session.interests import Compiled
 from portico.session.roles import Failed, Front, SignedIn, SignIn, Watch, Wish
 from portico.wire import sasl
+from portico.wire.capability import Listed
 from portico.wire.lines import Line
 
 _REFUSED: Final = {"limit_address": Reason.LIMIT_ADDRESS, "plugin": Reason.REFUSED, "shutdown": Reason.SHUTDOWN}
@@ -376,7 +376,7 @@ class Life:
         self._route, self._routes = None, []  # with them their passwords
         self._phase = "opening"
         out.append(SetPhase("", MAIN))
-        self.view.capabilities = _words(tuple(outcome.capabilities))
+        self.view.capabilities = outcome.listed.words
         self._login_ended(out, True)
         out.append(Record("login.succeeded", {"method": self.view.mechanism, "server": self.view.server}))
         out.append(OpenSession(self.view))
@@ -450,7 +450,7 @@ class Life:
         front, sign_in, signed_in = self._front, self._sign_in, self._signed_in
         assert front is not None and sign_in is not None and signed_in is not None
         interests: Compiled | None = event.interests
-        passed, withheld = self._filter(signed_in.capabilities, interests)
+        passed, withheld = self._filter(signed_in.listed, interests)
         traced = any(fnmatchcase(self.view.user, pattern) for pattern in self.context.trace_users)
         if sign_in.reader.held > _ENOUGH:
             out.append(ReadServer(MAIN))
@@ -547,7 +547,7 @@ class Life:
     def _make_watch(self, interests: Compiled | None, capabilities: list[bytes], traced: bool) -> Watch:
         raise AssertionError("each protocol has its own")
 
-    def _filter(self, capabilities: list[bytes], interests: Compiled | None) -> tuple[list[bytes], list[bytes]]:
+    def _filter(self, listed: Listed, interests: Compiled | None) -> tuple[list[bytes], list[bytes]]:
         """The server's list after login: announced, withheld."""
         raise AssertionError("each protocol has its own")
 
@@ -566,12 +566,6 @@ class Life:
     def _goodbye(self, text: bytes, code: str = "") -> bytes:
         """The last line before we close."""
         raise AssertionError("each protocol has its own")
-
-
-@lru_cache(maxsize=64)
-def _words(capabilities: tuple[bytes, ...]) -> tuple[str, ...]:
-    """One tuple for all sessions at servers that announce the same: it would be a third of what an idle tunnel keeps."""
-    return tuple(name.decode("ascii", "replace") for name in capabilities)
 
 
 def _logged(text: bytes) -> str:

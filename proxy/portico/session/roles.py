@@ -12,6 +12,7 @@ from portico.session.context import Context, LoginAttempt, Route
 from portico.session.decisions import Decision
 from portico.session.events import Event
 from portico.wire import sasl
+from portico.wire.capability import Listed
 from portico.wire.lines import Reader
 
 
@@ -28,9 +29,14 @@ class Wish:
 class SignedIn:
     """A leg is ready. `untagged`: what the client must still see (alerts), whole lines."""
 
-    capabilities: list[bytes]
+    listed: Listed
     text: bytes
     untagged: bytes = b""
+
+    @property
+    def capabilities(self) -> list[bytes]:
+        """Not to be changed."""
+        return self.listed.names
 
 
 @dataclass(slots=True)
@@ -109,5 +115,7 @@ class Watch(Protocol):
 def takes_tokens(context: Context) -> bool:
     """Whether a bearer token may be of use: some server takes one, or nobody knows. Which server it will be is not known before the
     user is, so that one is enough."""
-    servers = context.possible
-    return not servers or any(not (facts.plain or facts.secured) or sasl.BEARER.intersection(facts.mechanisms) for facts in servers)
+    for facts in context.possible:
+        if not (facts.plain or facts.secured) or not sasl.BEARER.isdisjoint(facts.mechanisms):
+            return True
+    return not context.possible

@@ -11,6 +11,7 @@ import hmac
 import ssl
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -145,14 +146,20 @@ def tls_info(tls: ssl.SSLObject) -> TlsInfo:
     """What a finished handshake agreed on."""
     cipher = tls.cipher()
     # With CERT_NONE the certificate is not verified and getpeercert gives nothing of it: a name here is a verified one.
-    certificate = tls.getpeercert() if tls.server_side and tls.context.verify_mode != ssl.CERT_NONE else None
-    return TlsInfo(
-        version=tls.version() or "",
-        cipher=cipher[0] if cipher else "",
-        client_name=client_name(certificate) if certificate else None,
-        resumed=bool(tls.session_reused),
-        sni=tls.sni if isinstance(tls, NamedSSLObject) else None,
+    certificate = tls.getpeercert() if tls.server_side else None
+    return _info(
+        tls.version() or "",
+        cipher[0] if cipher else "",
+        client_name(certificate) if certificate else None,
+        bool(tls.session_reused),
+        tls.sni if isinstance(tls, NamedSSLObject) else None,
     )
+
+
+@lru_cache(maxsize=256)
+def _info(version: str, cipher: str, client_name: str | None, resumed: bool, sni: str | None) -> TlsInfo:
+    """One object for all whose handshakes agreed on the same: mostly a few for all sessions."""
+    return TlsInfo(version, cipher, client_name, resumed, sni)
 
 
 def client_name(certificate: Any) -> str | None:

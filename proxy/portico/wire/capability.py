@@ -9,8 +9,11 @@ Names: the IANA registry "IMAP Capabilities" and RFC 2449 for POP3.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Final
 
+_REMEMBERED: Final = 4096
+"""Octets of a list that is taken apart once for all: servers say the same each time. A longer one is taken apart anew."""
 _IMAP: Final = frozenset(
     b"""ACL ANNOTATE-EXPERIMENT-1 APPENDLIMIT BINARY CATENATE CHILDREN CONDSTORE CONVERT CREATE-SPECIAL-USE ENABLE ESEARCH
     ESORT FILTERS ID IDLE IMAP4 IMAP4REV1 IMAP4REV2 IMAPSIEVE= INPROGRESS JMAPACCESS LANGUAGE LIST-EXTENDED LIST-METADATA
@@ -66,6 +69,13 @@ def imap_before_login(known: Iterable[bytes], *, starttls: bool, mechanisms: Ite
     return names + (offered or [b"LOGINDISABLED"])
 
 
+@lru_cache(maxsize=64)
+def imap_line_before_login(known: tuple[bytes, ...], starttls: bool, mechanisms: tuple[str, ...], login: bool) -> bytes:
+    """The same as one line, for each client of a listener. `login`: LOGIN may be used, though perhaps no mechanism."""
+    names = imap_before_login(known, starttls=starttls, mechanisms=mechanisms)
+    return b" ".join([name for name in names if not login or name != b"LOGINDISABLED"])
+
+
 def filter_pop3(lines: Iterable[bytes]) -> tuple[list[bytes], list[bytes]]:
     """CAPA lines of the server after login: announced and withheld. A line is a name with arguments."""
     passed: list[bytes] = []
@@ -74,3 +84,49 @@ def filter_pop3(lines: Iterable[bytes]) -> tuple[list[bytes], list[bytes]]:
         name = line.split(b" ", 1)[0].upper()
         (passed if name in _POP3 else withheld).append(line)
     return passed, withheld
+
+
+class Listed:
+    """What a server has announced, and what follows from it. One object for all that announce the same: nobody changes it."""
+
+    __slots__ = ("mechanisms", "names", "passed", "upper", "withheld", "words")
+
+    def __init__(self, names: list[bytes], passed: list[bytes], withheld: list[bytes]) -> None:
+        self.names = names
+        """In the server's order and case; POP3: lines."""
+        self.passed = passed
+        """Those that are announced after login,"""
+        self.withheld = withheld
+        """and the others."""
+        self.words = tuple(name.decode("ascii", "replace") for name in names)
+        self.upper = frozenset(name.upper() for name in names)
+        self.mechanisms = frozenset(name[5:].decode("ascii", "replace") for name in self.upper if name.startswith(b"AUTH="))
+        """Of IMAP, before login."""
+
+    def __repr__(self) -> str:
+        return f"<Listed {' '.join(self.words)}>"
+
+
+def imap_list(octets: bytes) -> Listed:
+    """What stands behind CAPABILITY."""
+    return _known_imap(octets) if len(octets) <= _REMEMBERED else _take_imap_apart(octets)
+
+
+def pop3_list(lines: list[bytes]) -> Listed:
+    """The lines of an answer to CAPA."""
+    octets = b"\n".join(lines)  # which is in no line
+    return _known_pop3(octets) if len(octets) <= _REMEMBERED else _take_pop3_apart(octets)
+
+
+def _take_imap_apart(octets: bytes) -> Listed:
+    names = octets.split()
+    return Listed(names, *filter_imap(names))
+
+
+def _take_pop3_apart(octets: bytes) -> Listed:
+    lines = octets.split(b"\n") if octets else []
+    return Listed(lines, *filter_pop3(lines))
+
+
+_known_imap: Final = lru_cache(maxsize=64)(_take_imap_apart)
+_known_pop3: Final = lru_cache(maxsize=64)(_take_pop3_apart)

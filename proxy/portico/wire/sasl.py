@@ -76,14 +76,15 @@ def identity(octets: bytes, what: str = "user name") -> str:
         text = octets.decode("utf-8")
     except UnicodeDecodeError:
         raise PeerError(f"The {what} is not UTF-8") from None
-    if any(character < " " or character == "\x7f" for character in text):
+    # Printable is more than that, and mostly all that there is to ask.
+    if not text.isprintable() and any(character < " " or character == "\x7f" for character in text):
         raise PeerError(f"Control character in the {what}")
     return text
 
 
 def password(octets: bytes) -> Secret:
     """A password or token. Raises PeerError for NUL, CR and LF."""
-    if any(octet in octets for octet in (b"\0", b"\r", b"\n")):
+    if b"\0" in octets or b"\r" in octets or b"\n" in octets:
         raise PeerError("NUL, CR or LF in the password")
     return Secret(octets)
 
@@ -121,7 +122,8 @@ def offered(wanted: Collection[str], *, client_name: str | None, relayed: Collec
     """The mechanisms of the settings that can be offered to a client: EXTERNAL to whom has a certificate with a name, those of bearer
     tokens if these may be of use (`tokens`), those that are not ours if the only server has them (`relayed`) and they can be relayed."""
     names = []
-    for name in (each.upper() for each in wanted):
+    for each in wanted:
+        name = each.upper()
         if name == "EXTERNAL":
             if not client_name:
                 continue

@@ -19,7 +19,7 @@ from portico.session.imap.client_id import client_id_and_origin
 from portico.session.imap.gather import GO_AHEAD, Gather
 from portico.session.roles import Wish, takes_tokens
 from portico.wire import sasl
-from portico.wire.capability import imap_before_login
+from portico.wire.capability import imap_line_before_login
 from portico.wire.imap import COMMANDS, CommandLine, parse_arguments, parse_command, tag_of
 from portico.wire.lines import Line, Reader
 
@@ -74,10 +74,7 @@ class Front:
     def capabilities(self) -> bytes:
         known = self.context.facts.secured or self.context.facts.plain
         starttls = self.context.settings.tls == "starttls" and not self._encrypted
-        names = imap_before_login(known, starttls=starttls, mechanisms=self._mechanisms())
-        if self._may_sign_in and b"LOGINDISABLED" in names:
-            names.remove(b"LOGINDISABLED")  # no mechanism is offered, but LOGIN is
-        return b" ".join(names)
+        return imap_line_before_login(tuple(known), starttls, tuple(self._mechanisms()), self._may_sign_in)
 
     def greeting(self) -> bytes:
         return b"* OK [CAPABILITY %b] %b\r\n" % (self.capabilities(), self.context.settings.greeting.encode())
@@ -266,7 +263,9 @@ class Front:
         arguments = parse_arguments(command.arguments)
         if len(arguments) != 2:
             raise PeerError("LOGIN takes a user name and a password")
-        name, password = (b"NIL" if argument is None else argument for argument in arguments)
+        name, password = arguments
+        name = b"NIL" if name is None else name
+        password = b"NIL" if password is None else password
         if not isinstance(name, bytes) or not isinstance(password, bytes):
             raise PeerError("LOGIN takes a user name and a password")
         if not name:

@@ -21,7 +21,7 @@ from portico.session.imap.watch import Watch
 from portico.session.interests import Compiled
 from portico.session.life import Life
 from portico.session.roles import Wish
-from portico.wire.capability import filter_imap
+from portico.wire.capability import Listed
 
 
 class ImapSession(Life):
@@ -54,7 +54,9 @@ class ImapSession(Life):
             return MountedWatch(self.context, self.view, interests, capabilities, traced=traced, attempt=attempt)
         return Watch(self.context, self.view, interests, capabilities, traced=traced)
 
-    def _filter(self, capabilities: list[bytes], interests: Compiled | None) -> tuple[list[bytes], list[bytes]]:
+    def _filter(self, listed: Listed, interests: Compiled | None) -> tuple[list[bytes], list[bytes]]:
+        if interests is None and self.context.ledger is None:
+            return listed.passed, listed.withheld
         annotates = self._annotates(interests)
         mounts = interests.mounts if interests is not None else ()
         sizes = interests is not None and bool(interests.sizers)
@@ -64,7 +66,7 @@ class ImapSession(Life):
         def kept(name: bytes) -> bool:
             return not ((annotates or sizes) and withheld_for_annotations(name)) and (not mounts or announced_with_mounts(name, stores))
 
-        passed, withheld = filter_imap(capabilities)
+        passed, withheld = listed.passed, listed.withheld
         return [name for name in passed if kept(name)], withheld + [name for name in passed if not kept(name)]
 
     def _annotates(self, interests: Compiled | None) -> bool:

@@ -7,6 +7,7 @@ TLS is wanted it never falls back to clear. RFC 9051 6.1-6.2, RFC 2971, RFC 4959
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
@@ -15,6 +16,7 @@ from portico.session.context import Context, LoginAttempt, Route
 from portico.session.decisions import Decision, Record, SendToClient, SendToServer, SetPhase, StartTls
 from portico.session.roles import Failed, SignedIn
 from portico.wire import sasl
+from portico.wire.capability import Listed, imap_list
 from portico.wire.imap import Status, parse_status, quote
 from portico.wire.lines import Line, Reader
 
@@ -23,6 +25,8 @@ _MAX_LITERAL = 1 << 16
 _MAX_CLIENT_PAIRS = 23  # of an ID's 30 (RFC 2971 3.3); the rest are ours
 _MAX_CLIENT_ID = 1 << 12
 """Octets of what the client says of itself that go on to the server: some take lines of 8,192 octets and no more."""
+_NAMES_ONLY = re.compile(r"[0-9A-Za-z.:%]*")
+"""Addresses and a session's id: nothing that a quoted string would have to escape."""
 _MAX_ALERTS = 1 << 14
 """Octets of alerts that are kept for the client."""
 
@@ -58,7 +62,7 @@ class SignIn:
     _state: _State = _State.GREETING
     _tag: bytes = b""
     _count: int = 0
-    _capabilities: list[bytes] | None = None
+    _listed: Listed | None = None
     _mechanism: sasl.ClientMechanism | None = None
     _pending: list[bytes] = field(default_factory=list, repr=False)
     _untagged: list[bytes] = field(default_factory=list)
@@ -92,7 +96,7 @@ class SignIn:
         """The leg is encrypted now; all that was learned before is forgotten."""
         self.reader.take_rest()
         self._untagged.clear()
-        self._capabilities = list(self.context.facts.secured) or None
+        self._listed = _of_facts(self.context.facts.secured)
         return self._after_capabilities(out)
 
     def client_line(self, text: bytes, out: list[Decision]) -> None:
@@ -112,13 +116,13 @@ class SignIn:
         if tag != self._tag or status is None:
             return None  # the end of the ID that went along, or something that nobody asked for
         if status.code == "CAPABILITY":
-            self._capabilities = status.code_arguments.split()
+            self._listed = imap_list(status.code_arguments)
         return self._tagged(status, rest, out)
 
     def _untagged_line(self, text: bytes, rest: bytes, status: Status | None, out: list[Decision]) -> SignedIn | Failed | None:
         if status is None:
             if rest[:11].upper() == b"CAPABILITY ":
-                self._capabilities = rest[11:].split()
+                self._listed = imap_list(rest[11:])
             return None
         if status.kind == "BYE":
             return self._fail("bye", status.text or b"The mail server said goodbye.", _code_of(status) or "UNAVAILABLE")
@@ -127,12 +131,12 @@ class SignIn:
                 # PREAUTH would be somebody else's session, and before STARTTLS an attack on it (RFC 9051 11.2).
                 return self._fail("preauth" if status.kind == "PREAUTH" else "protocol", b"The mail server cannot be used.")
             if status.code == "CAPABILITY":
-                self._capabilities = status.code_arguments.split()
+                self._listed = imap_list(status.code_arguments)
             elif status.code == "ALERT":
                 self._alert(text)
             return self._greeted(out)
         if status.code == "CAPABILITY":
-            self._capabilities = status.code_arguments.split()
+            self._listed = imap_list(status.code_arguments)
         elif status.code == "ALERT":
             self._alert(text)
         return None
@@ -150,13 +154,13 @@ class SignIn:
             self._command(b"STARTTLS", out)
             self._state = _State.STARTTLS
             return None
-        if self._capabilities is None:
+        if self._listed is None:
             facts = self.context.facts
-            self._capabilities = list(facts.plain if self.route.target.tls == "none" else facts.secured) or None
+            self._listed = _of_facts(facts.plain if self.route.target.tls == "none" else facts.secured)
         return self._after_capabilities(out)
 
     def _after_capabilities(self, out: list[Decision]) -> SignedIn | Failed | None:
-        if self._capabilities is None:
+        if self._listed is None:
             self._command(b"CAPABILITY", out)
             self._state = _State.CAPABILITY
             return None
@@ -174,11 +178,12 @@ class SignIn:
             out.append(StartTls(self.leg))
             return None
         if state is _State.CAPABILITY:
-            if self._capabilities is None:
-                self._capabilities = []
+            if self._listed is None:
+                self._listed = imap_list(b"")
             return self._sign_in(out)
         if state is _State.LIST:
-            return SignedIn(self._capabilities or [b"IMAP4rev1"], self._text, b"".join(self._untagged))
+            listed = self._listed if self._listed is not None and self._listed.names else imap_list(b"IMAP4rev1")
+            return SignedIn(listed, self._text, b"".join(self._untagged))
         if state is not _State.SIGN_IN:
             return None
         if status.kind != "OK":
@@ -192,11 +197,11 @@ class SignIn:
         self._text = status.text or b"Signed in."
         if status.code == "ALERT":
             self._alert(b"* OK [ALERT] " + self._text)  # its place in the client's answer is the list's
-        if self._capabilities is None:
+        if self._listed is None:
             self._command(b"CAPABILITY", out)
             self._state = _State.LIST
             return None
-        return SignedIn(self._capabilities, self._text, b"".join(self._untagged))
+        return SignedIn(self._listed, self._text, b"".join(self._untagged))
 
     # -- what we say
 
@@ -206,7 +211,8 @@ class SignIn:
         out.append(SendToServer(self.leg, b"%b %b\r\n" % (self._tag, text)))
 
     def _sign_in(self, out: list[Decision]) -> Failed | None:
-        offered = {name.upper() for name in self._capabilities or ()}
+        listed = self._listed if self._listed is not None else imap_list(b"")
+        offered = listed.upper
         self._state = _State.SIGN_IN
         lead = b""
         if b"ID" in offered and self.route.target.send_client_address:
@@ -217,12 +223,12 @@ class SignIn:
             return self._fail("loop", b"The mail servers lead to each other in a circle.")
         if (route.master_user or route.password is not None) and not route.verified:
             return self._fail("not_verified", b"This sign-in is not possible here.", "CANNOT")  # or everybody could be anybody
-        self._capabilities = None  # another list holds after login
+        self._listed = None  # another list holds after login
         initial: bytes | None
         if self.relayed:
             name, initial = attempt.mechanism.encode(), self.initial
         else:
-            mechanisms = {name[5:].decode("ascii", "replace") for name in offered if name.startswith(b"AUTH=")}
+            mechanisms = listed.mechanisms
             by_login = b"LOGINDISABLED" not in offered or "LOGIN" not in mechanisms
             if not route.master_user and attempt.mechanism not in sasl.BEARER and "PLAIN" not in mechanisms and by_login:
                 return self._login(lead, offered, out)
@@ -243,7 +249,7 @@ class SignIn:
         out.append(SendToServer(self.leg, lead + line + b"\r\n"))
         return None
 
-    def _login(self, lead: bytes, offered: set[bytes], out: list[Decision]) -> Failed | None:
+    def _login(self, lead: bytes, offered: frozenset[bytes], out: list[Decision]) -> Failed | None:
         password = self.route.password or self.attempt.password
         if b"LOGINDISABLED" in offered or password is None:
             return self._fail("no_mechanism", b"The mail server does not take this kind of sign-in.", "CANNOT")
@@ -288,6 +294,11 @@ class SignIn:
     def _identification(self) -> bytes:
         """The ID list (RFC 2971): what the client said of itself, then whose session this is, in Dovecot's names."""
         peer = self.context.peer
+        # Mostly there are no others.
+        own = f'"x-originating-ip" "{peer.rip}" "x-originating-port" "{peer.rport}" ' if peer.rip else ""
+        own += f'"x-connected-ip" "{peer.lip}" "x-connected-port" "{peer.lport}" ' if peer.lip else ""
+        if not self.client_id and not self.context.outer_id and _NAMES_ONLY.fullmatch(peer.rip + self.context.id + peer.lip):
+            return b'("x-session-id" "%b" %b"x-proxy-ttl" "%d")' % (self.context.id.encode(), own.encode(), self.context.hops - 1)
         pairs: list[tuple[str, str]] = []
         left = _MAX_CLIENT_ID
         for name, value in self.client_id.items():
@@ -312,6 +323,11 @@ class SignIn:
     def _fail(self, reason: str, text: bytes, code: str = "UNAVAILABLE") -> Failed:
         self._state = _State.DONE
         return Failed(reason, code, text)
+
+
+def _of_facts(names: tuple[bytes, ...]) -> Listed | None:
+    """What is known of the server from before; None: nothing."""
+    return imap_list(b" ".join(names)) if names else None
 
 
 def _code_of(status: Status) -> str:

@@ -29,7 +29,7 @@ from portico.session.pop3.sized import SizedWatch
 from portico.session.pop3.transformed import TransformedWatch
 from portico.session.pop3.watch import Watch
 from portico.session.roles import Wish
-from portico.wire.capability import filter_pop3
+from portico.wire.capability import Listed
 
 
 class Pop3Session(Life):
@@ -155,10 +155,9 @@ class Pop3Session(Life):
             serves = False
         return SizedWatch(self.context, self.view, interests, sizer, self.context.sizes, traced=traced) if serves else None
 
-    def _filter(self, capabilities: list[bytes], interests: Compiled | None) -> tuple[list[bytes], list[bytes]]:
-        passed, withheld = filter_pop3(capabilities)
+    def _filter(self, listed: Listed, interests: Compiled | None) -> tuple[list[bytes], list[bytes]]:
         # The list may be from before the login, where STLS is of use (RFC 2595 4); after it nobody lists or takes it.
-        return passed, [line for line in withheld if line.upper() not in (b"STLS", b"XCLIENT")]
+        return listed.passed, [line for line in listed.withheld if line.upper() not in (b"STLS", b"XCLIENT")]
 
     def _yes(self, capabilities: list[bytes], text: bytes) -> bytes:
         return b"+OK %b\r\n" % text

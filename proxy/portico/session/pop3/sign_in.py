@@ -16,6 +16,7 @@ from portico.session.context import Context, LoginAttempt, Route
 from portico.session.decisions import Decision, Record, SendToClient, SendToServer, SetPhase, StartTls
 from portico.session.roles import Failed, SignedIn
 from portico.wire import sasl
+from portico.wire.capability import pop3_list
 from portico.wire.lines import Line, Reader
 from portico.wire.pop3 import Status, parse_status, timestamp
 
@@ -273,7 +274,7 @@ class SignIn:
         return self._signed_in()
 
     def _signed_in(self) -> SignedIn:
-        return SignedIn(self._capabilities or [], self._text)
+        return SignedIn(pop3_list(self._capabilities or []), self._text)
 
     def _refused(self, status: Status) -> Failed:
         code = _imap_code(status.code)
