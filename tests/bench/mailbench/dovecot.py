@@ -93,7 +93,7 @@ userdb {{
 
 
 def backend_configuration(home: Path, certificate: Certificate, imap: int, pop3: int) -> str:
-    """A real store on the mailboxes of `make_mailboxes`."""
+    """A real store on mailboxes made here."""
     services = _login_services(imap, 0, pop3, 0)
     return f"""{_common(home, certificate)}
 ssl = yes
@@ -126,18 +126,21 @@ service pop3 {{
 """
 
 
-def make_mailboxes(home: Path, big: int, users: int = 50, messages: int = 200) -> None:
-    """Maildirs: `users` with `messages` small messages, and ``big`` with a message of `big` octets, a long list, a place for uploads."""
+def make_home(home: Path) -> None:
+    """Where mailboxes can be made."""
+    (home / "mail" / "home").mkdir(parents=True)
+    nobody = pwd.getpwnam("nobody")
+    for path in (home / "mail", home / "mail" / "home"):
+        os.chown(path, nobody.pw_uid, nobody.pw_gid)
+
+
+def make_big(home: Path, big: int) -> None:
+    """``big`` with one message of `big` octets, for POP3 in the inbox and for IMAP in a mailbox."""
     mail = home / "mail"
-    for user in range(1, users + 1):
-        _fill(mail / f"user{user}", [2000 + (user * 131 + index * 977) % 8000 for index in range(messages)])
     _fill(mail / "big", [big])
     _fill(mail / "big" / f".SIZE-{big}", [big])
-    _fill(mail / "big" / f".LIST-{BIG_LIST}", [2000] * BIG_LIST)
-    _fill(mail / "big" / ".UP", [])
-    (mail / "home").mkdir()
     nobody = pwd.getpwnam("nobody")
-    for path in (mail, *mail.rglob("*")):
+    for path in (mail / "big", *(mail / "big").rglob("*")):
         os.chown(path, nobody.pw_uid, nobody.pw_gid)
 
 
@@ -210,12 +213,6 @@ def _invitation(number: int) -> bytes:
     kind = f'multipart/alternative; boundary="{_BORDER}"'
     parts = _parts((f"{_TEXT}\r\n", _LINE * 3), ("text/calendar; charset=utf-8; method=REQUEST\r\n", calendar))
     return _head(100_000 + number, kind) + parts
-
-
-def empty_uploads(home: Path) -> None:
-    """Take out what the APPEND measure stored."""
-    for message in (home / "mail" / "big" / ".UP").glob("[cnt][uem][rwp]/*"):
-        message.unlink()
 
 
 def _fill(maildir: Path, sizes: Sequence[int]) -> None:

@@ -27,6 +27,8 @@ class Target:
     pids: list[int]
     tls: bool = True
     speaks_pop3: bool = True
+    store: bool = False
+    """A public store is behind it, too."""
     fresh: machine.Memory = field(default_factory=machine.Memory)
     """Its memory right after the start, before any session."""
 

@@ -1,4 +1,4 @@
-"""The benchmark from its options to its table.
+"""The benchmark from its options to its tables.
 
 Rule of this file: it starts the backend and the peers, runs the measures in turn, and ends what it started. It installs nothing:
 what is missing is said, and the rest is measured.
@@ -10,7 +10,6 @@ import argparse
 import fcntl
 import json
 import os
-import shutil
 import signal
 import sys
 import tempfile
@@ -21,55 +20,75 @@ from dataclasses import replace
 from pathlib import Path
 from statistics import median
 
-from mailbench import build, certificate, dovecot, machine, report
+from mailbench import build, dovecot, growth, machine, show, stay
 from mailbench.children import Children
 from mailbench.load import Load, Target
 from mailbench.measures import Measures
-from mailbench.peers import LINKS_PEERS, PEERS, Backend, Place, missing
-from mailbench.plan import LINKS, MEASURES, QUICK, WITH_LINKS, Plan
+from mailbench.peers import LINKS_PEERS, PEERS, Backend, is_compiled
+from mailbench.plan import LINKS, MEASURES, MORE, ORDINARY, QUICK, WITH_LINKS, Plan
+from mailbench.running import PORTS, children, run_directory, say, start_dovecot, start_null, start_peers
 from mailbench.tally import Tally
 
-DEFAULT_PEERS = ("nginx", "nginx-64k", "haproxy", "dovecot", "portico")
+DEFAULT_PEERS = ("nginx", "nginx-64k", "haproxy", "portico", "portico-plugins")
+PURE_PEERS = ("portico-pure", "portico-plugins-pure")
+"""By default, too, where Portico is compiled."""
+GROWTH_PEERS = ("nginx", "portico", "portico-plugins")
 REFERENCE = "nginx"
-_PORTS_PER_PEER = 3
+_NOT_AT_REST = ("nginx-64k", "haproxy", "dovecot")
+"""Sessions that stay are measured without these, unless nothing but that is asked for."""
 _CACHE = Path(__file__).resolve().parents[3] / ".cache" / "bench"
 
 
-def say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
-
-
 def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="tests/bench/run.py", description="Portico beside nginx, HAProxy and Dovecot, on loopback.")
-    parser.add_argument("--quick", action="store_true", help="some three minutes; good for large differences only")
+    parser = argparse.ArgumentParser(prog="tests/bench/run.py", description="Portico beside nginx and HAProxy, on loopback.")
+    parser.add_argument("--quick", action="store_true", help="some four minutes; good for large differences only")
+    parser.add_argument(
+        "--growth", action="store_true", help="how memory and CPU grow with sessions that stay, with sessions at work, with a mailbox"
+    )
     parser.add_argument(
         "--links", action="store_true", help="what meeting links cost: Portico with the plugin beside Portico without, 5 rounds"
     )
-    parser.add_argument("--peers", default=",".join(DEFAULT_PEERS), help=f"some of {', '.join(PEERS)} (default: %(default)s)")
-    parser.add_argument("--measures", help=f"some of {','.join(MEASURES)} (default: all), with --links of {','.join(LINKS)}")
-    parser.add_argument("--rounds", type=int, help="each measure, each peer, so many times")
+    parser.add_argument("--peers", help=f"some of {', '.join(PEERS)} (default: {','.join(DEFAULT_PEERS)})")
+    known = ",".join((*MEASURES, *MORE, *ORDINARY))
+    parser.add_argument("--measures", help=f"some of {known} (default: all but {','.join(MORE)}), with --links of {','.join(LINKS)}")
+    parser.add_argument("--rounds", type=int, help="each measure, each peer, so many times (default: 5; 2 with --quick, 1 with --growth)")
     parser.add_argument("--idle", help="how many idle sessions, as 2000,9000")
     parser.add_argument("--sessions", type=int, help="sessions of a login measure")
-    parser.add_argument("--backend", choices=("null", "dovecot"), default="null", help="what the proxies stand in front of")
-    parser.add_argument("--base-port", type=int, default=21300, help="first of some thirty ports on 127.0.0.1 (default: %(default)s)")
-    parser.add_argument("--json", type=Path, default=_CACHE / "latest.json", help="where all figures go (.cache/bench/latest.json)")
+    parser.add_argument("--base-port", type=int, default=21300, help=f"first of {PORTS} ports on 127.0.0.1 (default: %(default)s)")
+    parser.add_argument("--json", type=Path, help="where all figures go (.cache/bench/latest.json, growth.json with --growth)")
+    parser.add_argument("--svg", type=Path, help="where the picture goes (.cache/bench/latest.svg)")
+    parser.add_argument("--show", type=Path, metavar="JSON", help="measure nothing: print the tables of such a file, and draw its picture")
     parser.add_argument("--keep", action="store_true", help="leave the directory with configurations and logs")
     options = parser.parse_args(argv)
     options.reference = REFERENCE
     if options.links:
-        options.peers, options.reference, options.backend = ",".join(LINKS_PEERS), "portico", "dovecot"
+        options.peers, options.reference = ",".join(LINKS_PEERS), "portico"
+    elif options.growth:
+        options.peers = options.peers or ",".join(GROWTH_PEERS)
+    options.peers = options.peers or ",".join(DEFAULT_PEERS + (PURE_PEERS if is_compiled() else ()))
+    options.json = options.json or _CACHE / ("growth.json" if options.growth else "latest.json")
+    options.svg = options.svg or _CACHE / "latest.svg"
     return options
 
 
 def plan_of(options: argparse.Namespace) -> Plan:
     """Raises SystemExit with a sentence for what is not known."""
     plan = WITH_LINKS if options.links else QUICK if options.quick else Plan()
-    measures = tuple(options.measures.split(",")) if options.measures else plan.measures
-    unknown = [name for name in measures if name not in (*MEASURES, *LINKS)]
+    asked = options.measures.split(",") if options.measures else []
+    unknown = [name for name in asked if name not in (*MEASURES, *MORE, *ORDINARY, *LINKS)]
     unknown += [name for name in options.peers.split(",") if name not in PEERS]
     if unknown:
         raise SystemExit(f"not known: {', '.join(unknown)}")
-    plan = replace(plan, measures=measures)
+    if options.links:
+        plan = replace(plan, measures=tuple(asked) or plan.measures)
+    elif asked:
+        plan = replace(
+            plan,
+            measures=tuple(name for name in asked if name not in ORDINARY),
+            ordinary=tuple(name for name in asked if name in ORDINARY),
+        )
+    if options.growth:
+        plan = replace(plan, rounds=1)
     if options.rounds:
         plan = replace(plan, rounds=options.rounds)
     if options.sessions:
@@ -87,92 +106,142 @@ def alone() -> Iterator[None]:
         yield
 
 
-@contextmanager
-def run_directory(keep: bool) -> Iterator[Path]:
-    path = Path(tempfile.mkdtemp(prefix="portico-bench-"))
-    path.chmod(0o755)
-    try:
-        yield path
-    finally:
-        if keep:
-            say(f"kept {path}")
-        else:
-            shutil.rmtree(path, ignore_errors=True)
-
-
-def start_backend(options: argparse.Namespace, plan: Plan, programs: build.Programs, home: Path, children: Children) -> tuple[Backend, int]:
-    base = options.base_port
-    if options.backend == "null":
-        backend = Backend(base, base + 1, base + 2)
-        told = {"imap": backend.imap, "pop": backend.pop3, "watched": backend.watched_imap, "popbig": plan.big}
-        argv = [str(programs.null_server), *(word for name, value in told.items() for word in (f"--{name}", str(value)))]
-    else:
-        say("making mailboxes")
-        backend = Backend(base, base + 1)
-        directory = home / "backend"
-        directory.mkdir()
-        dovecot.make_mailboxes(directory, plan.big)
-        file = directory / "dovecot.conf"
-        file.write_text(dovecot.backend_configuration(directory, certificate.make(directory), base, base + 1))
-        argv = ["dovecot", "-F", "-c", str(file)]
-    pid = children.start("backend", argv)
-    if not machine.wait_for_port(base):
-        raise SystemExit(f"the backend did not start: {children.said('backend')}")
-    return backend, pid
-
-
-def start_peers(names: Sequence[str], base: int, backend: Backend, home: Path, children: Children) -> tuple[list[Target], list[str]]:
-    """Those that run, and a note for each that does not."""
-    targets: list[Target] = []
-    notes: list[str] = []
-    home.mkdir(exist_ok=True)
-    made = certificate.make(home)
-    for index, name in enumerate(names):
-        packages = missing(name)
-        if packages:
-            notes.append(f"{name} is left out: install {packages}")
-            continue
-        directory = home / name
-        directory.mkdir()
-        imaps = base + 10 + index * _PORTS_PER_PEER
-        place = Place(directory, imaps, imaps + 1, imaps + 2, backend, made)
-        pid = children.start(name, PEERS[name](place))
-        if machine.wait_for_port(imaps) and machine.wait_for_port(imaps + 1):
-            targets.append(Target(name, imaps, imaps + 1, [pid]))
-        else:
-            notes.append(f"{name} is left out, it did not start: {children.said(name)}")
-    return targets, notes
-
-
-def measure(measures: Measures, targets: list[Target]) -> list[Target]:
-    """All that the plan wants; the targets that took part."""
-    plan = measures.plan
-    time.sleep(0.5)
-    for target in targets:
-        target.fresh = machine.memory(target.pids)
-    if "idle" in plan.measures:
-        for count in plan.idle:
-            for target in targets:
-                if target.tls:
-                    say(f"{count} idle sessions: {target.name}")
-                    measures.idle(target, count)
+def in_rounds(measures: Measures, targets: list[Target], names: Sequence[str]) -> None:
+    """Each round, each measure, each target that a look finds sound; who is first changes."""
     targets = [target for target in targets if measures.sanity(target)]
-    for number in range(plan.rounds):
+    for number in range(measures.plan.rounds):
         measures.round = number
         turn = number % max(1, len(targets))
-        for name in plan.measures:
-            if name == "idle":
-                continue
-            say(f"round {number + 1} of {plan.rounds}: {name}")
+        for name in names:
+            say(f"round {number + 1} of {measures.plan.rounds}: {name}")
             for target in targets[turn:] + targets[:turn]:
                 # This one is as `portico-links`, but for what it looks at when it sees a mailbox for the first time.
                 if name == "list_first" or target.name != "portico-links-all":
                     measures.measure(name, target)
-    return targets
+
+
+class Run:
+    """One run: its parts, each with targets of its own, and what came out of all of them."""
+
+    def __init__(self, options: argparse.Namespace, plan: Plan, programs: build.Programs, home: Path) -> None:
+        self.plan = plan
+        self.parts: list[Measures] = []
+        self._base = options.base_port
+        self._peers: list[str] = options.peers.split(",")
+        self._programs = programs
+        self._home = home
+
+    def _part(self, load: Load, *, ordinary: int = 0) -> Measures:
+        self.parts.append(Measures(self.plan, load, ordinary))
+        return self.parts[-1]
+
+    @contextmanager
+    def _null(self) -> Iterator[tuple[Children, Backend, int, Load]]:
+        with children(self._home) as started:
+            backend, pid = start_null(self._base, self.plan.big, self._programs, started)
+            yield started, backend, pid, Load(self._programs.load, [pid], backend.imap)
+
+    def at_work(self) -> None:
+        """In front of the null server, all targets in turn."""
+        names = [name for name in self.plan.measures if name != "idle"]
+        if not names:
+            return
+        with self._null() as (started, backend, pid, load):
+            measures = self._part(load)
+            targets = self._start(measures, self._peers, backend, "work", started)
+            in_rounds(measures, [Target("direct", backend.imap, backend.pop3, [pid], tls=False), *targets], names)
+
+    def at_rest(self) -> None:
+        """Sessions that stay, each time in front of fresh processes."""
+        if "idle" not in self.plan.measures:
+            return
+        names = [name for name in self._peers if name not in _NOT_AT_REST or self.plan.measures == ("idle",)]
+        with self._null() as (_, backend, _pid, load):
+            measures = self._part(load)
+            for number in range(self.plan.rounds):
+                measures.round = number
+                say(f"round {number + 1} of {self.plan.rounds}: {', '.join(map(str, self.plan.idle))} idle sessions")
+                for name in names:
+                    with children(self._home) as started:
+                        for target in self._start(measures, [name], backend, f"rest{number}-{name}", started):
+                            stay.idle(measures, target)
+
+    def growing(self) -> None:
+        with self._null() as (_, backend, _pid, load):
+            measures = self._part(load)
+            for number in range(self.plan.rounds):
+                measures.round = number
+                for name in self._peers:
+                    say(f"round {number + 1} of {self.plan.rounds}: how {name} grows")
+                    with children(self._home) as started:
+                        for target in self._start(measures, [name], backend, f"grow{number}-{name}", started):
+                            growth.grow(measures, target)
+
+    def ordinary(self, names: Sequence[str], peers: Sequence[str]) -> None:
+        """In front of a Dovecot whose mailboxes hold ordinary mail."""
+        if not names:
+            return
+        say("making mailboxes")
+        directory = self._home / "backend"
+        with children(self._home) as started:
+            dovecot.make_home(directory)
+            octets = dovecot.make_links_mailboxes(directory, self.plan.rounds + 1)
+            if "fetch" in names or "retr" in names:
+                dovecot.make_big(directory, self.plan.big)
+            backend, pid = start_dovecot(self._base, directory, started)
+            measures = self._part(Load(self._programs.load, [pid], None), ordinary=octets)
+            targets = self._start(measures, peers, backend, "ordinary", started)
+            in_rounds(measures, [Target("direct", backend.imap, backend.pop3, [pid], tls=False), *targets], names)
+            if peers == LINKS_PEERS:
+                measures.notes += self._asked_of_server(measures, backend, started)
+
+    def links(self) -> None:
+        """What meeting links cost, and then sessions that stay."""
+        self.ordinary([name for name in self.plan.measures if name != "idle"], LINKS_PEERS)
+        self.at_rest()
+
+    def _start(self, measures: Measures, names: Sequence[str], backend: Backend, where: str, started: Children) -> list[Target]:
+        targets, notes = start_peers(names, self._base, backend, self._home / where, started)
+        for note in notes:
+            say(note)
+        measures.notes += [note for note in notes if note not in measures.notes]
+        return targets
+
+    def _asked_of_server(self, measures: Measures, backend: Backend, started: Children) -> list[str]:
+        """What a listing asks of the server with meeting links off and on, first and again: sentences."""
+        notes = []
+        for index, name in enumerate(LINKS_PEERS):
+            tally = Tally(self._base + 3 + index, backend.imap)
+            through = replace(backend, imap=self._base + 3 + index)
+            try:
+                # Ports behind those of the peers that run.
+                for target in self._start_at(self._base + 15 + 3 * index, name, through, measures, started):
+                    for when in ("first", "again"):
+                        tally.take()
+                        sample = measures.list_once(target, measures.plan.rounds + 1)
+                        counts = tally.take()
+                        if not sample.clean:
+                            notes.append(f"{name}: a listing ({when}) failed: {sample.why}")
+                            continue
+                        notes.append(
+                            f"{name}: a session that lists 20,000 messages, {when}: {counts.commands} commands of our own to the server,"
+                            f" {counts.up} octets to it, {counts.down / 1e6:.2f} MB from it"
+                        )
+            finally:
+                tally.close()
+        return notes
+
+    def _start_at(self, base: int, name: str, backend: Backend, measures: Measures, started: Children) -> list[Target]:
+        targets, notes = start_peers([name], base, backend, self._home / "tally", started)
+        measures.notes += notes
+        return targets
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     options = arguments(argv)
+    if options.show:
+        show.tell(json.loads(options.show.read_text()), options.svg)
+        return 0
     plan = plan_of(options)
     lacking = build.missing_tools()
     if lacking:
@@ -181,74 +250,29 @@ def main(argv: Sequence[str] | None = None) -> int:
     programs = build.compile_into(_CACHE)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     with run_directory(options.keep) as home, alone():
-        clash = machine.taken(range(options.base_port, options.base_port + 40))
+        clash = machine.taken(range(options.base_port, options.base_port + PORTS))
         if clash:
             say(f"Ports {clash} are in use: choose another --base-port")
             return 1
-        children = Children(home)
-        try:
-            backend, pid = start_backend(options, plan, programs, home, children)
-            targets, notes = start_peers(options.peers.split(","), options.base_port, backend, home, children)
-            for note in notes:
-                say(note)
-            null = options.backend == "null"
-            targets.insert(0, Target("direct", backend.imap, backend.pop3, [pid], tls=False))
-            empty = (lambda: None) if null else (lambda: dovecot.empty_uploads(home / "backend"))
-            ordinary = dovecot.make_links_mailboxes(home / "backend", plan.rounds + 1) if options.links else 0
-            measures = Measures(plan, Load(programs.load, [pid], backend.imap if null else None), empty, ordinary)
-            began = time.strftime("%Y-%m-%d %H:%M")
-            measures.notes += notes
-            targets = measure(measures, targets)
-            if options.links:
-                measures.notes += asked_of_server(measures, options.base_port, backend, home, children)
-        finally:
-            children.stop()
-    about = {
-        "began": began, "machine": machine.description(), "python": sys.version.split()[0], "backend": options.backend,
-        "rounds": plan.rounds, "reference": options.reference, "load": os.getloadavg(),
-    }  # fmt: skip
-    if measures.foreign:
-        about["foreign_cores"] = round(median(measures.foreign), 2)
-    finish(measures, [target.name for target in targets if target.name != "direct"], about, options.json)
+        run = Run(options, plan, programs, home)
+        about: dict[str, object] = {
+            "began": time.strftime("%Y-%m-%d %H:%M"), "machine": machine.description(), "python": sys.version.split()[0],
+            "compiled": is_compiled(), "rounds": plan.rounds, "reference": options.reference, "load": os.getloadavg(),
+        }  # fmt: skip
+        if options.links:
+            run.links()
+        elif options.growth:
+            run.growing()
+        else:
+            run.at_work()
+            run.at_rest()
+            run.ordinary(plan.ordinary, [name for name in options.peers.split(",") if name not in ("nginx", "haproxy", "dovecot")])
+    foreign = [cores for part in run.parts for cores in part.foreign]
+    if foreign:
+        about["foreign_cores"] = round(median(foreign), 2)
+    figures = show.as_json([row for part in run.parts for row in part.rows], [note for part in run.parts for note in part.notes], about)
+    options.json.parent.mkdir(parents=True, exist_ok=True)
+    options.json.write_text(json.dumps(figures, indent=1) + "\n")
+    show.tell(figures, options.svg)
+    print(f"\nAll figures: {options.json}")
     return 0
-
-
-def asked_of_server(measures: Measures, base: int, backend: Backend, home: Path, children: Children) -> list[str]:
-    """What a listing asks of the server with meeting links off and on, first and again: sentences."""
-    notes = []
-    for index, name in enumerate(LINKS_PEERS):
-        tally = Tally(base + 3 + index, backend.imap)
-        try:
-            targets, failed = start_peers([name], base + 15 + 3 * index, replace(backend, imap=base + 3 + index), home / "tally", children)
-            notes += failed
-            for target in targets:
-                for when in ("first", "again"):
-                    tally.take()
-                    sample = measures.list_once(target, measures.plan.rounds + 1)
-                    counts = tally.take()
-                    if not sample.clean:
-                        notes.append(f"{name}: a listing ({when}) failed: {sample.why}")
-                        continue
-                    notes.append(
-                        f"{name}: a session that lists 20,000 messages, {when}: {counts.commands} commands of our own to the server,"
-                        f" {counts.up} octets to it, {counts.down / 1e6:.2f} MB from it"
-                    )
-        finally:
-            tally.close()
-    return notes
-
-
-def finish(measures: Measures, names: list[str], about: dict[str, object], file: Path) -> None:
-    """Print the table and write the file. `direct` is in the file only: it does no TLS."""
-    reference = str(about["reference"])
-    table = report.compare(measures.rows, reference)
-    said = report.verdicts(table) if reference == REFERENCE else report.verdicts(table, "portico-links", report.LINKS_EXPECTED)
-    print(f"{about['machine']}; Python {about['python']}; {about['began']}; {about['rounds']} rounds; backend {about['backend']}")
-    print(f"CPU and memory are the proxy's own; medians, and ratios to {reference} in the same round (least-greatest).")
-    print(f"Cores used by other work meanwhile (median): {about.get('foreign_cores', '-')}\n")
-    print(report.markdown(table, names, reference))
-    for line in ["", *said, *measures.notes]:
-        print(line)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps(report.as_json(table, measures.rows, measures.notes, about, said), indent=1) + "\n")
-    print(f"\nAll figures: {file}")

@@ -6,13 +6,11 @@ answer count as a fast one.
 
 from __future__ import annotations
 
-import subprocess
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from mailbench import dovecot, machine
-from mailbench.load import Load, Sample, Target, parse
+from mailbench import dovecot
+from mailbench.load import Load, Sample, Target
 from mailbench.plan import GIB, MIB, Plan
 
 _LIST_COMMAND = "UID FETCH 1:* (UID FLAGS RFC822.SIZE ENVELOPE)"
@@ -33,42 +31,43 @@ class Row:
 class Measures:
     """Runs measures on targets; `rows` and `notes` are what came out."""
 
-    def __init__(self, plan: Plan, load: Load, empty_uploads: Callable[[], None], ordinary: int = 0) -> None:
+    def __init__(self, plan: Plan, load: Load, ordinary: int = 0) -> None:
         """`ordinary`: octets of the ordinary mail that there is (dovecot.make_links_mailboxes)."""
         self.plan = plan
         self.rows: list[Row] = []
         self.notes: list[str] = []
         self.foreign: list[float] = []
         self.round = 0
-        self._load = load
-        self._empty_uploads = empty_uploads
+        self.load = load
         self._ordinary = ordinary
 
-    def _run(self, mode: str, target: Target, **options: str | float | bool | None) -> Sample:
-        sample = self._load.run(mode, target, **options)  # type: ignore[arg-type]
+    def run(self, mode: str, target: Target, **options: str | float | bool | None) -> Sample:
+        sample = self.load.run(mode, target, **options)  # type: ignore[arg-type]
         self.foreign.append(sample.foreign_cores)
         return sample
 
-    def _note(self, target: Target, metric: str, value: float) -> None:
+    def note(self, target: Target, metric: str, value: float) -> None:
         self.rows.append(Row(target.name, metric, self.round, value))
 
-    def _refused(self, target: Target, what: str, sample: Sample) -> None:
+    def refused(self, target: Target, what: str, sample: Sample) -> None:
         """Say why a sample does not count."""
         self.notes.append(f"{target.name}: {what}: failed {sample.failed}, timed out {sample.timeout}, {sample.why} {sample.backend or ''}")
 
     def sanity(self, target: Target) -> bool:
         """A right password gets in and a wrong one does not. A target without POP3 is measured without it."""
+        if target.store:  # each process asks once what the store can do, and signs in there for that
+            self.run("cmd", target, n=64 * 100, conns=64, cmd="NOOP", timeout=20)
         for pop3 in (False, True):
-            right = self._run("setup", target, pop3=pop3, n=64, conns=8, timeout=20)
-            if not right.clean or right.finished != 64 or (self._load.counts and right.backend.get("logins") != 64):
-                self._refused(target, "POP3 sign-in" if pop3 else "IMAP sign-in", right)
+            right = self.run("setup", target, pop3=pop3, n=64, conns=8, timeout=20)
+            if not right.clean or right.finished != 64 or (self.load.counts and right.backend.get("logins") != 64):
+                self.refused(target, "POP3 sign-in" if pop3 else "IMAP sign-in", right)
                 if not pop3:
                     return False
                 target.speaks_pop3 = False
         # From an address of its own: a proxy may let all who come from there wait for it, and others are measured later.
-        wrong = self._run("setup", target, n=2, conns=2, timeout=40, src=_GUESSER, **{"pass": "wrong"})
+        wrong = self.run("setup", target, n=2, conns=2, timeout=40, src=_GUESSER, **{"pass": "wrong"})
         if wrong.finished or wrong.failed != 2:
-            self._refused(target, "a wrong password", wrong)
+            self.refused(target, "a wrong password", wrong)
             return False
         return True
 
@@ -86,66 +85,75 @@ class Measures:
             "pop3_mail": self._pop3_mail,
             "list_first": self._list_first,
             "list_again": self._list_again,
+            "mail_list": self._mail_list,
             "command": self._command,
-            "commands": self._commands,
+            "commands": lambda at: self._commands(at, 64),
+            "commands128": lambda at: self._commands(at, 128),
+            "logins64": lambda at: self._login(at, "logins64", at_once=64),
+            "logins128": lambda at: self._login(at, "logins128", at_once=128),
         }
         if target.speaks_pop3 or name not in ("pop3_login", "retr", "pop3_mail"):
             methods[name](target)
 
-    def _login(self, target: Target, metric: str, *, resume: bool = False, pop3: bool = False) -> None:
+    def _login(self, target: Target, metric: str, *, resume: bool = False, pop3: bool = False, at_once: int = 32) -> None:
         count = self.plan.sessions
-        sample = self._run("setup", target, pop3=pop3, n=count, conns=32, resume=resume, nsrc=4)
-        if not sample.clean or (self._load.counts and sample.backend.get("logins") != count):
-            self._refused(target, metric, sample)
+        sample = self.run("setup", target, pop3=pop3, n=count, conns=at_once, resume=resume, nsrc=4)
+        if not sample.clean or (self.load.counts and sample.backend.get("logins") != count):
+            self.refused(target, metric, sample)
         elif resume and sample.resumed < count * 0.9 - 32:
             self.notes.append(f"{target.name}: {metric}: only {sample.resumed} of {count} sessions were resumed")
         else:
-            self._note(target, f"{metric}_ms", sample.proxy_cpu / count * 1e3)
-            self._note(target, f"{metric}_per_s", count / sample.wall)
+            if at_once == 32:
+                self.note(target, f"{metric}_ms", sample.proxy_cpu / count * 1e3)
+            self.note(target, f"{metric}_per_s", count / sample.wall)
 
     def _download(self, target: Target, *, pop3: bool) -> None:
         size, count, metric = self.plan.big, self.plan.downloads, "retr" if pop3 else "fetch"
         mailbox, command = (None, "RETR 1") if pop3 else (f"SIZE-{size}", "FETCH 1 (BODY.PEEK[])")
-        sample = self._run(
+        sample = self.run(
             "cmd", target, pop3=pop3, n=count, conns=1, user="big", mailbox=mailbox, cmd=command, expect_lit=size,
-            nocompare=not self._load.counts,
+            nocompare=not self.load.counts,
         )  # fmt: skip
         if not sample.clean or sample.cmds != count or sample.literal_bytes != size * count:
-            self._refused(target, metric, sample)
+            self.refused(target, metric, sample)
             return
-        self._note(target, f"{metric}_s_gib", sample.proxy_cpu / (size * count / GIB))
-        self._note(target, f"{metric}_mib_s", size * count / MIB / sample.cmd_wall)
+        self.note(target, f"{metric}_s_gib", sample.proxy_cpu / (size * count / GIB))
+        self.note(target, f"{metric}_mib_s", size * count / MIB / sample.cmd_wall)
 
     def _append(self, target: Target) -> None:
         size, count = self.plan.upload, self.plan.uploads
-        sample = self._run("append", target, n=count, conns=1, user="big", bytes=size, mailbox="UP")
-        self._empty_uploads()
-        if not sample.clean or sample.cmds != count or (self._load.counts and sample.backend.get("appended") != size * count):
-            self._refused(target, "append", sample)
+        sample = self.run("append", target, n=count, conns=1, user="big", bytes=size, mailbox="UP")
+        if not sample.clean or sample.cmds != count or (self.load.counts and sample.backend.get("appended") != size * count):
+            self.refused(target, "append", sample)
             return
-        self._note(target, "append_s_gib", sample.proxy_cpu / (size * count / GIB))
-        self._note(target, "append_mib_s", size * count / MIB / sample.cmd_wall)
+        self.note(target, "append_s_gib", sample.proxy_cpu / (size * count / GIB))
+        self.note(target, "append_mib_s", size * count / MIB / sample.cmd_wall)
 
     def _list(self, target: Target) -> None:
-        messages, count = dovecot.BIG_LIST, self.plan.lists
-        sample = self._run(
-            "cmd", target, n=count, conns=1, user="big", mailbox=f"LIST-{messages}", cmd=_LIST_COMMAND, expect_untagged=messages
-        )
+        self._listings(target, "list", self.plan.lists, user="big", mailbox=f"LIST-{dovecot.BIG_LIST}")
+
+    def _mail_list(self, target: Target) -> None:
+        """The same of ordinary mail, by an account whose mail the proxy has seen."""
+        self._listings(target, "mail_list", max(1, self.plan.lists // 4), user=f"list{self.round + 1}")
+
+    def _listings(self, target: Target, metric: str, count: int, **options: str) -> None:
+        messages = dovecot.BIG_LIST
+        sample = self.run("cmd", target, n=count, conns=1, cmd=_LIST_COMMAND, expect_untagged=messages, **options)
         if not sample.clean or sample.cmds != count or sample.bytes_in < messages * count * _LEAST_LISTED:
-            self._refused(target, "list", sample)
+            self.refused(target, metric, sample)
             return
-        self._note(target, "list_s_gib", sample.proxy_cpu / (sample.bytes_in / GIB))
-        self._note(target, "list_mib_s", sample.bytes_in / MIB / sample.cmd_wall)
+        self.note(target, f"{metric}_s_gib", sample.proxy_cpu / (sample.bytes_in / GIB))
+        self.note(target, f"{metric}_mib_s", sample.bytes_in / MIB / sample.cmd_wall)
 
     def _mail(self, target: Target) -> None:
         """Ordinary mail, all by one command."""
         count, octets = self.plan.mails, self._ordinary
         command = f"FETCH 1:{dovecot.ORDINARY} (UID FLAGS BODY.PEEK[])"
-        sample = self._run("cmd", target, n=count, conns=1, user="mail", cmd=command, expect_lit=octets, nocompare=True)
+        sample = self.run("cmd", target, n=count, conns=1, user="mail", cmd=command, expect_lit=octets, nocompare=True)
         if not sample.clean or sample.cmds != count:
-            self._refused(target, "mail", sample)
+            self.refused(target, "mail", sample)
             return
-        self._note(target, "mail_s_gib", sample.proxy_cpu / (octets * count / GIB))
+        self.note(target, "mail_s_gib", sample.proxy_cpu / (octets * count / GIB))
 
     def _mail_each(self, target: Target) -> None:
         """The same, a command for each message."""
@@ -158,13 +166,13 @@ class Measures:
     def _each(self, target: Target, metric: str, command: str, *, pop3: bool) -> None:
         sessions = 4
         count = dovecot.ORDINARY * sessions
-        sample = self._run(
+        sample = self.run(
             "cmd", target, pop3=pop3, n=count, conns=sessions, user="mail", cmd=command, numbers=dovecot.ORDINARY, nocompare=True
         )
         if not sample.clean or sample.cmds != count or sample.literal_bytes != self._ordinary * sessions:
-            self._refused(target, metric, sample)
+            self.refused(target, metric, sample)
             return
-        self._note(target, f"{metric}_us", sample.proxy_cpu / count * 1e6)
+        self.note(target, f"{metric}_us", sample.proxy_cpu / count * 1e6)
 
     def _list_first(self, target: Target) -> None:
         """A session that signs in and lists a mailbox that the proxy has not seen: the account is another one in each round."""
@@ -179,55 +187,32 @@ class Measures:
         for _ in range(sessions):
             sample = self.list_once(target, self.round + 1)
             if not sample.clean or sample.cmds != 1 or sample.bytes_in < dovecot.BIG_LIST * _LEAST_LISTED:
-                self._refused(target, metric, sample)
+                self.refused(target, metric, sample)
                 return
             total += sample.proxy_cpu
-        self._note(target, metric, total / sessions * 1e3)
+        self.note(target, metric, total / sessions * 1e3)
 
     def list_once(self, target: Target, reader: int) -> Sample:
         """One session of the account ``list<reader>``: sign in, select, list all."""
-        return self._run("cmd", target, n=1, conns=1, user=f"list{reader}", cmd=_LINKS_LIST_COMMAND, expect_untagged=dovecot.BIG_LIST)
+        return self.run("cmd", target, n=1, conns=1, user=f"list{reader}", cmd=_LINKS_LIST_COMMAND, expect_untagged=dovecot.BIG_LIST)
 
     def _command(self, target: Target) -> None:
         """One session alone, one command after the other."""
-        sample = self._run("cmd", target, n=self.plan.commands, conns=1, cmd="NOOP", max_s=4)
+        sample = self.run("cmd", target, n=self.plan.commands, conns=1, cmd="NOOP", max_s=4)
         if not sample.clean or sample.cmds < 50:
-            self._refused(target, "command", sample)
+            self.refused(target, "command", sample)
             return
-        self._note(target, "command_us", sample.proxy_cpu / sample.cmds * 1e6)
-        self._note(target, "command_p50_us", sample.p50_us)
+        self.note(target, "command_us", sample.proxy_cpu / sample.cmds * 1e6)
+        self.note(target, "command_p50_us", sample.p50_us)
+        self.note(target, "command_p99_us", sample.p99_us)
 
-    def _commands(self, target: Target) -> None:
-        """64 sessions at once."""
-        each = max(1, self.plan.commands * 3 // 64)
-        sample = self._run("cmd", target, n=each * 64, conns=64, cmd="NOOP", max_s=6)
+    def _commands(self, target: Target, sessions: int) -> None:
+        """So many sessions at once, each one command after the other."""
+        each = max(1, self.plan.commands * 3 // sessions)
+        sample = self.run("cmd", target, n=each * sessions, conns=sessions, cmd="NOOP", max_s=6)
         if not sample.clean or sample.cmds < 640:
-            self._refused(target, "commands", sample)
+            self.refused(target, f"commands, {sessions} sessions", sample)
             return
-        self._note(target, "commands_us", sample.proxy_cpu / sample.cmds * 1e6)
-        self._note(target, "commands_per_s", sample.cmds / sample.cmd_wall)
-
-    def idle(self, target: Target, count: int) -> None:
-        """The Pss that `count` sessions in IDLE add to the proxy's processes, for one of them."""
-        argv = [str(self._load.program), "idle", *target.arguments(), "--n", str(count), "--conns", "64", "--nsrc", "8", "--timeout", "90"]
-        with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as client:
-            assert client.stdin is not None
-            assert client.stdout is not None
-            try:
-                said = client.stdout.readline()
-                if not said.startswith("READY"):
-                    self._refused(target, f"{count} idle sessions", parse(said))
-                    return
-                time.sleep(1.5)
-                used = machine.memory(target.pids).pss - target.fresh.pss
-                client.stdin.write("end\n")
-                client.stdin.flush()
-                sample = parse(client.stdout.readline())
-            finally:
-                client.kill()
-        if sample.dones != count:
-            self._refused(target, f"{count} idle sessions: {sample.dones} answered DONE", sample)
-            return
-        self._note(target, f"idle{count}_kib", used / count)
-        self._note(target, f"idle{count}_mib", (used + target.fresh.pss) / 1024)
-        time.sleep(0.5)
+        if sessions == 64:
+            self.note(target, "commands_us", sample.proxy_cpu / sample.cmds * 1e6)
+        self.note(target, f"commands{sessions}_per_s", sample.cmds / sample.cmd_wall)

@@ -6,8 +6,8 @@ implicit TLS 1.3 on loopback, go to the backend in clear, and write no log line 
 
 from __future__ import annotations
 
+import importlib.util
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -18,6 +18,8 @@ from pathlib import Path
 from mailbench import dovecot
 from mailbench.certificate import Certificate
 
+WORKERS = 2
+"""Of each proxy that has some."""
 _LINKS = '[plugins.meeting_links]\nwebmail = "nextcloud"\nhost = "webmail.example.org"\n'
 
 
@@ -64,7 +66,7 @@ def _nginx(place: Place, buffers: str) -> list[str]:
     text = f"""
 load_module {modules}/ngx_mail_module.so;
 daemon off;
-worker_processes {os.cpu_count()};
+worker_processes {WORKERS};
 worker_rlimit_nofile 20000;
 pid {home}/pid;
 error_log {home}/error.log error;
@@ -103,7 +105,7 @@ def haproxy(place: Place) -> list[str]:
     """Knows no mail protocol: a lower bound for what a relay in C costs."""
     text = f"""
 global
-    nbthread {os.cpu_count()}
+    nbthread {WORKERS}
     maxconn 9900
     ssl-default-bind-options ssl-min-ver TLSv1.3
 defaults
@@ -147,6 +149,25 @@ def portico_links_all(place: Place) -> list[str]:
     return _portico(place, place.backend.imap, f"{_LINKS}\n[annotations]\nnewest = 1000000\n")
 
 
+def portico_plugins(place: Place) -> list[str]:
+    """Portico with the three built-in plugins on, for a user who has public folders: the store is another account at the same backend."""
+    folders = f'[servers.store]\nimap = "127.0.0.1:{place.backend.imap}"\n'
+    listener = '[listeners.imaps.plugins.size_estimates]\n[listeners.imaps.plugins.public_folders]\nstore = "store"\n'
+    return _portico(place, place.backend.imap, _LINKS + folders + listener)
+
+
+def _pure(peer: Callable[[Place], list[str]]) -> Callable[[Place], list[str]]:
+    """The same, where its modules are compiled: from their source, as it runs where nothing was compiled."""
+    return lambda place: ["env", "PORTICO_PURE=1", *peer(place)]
+
+
+def is_compiled() -> bool:
+    """Whether the Portico that is installed has compiled modules."""
+    found = importlib.util.find_spec("portico")
+    places = found.submodule_search_locations if found is not None else None
+    return any(True for place in places or () for _ in Path(place).rglob("*.so"))
+
+
 def _portico(place: Place, imap: int, more: str = "") -> list[str]:
     # JSON's strings are TOML's.
     certificate, key = json.dumps(str(place.certificate.certificate)), json.dumps(str(place.certificate.key))
@@ -171,6 +192,9 @@ certificate = {certificate}
 key = {key}
 server = "backend"
 
+[workers]
+count = {WORKERS}
+
 [limits]
 sessions = 20000
 sessions_per_user = 20000
@@ -189,6 +213,9 @@ PEERS: dict[str, Callable[[Place], list[str]]] = {
     "haproxy": haproxy,
     "dovecot": dovecot_proxy,
     "portico": portico,
+    "portico-plugins": portico_plugins,
+    "portico-pure": _pure(portico),
+    "portico-plugins-pure": _pure(portico_plugins),
     "portico-watched": portico_watched,
     "portico-links": portico_links,
     "portico-links-all": portico_links_all,

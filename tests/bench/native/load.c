@@ -8,6 +8,8 @@
  *       append  like cmd, but APPEND of --bytes
  *       idle    n sessions log in and IDLE (POP3: just stay), print READY, wait
  *               for a line on stdin, then DONE on each and count the answers
+ *               (--stages 10,20: first 10 sessions, READY, a line, then 10 more,
+ *               READY and so on up to n)
  * --host A --port P --plain --pop3 --n N --conns C --user U (a %d counts) --pass W
  * --mailbox M --cmd TEXT --expect-lit BYTES (literal per command; compared with
  * the known pattern unless --nocompare) --expect-untagged K --bytes B --resume
@@ -51,6 +53,7 @@ static int mode, tls = 1, pop, n = 1, conns = 1, resume, nsrc = 1, compare = 1, 
 static const char *host = "127.0.0.1", *src, *user = "user%d", *pass = "secret", *mailbox = "INBOX", *cmd = "NOOP";
 static int numbers = 1; /* a # in cmd stands for 1, 2, ... numbers, 1, 2, ... */
 static int quickack; /* acknowledge at once: takes Nagle stalls of the peer away */
+static const char *stages = "";
 static double max_s;   /* issue no more commands after so many seconds */
 static long long expect_lit = -1, expect_untagged = -1, bytes = 1 << 20;
 static int ep, started, finished, failed, active, ready, resumed, dones;
@@ -357,6 +360,13 @@ static void start(int slot)
         if (resume && sess[slot]) SSL_set_session(c->ssl, sess[slot]);
     }
 }
+/* how many idle sessions are wanted after those that there are */
+static int stage(void)
+{
+    int k = *stages ? strtol(stages, (char **)&stages, 10) : n;
+    if (*stages == ',') stages++;
+    return k < n ? k : n;
+}
 static int cmp(const void *a, const void *b) { double x = *(double *)a, y = *(double *)b; return x < y ? -1 : x > y; }
 static double pct(double p) { if (!nlat) return 0; int i = p * nlat; if (i >= nlat) i = nlat - 1; return lat[i] * 1e6; }
 
@@ -381,6 +391,7 @@ int main(int ac, char **av)
         else if (!strcmp(o, "--bytes")) bytes = atoll(v); else if (!strcmp(o, "--nsrc")) nsrc = atoi(v);
         else if (!strcmp(o, "--timeout")) timeout_s = atoi(v);
         else if (!strcmp(o, "--numbers")) numbers = atoi(v);
+        else if (!strcmp(o, "--stages")) stages = v;
         else if (!strcmp(o, "--max-s")) max_s = atof(v);
         else { fprintf(stderr, "load: %s?\n", o); return 2; }
     }
@@ -399,6 +410,7 @@ int main(int ac, char **av)
         SSL_CTX_set_options(ctx, SSL_OP_IGNORE_UNEXPECTED_EOF);
     }
     int slots = mode == M_IDLE ? n : conns, total = mode == M_SETUP || mode == M_IDLE ? n : conns;
+    int goal = mode == M_IDLE ? stage() : total;
     int par = mode == M_IDLE ? conns : slots; /* how many may be under way at once */
     all = calloc(slots, sizeof *all); sess = calloc(slots, sizeof *sess); freeslot = malloc(slots); memset(freeslot, 1, slots);
     ep = epoll_create1(0);
@@ -406,7 +418,7 @@ int main(int ac, char **av)
     t_last = t0;
     struct epoll_event ev[512];
     for (;;) {
-        while (started < total) {
+        while (started < goal) {
             if (mode == M_IDLE) { if (started - ready - failed >= par) break; start(started); }
             else {
                 if (active >= slots) break;
@@ -416,7 +428,7 @@ int main(int ac, char **av)
             if (failed > 50 && failed > started / 2) break;
         }
         if (failed > 50 && failed > started / 2 && phase == 0) { timedout = 2; break; }
-        if (mode == M_IDLE && phase == 0 && ready + failed >= total) {
+        if (mode == M_IDLE && phase == 0 && ready + failed >= goal) {
             phase = 1; settled = ready;
             printf("READY %d %d %.3f\n", ready, failed, now() - t0); fflush(stdout);
             struct epoll_event e = { .events = EPOLLIN, .data.ptr = NULL };
@@ -430,7 +442,9 @@ int main(int ac, char **av)
             if (!ev[i].data.ptr) {
                 char b[64]; if (read(0, b, sizeof b) < 0) return 2;
                 epoll_ctl(ep, EPOLL_CTL_DEL, 0, NULL);
-                phase = 2; dl = now() + timeout_s;
+                dl = now() + timeout_s;
+                if (goal < total) { goal = stage(); phase = 0; continue; }
+                phase = 2;
                 for (int j = 0; j < slots; j++) if (all[j] && all[j]->st == S_IDLE) { all[j]->st = S_DONE; put(all[j], pop ? "NOOP\r\n" : "DONE\r\n"); on(all[j], EPOLLOUT); }
             } else on(ev[i].data.ptr, ev[i].events);
         }

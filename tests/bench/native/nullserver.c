@@ -9,7 +9,8 @@
  * reads the stream must not let through.
  * Any user whose password is "secret" may log in.  Mailboxes are made up from
  * their names: SIZE-<n> has messages of n bytes, LIST-<n> has n messages,
- * anything else has 200 messages of 4096 bytes.  POP3: user "big" has messages
+ * anything else has 200 messages of 4096 bytes.  A structure is that of
+ * ordinary mail: text, text and HTML, or text with something attached.  POP3: user "big" has messages
  * of --popbig bytes.  Uploads (APPEND) are compared byte for byte. */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -26,22 +27,23 @@
 #include <unistd.h>
 #include "pattern.h"
 
-#define INSZ 4096
+#define INSZ 16384
 #define OUTSZ 65536
-enum { G_NONE, G_BODY, G_FLAGS, G_ENV };
+enum { G_NONE, G_BODY, G_LIST };
+enum { F_UID = 1, F_FLAGS = 2, F_SIZE = 4, F_ENV = 8, F_STRUCT = 16 };
 
 struct conn {
     int fd, pop, watched, closing, authed, wantout, dead;
     int inlen;
     char in[INSZ];
     int cmdlen;              /* command collected over literals */
-    char cmd[2048];
+    char cmd[INSZ];
     uint64_t litin;          /* small literal still to collect */
     int append; uint64_t app_left, app_off; int app_bad; char tag[64];
     int sasl, idle;
     char user[128];
     uint64_t size; unsigned exists;
-    int gen; unsigned cur, end; int uid; uint64_t lit_left, lit_off; int lit_tail;
+    int gen; unsigned cur, end, items; char set[INSZ], *left; uint64_t lit_left, lit_off; int lit_tail;
     int outlen, outpos; char out[1024]; /* small answers */
     char *big; int biglen, bigpos;     /* chunk of a generated listing */
 };
@@ -80,10 +82,51 @@ static int raw(struct conn *c, const char *b, int n, int *pos)
     }
     return 1;
 }
+/* on to the next range of the set; 0: there is none */
+static int more(struct conn *c)
+{
+    while (c->cur > c->end) {
+        if (!c->left || !*c->left) return 0;
+        char *s = c->left;
+        c->cur = *s == '*' ? (s++, c->exists) : strtoul(s, &s, 10); c->end = c->cur;
+        if (*s == ':') { s++; c->end = *s == '*' ? (s++, c->exists) : strtoul(s, &s, 10); }
+        if (c->end > c->exists) c->end = c->exists;
+        if (!c->cur) c->cur = 1, c->end = 0;
+        c->left = *s == ',' ? s + 1 : NULL;
+    }
+    return 1;
+}
 static void done_gen(struct conn *c)
 {
     c->gen = G_NONE;
     if (!c->pop) sayf(c, "%s OK Fetch completed.\r\n", c->tag);
+}
+#define PART(t, st, enc, n) "(\"" t "\" \"" st "\" (\"charset\" \"utf-8\") NIL NIL \"" enc "\" " n " 40 NIL NIL NIL NIL)"
+static const char *structures[] = {
+    PART("text", "plain", "8bit", "3000"),
+    "(" PART("text", "plain", "8bit", "800") PART("text", "html", "quoted-printable", "4000") " \"alternative\" (\"boundary\" \"b1\") NIL NIL NIL)",
+    "(" PART("text", "plain", "8bit", "600") PART("text", "html", "quoted-printable", "2800") " \"alternative\" (\"boundary\" \"b2\") NIL NIL NIL)",
+    "(" PART("text", "plain", "8bit", "500") "(\"application\" \"pdf\" (\"name\" \"a.pdf\") NIL NIL \"base64\" 80000 NIL (\"attachment\" NIL) NIL NIL)"
+        " \"mixed\" (\"boundary\" \"b3\") NIL NIL NIL)",
+};
+/* an answer that only lists, for message c->cur */
+static char *listed(struct conn *c, char *p)
+{
+    unsigned i = c->cur++;
+    char *first = p += sprintf(p, "* %u FETCH (", i);
+#define SPACE (p > first ? " " : "")
+    if (c->items & F_UID) p += sprintf(p, "UID %u", i);
+    if (c->items & F_FLAGS) p += sprintf(p, "%sFLAGS (\\Seen%s)", SPACE, c->items & F_ENV ? " \\Answered" : "");
+    if (c->items & F_SIZE) p += sprintf(p, "%sRFC822.SIZE %u", SPACE, 2000 + i % 8000);
+    if (c->items & F_ENV)
+        p += sprintf(p, "%sENVELOPE ("
+            "\"Tue, %02u Mar 2024 %02u:%02u:%02u +0100\" \"Re: quarterly figures and the meeting, part %u\" "
+            "((\"Alice Example\" NIL \"alice%u\" \"example.org\")) ((\"Alice Example\" NIL \"alice%u\" \"example.org\")) "
+            "((\"Alice Example\" NIL \"alice%u\" \"example.org\")) ((\"Bob Builder\" NIL \"bob\" \"example.net\")) NIL NIL "
+            "\"<parent.%u@mail.example.net>\" \"<msg.%u.%u@mail.example.org>\")",
+            SPACE, 1 + i % 28, i % 24, i % 60, (i * 7) % 60, i, i % 97, i % 97, i % 97, i * 31, i, i * 17);
+    if (c->items & F_STRUCT) p += sprintf(p, "%sBODYSTRUCTURE %s", SPACE, structures[i % 4]);
+    return p + sprintf(p, ")\r\n");
 }
 /* push out whatever there is; 1 idle, 0 blocked, -1 dead */
 static int pump(struct conn *c)
@@ -109,33 +152,22 @@ static int pump(struct conn *c)
             c->lit_tail = 0;
             say(c, c->pop ? "\r\n.\r\n" : ")\r\n");
             if (c->pop) c->gen = G_NONE;
-            else if (c->cur > c->end) done_gen(c);
+            else if (!more(c)) done_gen(c);
             continue;
         }
         if (c->gen == G_NONE) return 1;
         if (c->gen == G_BODY) {
-            if (c->uid) sayf(c, "* %u FETCH (UID %u BODY[] {%llu}\r\n", c->cur, c->cur, (unsigned long long)c->size);
-            else sayf(c, "* %u FETCH (BODY[] {%llu}\r\n", c->cur, (unsigned long long)c->size);
+            char id[32] = "";
+            if (c->items & F_UID) snprintf(id, sizeof id, "UID %u ", c->cur);
+            sayf(c, "* %u FETCH (%s%sBODY[] {%llu}\r\n", c->cur, id, c->items & F_FLAGS ? "FLAGS (\\Seen) " : "", (unsigned long long)c->size);
             c->cur++; c->lit_left = c->size; c->lit_off = 0; c->lit_tail = 1;
             continue;
         }
         if (!c->big) c->big = malloc(OUTSZ);
         char *p = c->big, *e = c->big + OUTSZ - 1024;
-        while (p < e && c->cur <= c->end) {
-            unsigned i = c->cur++;
-            if (c->gen == G_FLAGS)
-                p += sprintf(p, "* %u FETCH (UID %u FLAGS (\\Seen))\r\n", i, i);
-            else
-                p += sprintf(p, "* %u FETCH (UID %u FLAGS (\\Seen \\Answered) RFC822.SIZE %u ENVELOPE ("
-                    "\"Tue, %02u Mar 2024 %02u:%02u:%02u +0100\" \"Re: quarterly figures and the meeting, part %u\" "
-                    "((\"Alice Example\" NIL \"alice%u\" \"example.org\")) ((\"Alice Example\" NIL \"alice%u\" \"example.org\")) "
-                    "((\"Alice Example\" NIL \"alice%u\" \"example.org\")) ((\"Bob Builder\" NIL \"bob\" \"example.net\")) NIL NIL "
-                    "\"<parent.%u@mail.example.net>\" \"<msg.%u.%u@mail.example.org>\"))\r\n",
-                    i, i, 2000 + i % 8000, 1 + i % 28, i % 24, i % 60, (i * 7) % 60, i, i % 97, i % 97, i % 97,
-                    i * 31, i, i * 17);
-        }
+        while (p < e && more(c)) p = listed(c, p);
         c->biglen = p - c->big;
-        if (c->cur > c->end) { /* the tagged line rides in the last chunk */
+        if (!more(c)) { /* the tagged line rides in the last chunk */
             c->biglen += sprintf(c->big + c->biglen, "%s OK Fetch completed.\r\n", c->tag);
             c->gen = G_NONE;
         }
@@ -206,13 +238,15 @@ static void imap(struct conn *c, char *l)
             c->exists, c->exists + 1, c->tag);
     } else if (IS("IDLE")) { c->idle = 1; say(c, "+ idling\r\n"); }
     else if (IS("FETCH ") || IS("UID FETCH ")) {
-        c->uid = IS("UID");
-        char *s = a + (c->uid ? 10 : 6);
-        c->cur = strtoul(s, &s, 10); c->end = c->cur;
-        if (*s == ':') c->end = s[1] == '*' ? c->exists : strtoul(s + 1, 0, 10);
-        if (c->end > c->exists) c->end = c->exists;
-        c->gen = strstr(s, "BODY") ? G_BODY : strstr(s, "ENVELOPE") ? G_ENV : G_FLAGS;
-        if (!c->cur || c->cur > c->end) { c->gen = G_NONE; sayf(c, "%s BAD range\r\n", c->tag); }
+        int uid = IS("UID");
+        snprintf(c->set, sizeof c->set, "%s", a + (uid ? 10 : 6));
+        char *s = strchr(c->set, ' ');
+        if (s) *s++ = 0; else s = "";
+        c->left = c->set; c->cur = 1; c->end = 0;
+        c->gen = strstr(s, "BODY[") || strstr(s, "BODY.PEEK[") ? G_BODY : G_LIST;
+        c->items = (uid || strstr(s, "UID") ? F_UID : 0) | (strstr(s, "FLAGS") ? F_FLAGS : 0) | (strstr(s, "RFC822.SIZE") ? F_SIZE : 0)
+            | (strstr(s, "ENVELOPE") ? F_ENV : 0) | (strstr(s, "BODYSTRUCTURE") ? F_STRUCT : 0);
+        if (!more(c)) { c->gen = G_NONE; sayf(c, "%s BAD range\r\n", c->tag); }
     } else if (IS("APPEND ")) {
         char *b = strrchr(l, '{');
         if (!b) { sayf(c, "%s BAD literal\r\n", c->tag); return; }
@@ -233,6 +267,15 @@ static void pop3(struct conn *c, char *a)
     } else if (IS("QUIT")) { say(c, "+OK Logging out.\r\n"); c->closing = 1; }
     else if (!c->authed) say(c, "-ERR log in first\r\n");
     else if (IS("STAT")) sayf(c, "+OK 200 %llu\r\n", 200ull * c->size);
+    else if (IS("UIDL ") || IS("LIST ")) {
+        unsigned i = strtoul(a + 5, 0, 10);
+        if (IS("UIDL")) sayf(c, "+OK %u u%u\r\n", i, i); else sayf(c, "+OK %u %llu\r\n", i, (unsigned long long)c->size);
+    } else if (IS("UIDL") || IS("LIST")) {
+        if (!c->big) c->big = malloc(OUTSZ);
+        char *p = c->big + sprintf(c->big, "+OK\r\n");
+        for (unsigned i = 1; i <= c->exists; i++) p += IS("UIDL") ? sprintf(p, "%u u%u\r\n", i, i) : sprintf(p, "%u %llu\r\n", i, (unsigned long long)c->size);
+        c->biglen = p + sprintf(p, ".\r\n") - c->big;
+    } else if (IS("TOP ")) say(c, "+OK\r\nSubject: made up\r\n\r\n.\r\n");
     else if (IS("RETR ")) {
         sayf(c, "+OK %llu octets\r\n", (unsigned long long)c->size);
         c->gen = G_BODY; c->lit_left = c->size; c->lit_off = 0; c->lit_tail = 1;
@@ -242,7 +285,7 @@ static void pop3(struct conn *c, char *a)
 static void eat(struct conn *c)
 {
     int p = 0;
-    while (p < c->inlen && !c->outlen && c->gen == G_NONE && !c->closing && !c->dead) {
+    while (p < c->inlen && !c->outlen && !c->biglen && c->gen == G_NONE && !c->closing && !c->dead) {
         if (c->litin) {
             int k = c->inlen - p; if ((uint64_t)k > c->litin) k = c->litin;
             if (c->cmdlen + k >= (int)sizeof c->cmd) { c->dead = 1; break; }
@@ -299,7 +342,7 @@ static void on(struct conn *c, uint32_t ev)
         }
         if (c->inlen && !(c->append && c->app_left)) {
             eat(c);
-            if (c->outlen || c->gen || c->closing || c->dead) continue;
+            if (c->outlen || c->biglen || c->gen || c->closing || c->dead) continue;
         }
         if (!gotin) return;
         gotin = 0; /* one read per wake-up: level triggered */
