@@ -1,6 +1,6 @@
 """How it grows: with the sessions that stay, the sessions that are at work, and the length of a mailbox.
 
-Rule of this file: each target is fresh when it is measured. What is to be constant is said to be so only if every step is within 10% of the
+Rule of this file: each target is fresh for each kind of steps, or memory that earlier ones left would hide what later ones take. What is to be constant is said to be so only if every step is within 10% of the
 median of the steps.
 """
 
@@ -65,14 +65,7 @@ class Peak:
             looking.join()
 
 
-def grow(measures: Measures, target: Target) -> None:
-    """One target through all steps; it is fresh."""
-    _listed(measures, target)
-    _active(measures, target)
-    _idle(measures, target)
-
-
-def _idle(measures: Measures, target: Target) -> None:
+def idle(measures: Measures, target: Target) -> None:
     fresh, before, cpu = machine.memory(target.pids).pss, 0, machine.cpu(target.pids)
     for count in Staying(measures, target, IDLE_STEPS):
         spent = machine.cpu(target.pids) - cpu
@@ -82,7 +75,7 @@ def _idle(measures: Measures, target: Target) -> None:
         before, cpu = count, machine.cpu(target.pids)
 
 
-def _active(measures: Measures, target: Target) -> None:
+def active(measures: Measures, target: Target) -> None:
     for count in ACTIVE_STEPS:
         peak = Peak(target.pids)
         with peak.watched():
@@ -99,7 +92,7 @@ def _commands(measures: Measures, target: Target, sessions: int, metric: str) ->
     measures.note(target, metric, sample.proxy_cpu / sample.cmds * 1e6)
 
 
-def _listed(measures: Measures, target: Target) -> None:
+def listed(measures: Measures, target: Target) -> None:
     for sessions in (1, 4):
         for messages in LISTED_STEPS:
             peak = Peak(target.pids)
@@ -112,6 +105,10 @@ def _listed(measures: Measures, target: Target) -> None:
                 measures.refused(target, f"listing {messages} messages", sample)
                 continue
             measures.note(target, f"listed{sessions}_mib@{messages}", peak.grown)
+
+
+KINDS = (idle, active, listed)
+"""Of steps."""
 
 
 def steps_of(rows: Iterable[Row]) -> dict[str, dict[str, dict[int, float]]]:

@@ -43,7 +43,7 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="tests/bench/run.py", description="Portico beside nginx and HAProxy, on loopback.")
     parser.add_argument("--quick", action="store_true", help="some four minutes; good for large differences only")
     parser.add_argument(
-        "--growth", action="store_true", help="how memory and CPU grow with sessions that stay, with sessions at work, with a mailbox"
+        "--growth", action="store_true", help="only how memory and CPU grow with sessions that stay, with sessions at work, with a mailbox"
     )
     parser.add_argument(
         "--links", action="store_true", help="what meeting links cost: Portico with the plugin beside Portico without, 5 rounds"
@@ -88,7 +88,7 @@ def plan_of(options: argparse.Namespace) -> Plan:
             ordinary=tuple(name for name in asked if name in ORDINARY),
         )
     if options.growth:
-        plan = replace(plan, rounds=1)
+        plan = replace(plan, measures=("growth",), ordinary=(), growths=options.rounds or 1)
     if options.rounds:
         plan = replace(plan, rounds=options.rounds)
     if options.sessions:
@@ -143,7 +143,7 @@ class Run:
 
     def at_work(self) -> None:
         """In front of the null server, all targets in turn."""
-        names = [name for name in self.plan.measures if name != "idle"]
+        names = [name for name in self.plan.measures if name not in ("idle", "growth")]
         if not names:
             return
         with self._null() as (started, backend, pid, load):
@@ -167,15 +167,21 @@ class Run:
                             stay.idle(measures, target)
 
     def growing(self) -> None:
+        """In steps, each kind of them in front of fresh processes."""
+        if "growth" not in self.plan.measures:
+            return
+        names = [name for name in self._peers if name in GROWTH_PEERS or self.plan.measures == ("growth",)]
         with self._null() as (_, backend, _pid, load):
             measures = self._part(load)
-            for number in range(self.plan.rounds):
+            for number in range(self.plan.growths):
                 measures.round = number
-                for name in self._peers:
-                    say(f"round {number + 1} of {self.plan.rounds}: how {name} grows")
-                    with children(self._home) as started:
-                        for target in self._start(measures, [name], backend, f"grow{number}-{name}", started):
-                            growth.grow(measures, target)
+                for name in names:
+                    say(f"round {number + 1} of {self.plan.growths}: how {name} grows")
+                    for kind in growth.KINDS:
+                        with children(self._home) as started:
+                            where = f"growth{number}-{name}-{kind.__name__}"
+                            for target in self._start(measures, [name], backend, where, started):
+                                kind(measures, target)
 
     def ordinary(self, names: Sequence[str], peers: Sequence[str]) -> None:
         """In front of a Dovecot whose mailboxes hold ordinary mail."""
@@ -261,11 +267,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         }  # fmt: skip
         if options.links:
             run.links()
-        elif options.growth:
-            run.growing()
         else:
             run.at_work()
             run.at_rest()
+            run.growing()
             run.ordinary(plan.ordinary, [name for name in options.peers.split(",") if name not in ("nginx", "haproxy", "dovecot")])
     foreign = [cores for part in run.parts for cores in part.foreign]
     if foreign:

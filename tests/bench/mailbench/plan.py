@@ -12,7 +12,21 @@ GIB = 1 << 30
 
 LINKS = ("fetch", "retr", "mail", "mail_each", "pop3_mail", "list_first", "list_again", "commands", "idle")
 """What meeting links cost."""
-MEASURES = ("login", "resumed", "fetch", "retr", "append", "list", "command", "commands", "commands128", "logins64", "logins128", "idle")
+MEASURES = (
+    "login",
+    "resumed",
+    "fetch",
+    "retr",
+    "append",
+    "list",
+    "command",
+    "commands",
+    "commands128",
+    "logins64",
+    "logins128",
+    "idle",
+    "growth",
+)
 ORDINARY = ("list_first", "mail_list", "mail", "pop3_mail")
 """In front of a Dovecot with ordinary mail in it, by targets of their own."""
 MORE = ("pop3_login",)
@@ -37,12 +51,14 @@ class Plan:
     """Round trips of one session; 64 sessions together make three times as many."""
     idle: tuple[int, ...] = (2000, 9000)
     """Sessions that stay in IDLE, rising; each round in fresh processes."""
+    growths: int = 1
+    """How it grows is measured in so many rounds."""
     measures: tuple[str, ...] = MEASURES
     ordinary: tuple[str, ...] = ORDINARY
 
 
 WITH_LINKS = Plan(rounds=5, downloads=2, mails=4, lists=12, commands=4000, idle=(1000,), measures=LINKS, ordinary=())
-QUICK = Plan(rounds=2, sessions=600, downloads=1, uploads=3, mails=2, lists=5, commands=2500, idle=(1000,))
+QUICK = Plan(rounds=2, sessions=600, downloads=1, uploads=3, mails=2, lists=5, commands=2500, idle=(1000,), measures=MEASURES[:-1])
 
 IDLE_STEPS = (1000, 2000, 5000, 9000)
 ACTIVE_STEPS = (1, 4, 16, 64, 256)
