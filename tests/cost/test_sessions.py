@@ -179,12 +179,18 @@ def test_a_watched_command_and_its_answer_are_no_more_functions_than(command: by
 @pytest.mark.parametrize("protocol", ["imap", "pop3"])
 def test_a_watched_session_leaves_nothing_for_the_collector(protocol: Protocol, orderly: bool) -> None:
     # The collector is made to look seldom (relay.reactor.settle_memory), so what is in a circle would stay for a thousand sessions.
-    plugins = {"meeting_links": {"webmail": "nextcloud", "host": "webmail.example.org"}, "size_estimates": dict[str, str]()}
+    plugins: dict[str, dict[str, str]] = {
+        "meeting_links": {"webmail": "nextcloud", "host": "webmail.example.org"}, "size_estimates": {}, "public_folders": {"store": "store"},
+    }  # fmt: skip
     said = {
-        "imap": [b"a LOGIN alice secret", b"a SELECT INBOX", b"a FETCH 1:* (UID FLAGS RFC822.SIZE)", b"a FETCH 1 BODY.PEEK[]", b"a LOGOUT"],
+        "imap": [b"a LOGIN alice secret", b"a SELECT INBOX", b"a FETCH 1:* (UID FLAGS RFC822.SIZE)", b"a FETCH 1 BODY.PEEK[]",
+                 b'a LIST "" *', b'a STATUS "Public Folders/Team" (MESSAGES)', b"a LOGOUT"],
         "pop3": [b"USER alice", b"PASS secret", b"STAT", b"NOOP", b"QUIT"],
-    }[protocol]
-    with ScriptedServer(protocol=protocol) as server, running_proxy(server=server, tls="implicit", listener={"plugins": plugins}) as proxy:
+    }[protocol]  # fmt: skip
+    with ExitStack() as stack:
+        server, store = stack.enter_context(ScriptedServer(protocol=protocol)), stack.enter_context(ScriptedServer())
+        servers = {"servers": {"main": {protocol: server.address}, "store": {"imap": store.address}}}
+        proxy = stack.enter_context(running_proxy(server=server, tls="implicit", listener={"plugins": plugins}, settings=servers))
 
         def visit() -> None:
             before = len(proxy.events("session.closed"))

@@ -19,6 +19,7 @@ from portico.session.decisions import Close, Decision, Disconnect, Record, SendT
 from portico.session.events import CLIENT, MAIN, Closed, Event, TimedOut
 from portico.session.imap.announced import announced_with_mounts
 from portico.session.imap.client_id import client_id
+from portico.session.imap.commands import everything_on_main
 from portico.session.imap.kinds import LISTS, NAMING, NEWS, NOT_THE_CLIENTS
 from portico.session.imap.link import Link, Pending
 from portico.session.imap.mounts import OF_THE_SELECTED, SETTLES, Mounts
@@ -153,6 +154,7 @@ class MountedWatch(Watch):
     def let_go(self) -> None:
         super().let_go()
         self._mounts.let_go()
+        self.owner = everything_on_main  # ours looks at us
 
     def handle(self, event: Event, out: list[Decision]) -> None:
         leg = getattr(event, "leg", CLIENT)
