@@ -13,7 +13,6 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from functools import partial
-from inspect import isawaitable
 from typing import Any, Final
 
 from portico.app.counted import command_label, count_record
@@ -110,14 +109,14 @@ class Generation:
         known = desk.way.known
         name = self.ids.new()
         traced = desk.trace_users + self.tracing.users
-        context = Context(name, settings.protocol, listener, peer, settings, desk.facts, known, traced, refusal)
-        context.ledger, context.newest = self.ledger, self.settings.annotations.newest
-        context.transform = self.settings.annotations.transform
-        context.possible, context.trusted = desk.possible, trusted
-        context.targets, context.memory, context.subscriptions = desk.way.targets, self.memory, self.ledger
-        context.sizes = self.ledger
-        context.retries, context.retry_wait = self.settings.health.retries, self.settings.health.retry_wait
-        context.timed = self.settings.metrics.address is not None or self.settings.log.slow_command is not None
+        whole = self.settings
+        context = Context(
+            name, settings.protocol, listener, peer, settings, desk.facts, known, traced, refusal, self.ledger,
+            targets=desk.way.targets, memory=self.memory, sizes=self.ledger, subscriptions=self.ledger,
+            newest=whole.annotations.newest, transform=whole.annotations.transform,
+            timed=whole.metrics.address is not None or whole.log.slow_command is not None, trusted=trusted,
+            retries=whole.health.retries, retry_wait=whole.health.retry_wait, possible=desk.possible,
+        )  # fmt: skip
         session = desk.session(context)
         self.visits[name] = Visit(ticket, self.clock(), refused=refusal is not None)
         self.tally.connections += 1
@@ -131,9 +130,9 @@ class Generation:
             return None
         visit = self.visits[session.view.id]
         entered = self.gate.enter(visit.ticket, session.view.id)
-        if isawaitable(entered):
-            return self._enter_later(session, visit, entered)
-        return self._entered(session, visit, entered)
+        if entered is None or isinstance(entered, Refusal):
+            return self._entered(session, visit, entered)
+        return self._enter_later(session, visit, entered)
 
     async def _enter_later(self, session: Session, visit: Visit, waiting: Awaitable[Refusal | None]) -> None:
         said = self._entered(session, visit, await waiting)
@@ -147,10 +146,10 @@ class Generation:
             return None
         visit.met = True
         said = self.host.client_connected(session.view)
-        if said is not None and isawaitable(said):
-            return self._admit_later(session, said)
-        session.context.refusal = said or session.context.refusal
-        return None
+        if said is None or isinstance(said, Refusal):
+            session.context.refusal = said or session.context.refusal
+            return None
+        return self._admit_later(session, said)
 
     async def _admit_later(self, session: Session, waiting: Awaitable[Refusal | None]) -> None:
         said = await waiting
@@ -316,19 +315,17 @@ class Generation:
             return
         visit = self.visits.get(session.context.id)
         count_record(self.metrics, session.context.protocol, event, fields)
-        fields = {name: value for name, value in fields.items() if name != "ratios"} if event == "sizes.told" else fields
+        if event == "sizes.told":
+            fields = {name: value for name, value in fields.items() if name != "ratios"}
         extra: dict[str, Any] = {}
         if visit is not None:
             if event == "login.succeeded":
-                self.metrics.observe("portico_login_seconds", self.clock() - visit.login_began, session.context.protocol)
+                seconds = self.clock() - visit.login_began
+                self.metrics.observe("portico_login_seconds", seconds, session.context.protocol)
                 self.tally.logins += 1
-                extra = {"address": visit.address, "seconds": round(self.clock() - visit.login_began, 4)}
-                tls = session.context.peer.tls
-                if tls is not None:
-                    extra["resumed"] = tls.resumed
-                    if tls.sni:
-                        extra["sni"] = tls.sni
                 visit.secrets = ()
+                if self.log.enabled(event):
+                    extra = self._login(session, visit, seconds)
             elif event in ("login.failed", "upstream.failed"):
                 fields = blotted(fields, visit.secrets)
                 if event == "upstream.failed":
@@ -345,6 +342,16 @@ class Generation:
                 extra = {"path": trace.path}
         if self.log.enabled(event):
             self.log.event(event, {**session_fields(session.view), **extra, **fields})
+
+    @staticmethod
+    def _login(session: Session, visit: Visit, seconds: float) -> dict[str, Any]:
+        fields: dict[str, Any] = {"address": visit.address, "seconds": round(seconds, 4)}
+        tls = session.context.peer.tls
+        if tls is not None:
+            fields["resumed"] = tls.resumed
+            if tls.sni:
+                fields["sni"] = tls.sni
+        return fields
 
     def _answered(self, session: Session, server: str) -> None:
         record = self.server_records.get(f"{server}:{session.context.protocol}")

@@ -144,7 +144,7 @@ class Connections(ABC):
     # -- time
 
     def _set_phase(self, decision: do.SetPhase) -> None:
-        leg = self._legs.setdefault(decision.leg, Leg(decision.leg))
+        leg = self._leg(decision.leg)
         leg.phase = decision.phase
         leg.span = self._generation.timeout(self._session, decision.phase) if decision.phase else math.inf
         leg.since = self._reactor.now
@@ -204,9 +204,15 @@ class Connections(ABC):
 
     # -- connections to servers
 
+    def _leg(self, number: int) -> Leg:
+        leg = self._legs.get(number)
+        if leg is None:
+            leg = self._legs[number] = Leg(number)
+        return leg
+
     def _connect(self, decision: do.Connect) -> None:
         target = decision.target
-        leg = self._legs.setdefault(decision.leg, Leg(decision.leg))
+        leg = self._leg(decision.leg)
         self._drop(leg)
         leg.target = target
         leg.dialling = dialling = self._generation.dialling(target)
@@ -283,7 +289,8 @@ class Connections(ABC):
         if channel is not None:
             channel.depart()
             self._drained(leg.number)
-        self._waits = {wait for wait in self._waits if wait[1] != leg.number}
+        if self._waits:
+            self._waits = {wait for wait in self._waits if wait[1] != leg.number}
 
     # -- TLS
 

@@ -252,20 +252,20 @@ class Driver(Connections):
 
     def _check_login(self, decision: do.CheckLogin) -> None:
         said = self._generation.check_login(self._session, decision.attempt)
-        if isinstance(said, Awaitable):
-            self._await(said, self._verdict)
-        else:
+        if isinstance(said, Route) or isinstance(said, Refusal):  # noqa: SIM101 (a tuple is looked through, a class is compared)
             self._verdict(said)
+        else:
+            self._await(said, self._verdict)
 
     def _verdict(self, verdict: Any) -> None:
         self._feed(events.LoginAllowed(verdict) if isinstance(verdict, Route) else events.LoginRefused(verdict))
 
     def _open_session(self, decision: do.OpenSession) -> None:
         said = self._generation.open_plugins(self._session, decision.view)
-        if isinstance(said, Awaitable):
-            self._await(said, self._opened)
-        else:
+        if said is None or not isinstance(said, Awaitable):
             self._opened(said)
+        else:
+            self._await(said, self._opened)
 
     def _opened(self, interests: Any) -> None:
         self._feed(events.SessionOpened(interests))

@@ -69,6 +69,14 @@ _TIMEOUT_REASONS = {
     "write": Reason.TIMEOUT_WRITE,
     "half_close": Reason.CLIENT_CLOSED,
 }
+# Decisions that are the same in each session; who obeys changes none.
+_HOLD_CLIENT: Final = HoldClient()
+_READ_CLIENT: Final = ReadClient()
+_LOGIN: Final = SetPhase("login")
+_CONNECT: Final = SetPhase("connect", MAIN)
+_GREETING: Final = SetPhase("greeting", MAIN)
+_NO_PHASE: Final = SetPhase("", MAIN)
+_IDLE: Final = SetPhase("idle")
 _ELSEWHERE = ("bye", "protocol", "preauth", "no_starttls")
 """A server that fails so may have a neighbour that does not."""
 _LOGGED = 1000
@@ -187,7 +195,7 @@ class Life:
             out.append(Close(reason, "operator" if reason is Reason.SHUTDOWN else "portico", refusal.reason))
             return
         self._phase = "front"
-        out.append(SetPhase("login"))
+        out.append(_LOGIN)
         out.append(SendToClient(self._front.greeting()))
 
     def _tls_started(self, event: TlsStarted, out: list[Decision]) -> None:
@@ -217,7 +225,7 @@ class Life:
         assert self._sign_in is not None
         self._signed(self._sign_in.advance(out), out)
         if self._phase == "signing_in" and self._sign_in.owed:
-            out.append(ReadClient())
+            out.append(_READ_CLIENT)
             self._advance(out)
 
     def _advance(self, out: list[Decision]) -> None:
@@ -239,7 +247,7 @@ class Life:
         self._wish = wish
         self.view.user = wish.attempt.user
         self.view.mechanism = wish.attempt.mechanism
-        out.append(HoldClient())
+        out.append(_HOLD_CLIENT)
         if not wish.attempt.user and self.context.known_target is not None:
             # A relayed mechanism in which the server speaks first: who comes is known from the client's answer.
             self._connect(Route(self.context.known_target, ""), out)
@@ -272,7 +280,7 @@ class Life:
         self.view.server, self.view.group = route.target.name, route.target.group
         self._phase = "connecting"
         self._sign_in = self._make_sign_in(route, self._wish)
-        out.append(SetPhase("connect", MAIN))
+        out.append(_CONNECT)
         out.append(Connect(MAIN, route.target))
 
     def _relay(self, out: list[Decision]) -> None:
@@ -282,7 +290,7 @@ class Life:
         front.in_exchange = True
         try:
             while self._phase == "signing_in" and sign_in.owed and isinstance(line := front.reader.next(), Line):
-                out.append(HoldClient())
+                out.append(_HOLD_CLIENT)
                 response = sasl.decode(line.text)
                 if self.view.user:
                     sign_in.client_line(line.text, out)
@@ -318,7 +326,7 @@ class Life:
 
     def _server_connected(self, event: ServerConnected, out: list[Decision]) -> None:
         self._phase = "signing_in"
-        out.append(SetPhase("greeting", MAIN))
+        out.append(_GREETING)
         if self._sign_in is not None:
             self._sign_in.relayed = sasl.relayable(self.view.mechanism)
 
@@ -345,7 +353,7 @@ class Life:
         if pause and self.context.retry_wait:
             self._sign_in = None
             self._phase = "pausing"
-            out.append(SetPhase("", MAIN))
+            out.append(_NO_PHASE)
             out.append(Wait(self.context.retry_wait))
         else:
             self._connect(self._routes.pop(0), out)
@@ -375,7 +383,7 @@ class Life:
         self._signed_in = outcome
         self._route, self._routes = None, []  # with them their passwords
         self._phase = "opening"
-        out.append(SetPhase("", MAIN))
+        out.append(_NO_PHASE)
         self.view.capabilities = outcome.listed.words
         self._login_ended(out, True)
         out.append(Record("login.succeeded", {"method": self.view.mechanism, "server": self.view.server}))
@@ -388,7 +396,7 @@ class Life:
         self._refusal_shown = self._shown(self._refusal)
         self._sign_in = self._wish = self._route = None
         self._routes = []
-        out.append(SetPhase("", MAIN))
+        out.append(_NO_PHASE)
         method = self.view.mechanism
         out.append(Record("login.failed", {"method": method, "text": _logged(text), **fields}))
         self.view.server = self.view.group = ""
@@ -417,7 +425,7 @@ class Life:
             return
         self._phase = "front"
         self._front.in_exchange = False
-        out.append(ReadClient())
+        out.append(_READ_CLIENT)
         self._advance(out)  # what was sent behind the login is still there
 
     def _shown(self, answer: bytes) -> bytes:
@@ -451,10 +459,11 @@ class Life:
         assert front is not None and sign_in is not None and signed_in is not None
         interests: Compiled | None = event.interests
         passed, withheld = self._filter(signed_in.listed, interests)
-        traced = any(fnmatchcase(self.view.user, pattern) for pattern in self.context.trace_users)
+        patterns = self.context.trace_users
+        traced = bool(patterns) and any(fnmatchcase(self.view.user, pattern) for pattern in patterns)
         if sign_in.reader.held > _ENOUGH:
             out.append(ReadServer(MAIN))
-        out.append(SetPhase("idle"))
+        out.append(_IDLE)
         answer = signed_in.untagged + self._yes(passed, signed_in.text)
         out.append(SendToClient(answer))
         if withheld:
@@ -476,7 +485,7 @@ class Life:
         self._front = self._sign_in = self._signed_in = None
         self._watch = self._make_watch(interests, signed_in.capabilities, traced)
         self._wish = None  # with it the password, unless the watch needs it
-        out.append(ReadClient())
+        out.append(_READ_CLIENT)
         self._watch.begin(front.reader.take_rest(), sign_in.reader.take_rest(), out)
         if self._client_gone and not isinstance(out[-1], Close):
             self._watch.handle(Closed(CLIENT), out)
@@ -504,7 +513,7 @@ class Life:
         out.append(Record("upstream.failed", {"server": self.view.server, "reason": reason, "detail": detail, "phase": self._stage}))
         if self._phase == "checking":
             self._sign_in = None
-            out.append(SetPhase("", MAIN))
+            out.append(_NO_PHASE)
         elif not self._failed_over(out):
             self._outage(reason, out)
 

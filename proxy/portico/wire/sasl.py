@@ -49,7 +49,7 @@ class Credentials:
 
 
 def encode(octets: bytes) -> bytes:
-    return base64.b64encode(octets)
+    return binascii.b2a_base64(octets, newline=False)
 
 
 def decode(line: bytes) -> bytes:

@@ -237,7 +237,8 @@ class SignIn:
             if self._mechanism is None:
                 return self._fail("no_mechanism", b"The mail server does not take this kind of sign-in.", "CANNOT")
             name = self._mechanism.name.encode()
-            initial = None if self._mechanism.initial is None else sasl.encode(self._mechanism.initial) or b"="
+            first = self._mechanism.initial
+            initial = None if first is None else sasl.encode(first) or b"="
         self._count += 1
         self._tag = b"P%d" % self._count
         line = b"%b AUTHENTICATE %b" % (self._tag, name)
