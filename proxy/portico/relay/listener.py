@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import select
 import socket
 import stat
 from collections.abc import Callable, Sequence
@@ -29,7 +30,7 @@ from portico.session.events import CLIENT
 
 _BACKLOG: Final = 4096
 _ACCEPTS: Final = 64
-"""Connections taken at once: those that waited before we did, and those of which nobody tells."""
+"""Connections taken in one turn."""
 _PAUSE: Final = 0.5
 """Seconds without accepting when the process or the machine has no descriptors or memory left."""
 _REST: Final = 0.002
@@ -279,11 +280,8 @@ class _Door:
             listener.turnstile.add(self)
 
     def ready(self, mask: int) -> None:
-        # One a turn: of those that are left epoll tells again, and to ask for another one where mostly there is none costs more.
-        self._take(1 if self._heirs else _ACCEPTS)
-
-    def _take(self, most: int) -> None:
-        for _ in range(most):
+        # As many as there are: one a turn saves the question that finds none, and costs more turns, and more messages to the supervisor.
+        for _ in range(_ACCEPTS):
             try:
                 number, remote = self.accept()
             except BlockingIOError:
@@ -340,7 +338,7 @@ class _Door:
 
     def look(self) -> None:
         if not self._paused:
-            self._take(_ACCEPTS)
+            self.ready(select.EPOLLIN)
 
     def leave(self) -> None:
         self._paused = False
